@@ -1,0 +1,1 @@
+//! The API service: REST, live events, health, metrics.

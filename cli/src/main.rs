@@ -1,0 +1,2 @@
+//! The `apg` binary.
+fn main() {}

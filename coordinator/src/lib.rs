@@ -1,0 +1,1 @@
+//! Decides: the pure engine and the inbox, timers and sweeps around it.

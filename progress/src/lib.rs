@@ -1,0 +1,1 @@
+//! Shows live progress: in process, and Redis.

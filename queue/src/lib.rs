@@ -1,0 +1,1 @@
+//! Moves messages: in process, and RabbitMQ through lapin.

@@ -1,0 +1,236 @@
+//! Typed ids. Two ids of different things cannot be swapped by mistake.
+//!
+//! Printed as `execution_0192f0c4-…`; parsed with or without the prefix. In MessagePack they are
+//! 16 bytes.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+/// The text is not an id of the wanted kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not {wanted} id; expected `{prefix}_` and a UUID")]
+pub struct IdError {
+    text: String,
+    wanted: &'static str,
+    prefix: &'static str,
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $wanted:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id; ids made later in one process sort later (UUIDv7, RFC 9562).
+            pub fn generate() -> Self {
+                Self(Uuid::now_v7())
+            }
+
+            /// The same 16 bytes under this type.
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            /// The 16 bytes, for stores and messages.
+            pub const fn as_uuid(&self) -> &Uuid {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "_{}"), self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let bare = text.strip_prefix(concat!($prefix, "_")).unwrap_or(text);
+                Uuid::try_parse(bare).map(Self).map_err(|_| IdError {
+                    text: text.chars().take(80).collect(),
+                    wanted: $wanted,
+                    prefix: $prefix,
+                })
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    self.0.serialize(serializer)
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                    text.parse().map_err(serde::de::Error::custom)
+                } else {
+                    Uuid::deserialize(deserializer).map(Self)
+                }
+            }
+        }
+    };
+}
+
+id!(
+    /// One run of one workflow version.
+    ExecutionId, "execution", "an execution"
+);
+id!(
+    /// A workflow over all its versions.
+    WorkflowId, "workflow", "a workflow"
+);
+id!(
+    /// One message of the inbox; the cause of a turn.
+    MessageId, "message", "a message"
+);
+id!(
+    /// One worker process, from its start to its end.
+    WorkerId, "worker", "a worker"
+);
+id!(
+    /// One coordinator process, from its start to its end.
+    CoordinatorId, "coordinator", "a coordinator"
+);
+id!(
+    /// Who owns rows; no tenant sees another's.
+    TenantId, "tenant", "a tenant"
+);
+id!(
+    /// What the API accepted for an execution that is under way (a cancel, a signal).
+    RequestId, "request", "a request"
+);
+id!(
+    /// Bytes kept in the payload store.
+    PayloadId, "payload", "a payload"
+);
+id!(
+    /// A message nobody could use, kept with its reason.
+    DeadLetterId, "dead", "a dead letter"
+);
+id!(
+    /// What a lease or grant is fenced by: only its holder knows it.
+    Token, "token", "a token"
+);
+
+impl TenantId {
+    /// The one tenant there is until others are made.
+    pub const DEFAULT: Self = Self(Uuid::from_u128(1));
+}
+
+impl MessageId {
+    /// The id that the cause `name` of `execution` always has, so that a hint sent twice is one cause.
+    pub fn derived(execution: ExecutionId, name: &str) -> Self {
+        Self(Uuid::new_v5(execution.as_uuid(), name.as_bytes()))
+    }
+}
+
+/// The id of a component inside its workflow: `[a-z][a-z0-9_]{0,63}`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ComponentId(Arc<str>);
+
+impl ComponentId {
+    /// Takes the text as it is; [`crate::workflow`] checks its form when a document is read.
+    pub fn new(text: &str) -> Self {
+        Self(Arc::from(text))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for ComponentId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ComponentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ComponentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for ComponentId {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+/// How many inbox shards there are. Fixed: an execution keeps its shard for life.
+pub const SHARDS: u16 = 16;
+
+/// Which inbox an execution's messages go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Shard(pub u16);
+
+impl Shard {
+    /// The shard of an execution: its id's random low bits, so that shards fill evenly.
+    pub fn of(execution: ExecutionId) -> Self {
+        Self((execution.as_uuid().as_u128() % u128::from(SHARDS)) as u16)
+    }
+
+    /// Every shard, in order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..SHARDS).map(Self)
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_from_its_text_with_and_without_prefix() {
+        let id = ExecutionId::generate();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.as_uuid().to_string().parse(), Ok(id));
+        let json = serde_json::to_string(&id).expect("an id is text");
+        assert_eq!(serde_json::from_str::<ExecutionId>(&json).expect("text is an id"), id);
+    }
+
+    #[test]
+    fn an_id_of_another_kind_is_refused() {
+        let workflow = WorkflowId::generate();
+        assert!(workflow.to_string().parse::<ExecutionId>().is_err());
+    }
+
+    #[test]
+    fn ids_travel_as_sixteen_bytes() {
+        let id = ExecutionId::generate();
+        let bytes = rmp_serde::to_vec_named(&id).expect("an id is bytes");
+        assert_eq!(bytes.len(), 18);
+        assert_eq!(rmp_serde::from_slice::<ExecutionId>(&bytes).expect("bytes are an id"), id);
+    }
+}

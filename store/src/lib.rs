@@ -1,0 +1,1 @@
+//! The durable truth: SqlStore on PostgreSQL and SQLite, MemoryStore for tests.

@@ -1,0 +1,1 @@
+//! Takes tasks, runs components, reports.
