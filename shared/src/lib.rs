@@ -10,6 +10,8 @@ pub mod ids;
 pub mod port;
 pub mod retry;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod wire;
 pub mod workflow;

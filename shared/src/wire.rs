@@ -1,1 +1,312 @@
-//! x
+//! The messages between API, coordinators and workers, with their version.
+//!
+//! Fields are named (MessagePack maps), new ones have defaults, so that releases N−1 and N read each
+//! other. Everything may come twice, late or never; each message says what then happens.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    component::{Failure, LogLine},
+    execution::{Iteration, Payload, TaskKey, TimerKey, Turn},
+    ids::{ComponentId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId},
+    time::Timestamp,
+    workflow::{Delivery, Priority},
+};
+
+/// The version this build writes. It reads this one and the one before.
+pub const VERSION: u16 = 1;
+
+/// The bytes are no message of a version we know.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// A newer release wrote it: requeue it once, stop consuming, say so.
+    #[error("message version {found} is newer than {VERSION}, the newest this build reads")]
+    TooNew { found: u16 },
+    /// Nobody will ever read it: it belongs to the dead letters.
+    #[error("the bytes are no message of ours")]
+    Malformed(#[source] rmp_serde::decode::Error),
+}
+
+/// Writes a message as versioned MessagePack.
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+    let mut bytes = Vec::with_capacity(256);
+    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    rmp_serde::encode::write_named(&mut bytes, message)?;
+    Ok(bytes)
+}
+
+/// Reads what [`encode`] wrote.
+pub fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let malformed = |why: &str| DecodeError::Malformed(rmp_serde::decode::Error::Syntax(why.to_owned()));
+    let Some((head, body)) = bytes.split_first_chunk::<2>() else {
+        return Err(malformed("shorter than its version"));
+    };
+    let found = u16::from_be_bytes(*head);
+    if found > VERSION {
+        // A random first byte is far from any version we will ever write.
+        return Err(if found < 1_000 { DecodeError::TooNew { found } } else { malformed("no version") });
+    }
+    if found == 0 {
+        return Err(malformed("no version"));
+    }
+    rmp_serde::from_slice(body).map_err(DecodeError::Malformed)
+}
+
+/// One attempt, handed to a worker.
+///
+/// Twice: the second is reported as lost if the broker marks it redelivered; its result is dropped.
+/// Never: a sweep sends it again with a higher `dispatch`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    pub tenant: TenantId,
+    pub execution: ExecutionId,
+    pub component: ComponentId,
+    #[serde(default, skip_serializing_if = "Iteration::is_none")]
+    pub iteration: Iteration,
+    /// The component type.
+    pub kind: Arc<str>,
+    pub attempt: u32,
+    /// Counts the messages of this attempt, from 1.
+    pub dispatch: u32,
+    /// Resolved, but for secrets and stored payloads.
+    pub config: Value,
+    /// JSON pointers into `config` and the stored payload whose value belongs there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<(String, PayloadId)>,
+    /// Of the attempt.
+    pub timeout: Duration,
+    #[serde(default)]
+    pub delivery: Delivery,
+    pub pool: Arc<str>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    #[serde(default)]
+    pub priority: Priority,
+}
+
+impl Task {
+    pub fn key(&self) -> TaskKey {
+        TaskKey { component: self.component.clone(), iteration: self.iteration.clone() }
+    }
+
+    /// The same for all attempts of the task, different between tasks.
+    pub fn idempotency_key(&self) -> String {
+        format!("{}/{}", self.execution.as_uuid(), self.key())
+    }
+}
+
+/// How an attempt ended, or why it did not begin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    Completed {
+        output: Payload,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ports: Vec<String>,
+    },
+    Failed(Failure),
+    /// The broker says that an earlier worker had it; whether it ran is unknown.
+    Lost {
+        reason: String,
+    },
+    /// The worker is leaving and never began it.
+    Returned,
+    /// The grant was refused or never came; it did not run.
+    NotGranted,
+}
+
+/// What a worker reports about one attempt. The first for an attempt wins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskResult {
+    pub execution: ExecutionId,
+    pub component: ComponentId,
+    #[serde(default, skip_serializing_if = "Iteration::is_none")]
+    pub iteration: Iteration,
+    pub attempt: u32,
+    pub dispatch: u32,
+    pub worker: WorkerId,
+    /// What the attempt's grant or lease is fenced by, when it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+    pub started_at: Timestamp,
+    pub finished_at: Timestamp,
+    pub ending: Ending,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<LogLine>,
+}
+
+impl TaskResult {
+    pub fn key(&self) -> TaskKey {
+        TaskKey { component: self.component.clone(), iteration: self.iteration.clone() }
+    }
+}
+
+/// A worker asks to begin (`Grant`) or to go on beyond its delivery (`Lease`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    pub execution: ExecutionId,
+    pub component: ComponentId,
+    #[serde(default, skip_serializing_if = "Iteration::is_none")]
+    pub iteration: Iteration,
+    pub attempt: u32,
+    pub worker: WorkerId,
+    pub token: Token,
+    pub kind: AskKind,
+}
+
+impl Ask {
+    pub fn key(&self) -> TaskKey {
+        TaskKey { component: self.component.clone(), iteration: self.iteration.clone() }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AskKind {
+    Grant,
+    Lease,
+}
+
+/// A lease that its holder keeps alive.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Renewal {
+    pub execution: ExecutionId,
+    pub component: ComponentId,
+    #[serde(default, skip_serializing_if = "Iteration::is_none")]
+    pub iteration: Iteration,
+    pub token: Token,
+}
+
+/// What a worker says about itself, at its start and then every few seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    pub id: WorkerId,
+    pub host: String,
+    pub version: String,
+    pub pool: String,
+    pub tags: Vec<String>,
+    /// Component types it offers.
+    pub kinds: Vec<String>,
+    /// Tasks it runs at once.
+    pub concurrency: u32,
+    pub running: u32,
+    pub cpu_percent: f32,
+    pub memory_bytes: u64,
+    pub started_at: Timestamp,
+    /// Set when it is leaving and takes nothing new.
+    #[serde(default)]
+    pub draining: bool,
+}
+
+/// What a request that the API accepted asks of an execution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestBody {
+    Cancel { by: String, reason: String },
+}
+
+/// The content of an inbox message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum InboxBody {
+    /// An execution was accepted. Carries its first turn to spare a read; lost: swept.
+    Start { first: Box<Turn> },
+    /// Attempts ended, perhaps of several executions of the shard. Twice: the second changes nothing.
+    Results { results: Vec<TaskResult> },
+    /// Refused when the attempt is no longer current, or has a grant already.
+    Ask { ask: Ask },
+    /// Leases go on. A lost renewal is followed by the next; a late one is answered `lost`.
+    Renew { worker: WorkerId, renewals: Vec<Renewal> },
+    /// A timer may be due; the row decides.
+    Timer { execution: ExecutionId, key: TimerKey },
+    /// The API accepted something for an execution; the row decides. Lost: swept.
+    Request { execution: ExecutionId, id: RequestId, body: RequestBody },
+    /// Something may be missing: look and repair.
+    Sweep { execution: ExecutionId },
+    /// What it waited for (a slot, room in the dispatch window) may be there now.
+    Wake { execution: ExecutionId },
+    /// A worker's heartbeat.
+    Worker { record: WorkerRecord },
+}
+
+/// One message of the inbox: what may cause turns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InboxMessage {
+    pub id: MessageId,
+    pub shard: Shard,
+    pub body: InboxBody,
+}
+
+/// What a coordinator says to workers, outside their task queues. Never needed for correctness.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Control {
+    /// The answer to an [`Ask`].
+    Answer { token: Token, granted: bool },
+    /// These leases are not yours any more: stop, the results will not count.
+    Lost { tokens: Vec<Token> },
+    /// The execution ends: stop its tasks.
+    Cancel { execution: ExecutionId },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message() -> InboxMessage {
+        let execution = ExecutionId::generate();
+        InboxMessage {
+            id: MessageId::generate(),
+            shard: Shard::of(execution),
+            body: InboxBody::Results {
+                results: vec![TaskResult {
+                    execution,
+                    component: "fetch".into(),
+                    iteration: Iteration::default(),
+                    attempt: 1,
+                    dispatch: 1,
+                    worker: WorkerId::generate(),
+                    token: None,
+                    started_at: Timestamp::from_micros(1),
+                    finished_at: Timestamp::from_micros(2),
+                    ending: Ending::Completed {
+                        output: Payload::Inline(serde_json::json!([1, "two", null])),
+                        ports: Vec::new(),
+                    },
+                    log: Vec::new(),
+                }],
+            },
+        }
+    }
+
+    #[test]
+    fn a_message_reads_back() {
+        let message = message();
+        let bytes = encode(&message).expect("a message is bytes");
+        assert_eq!(decode::<InboxMessage>(&bytes).expect("bytes are a message"), message);
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_rubbish() {
+        let mut bytes = encode(&message()).expect("a message is bytes");
+        bytes[1] = 2;
+        assert!(matches!(decode::<InboxMessage>(&bytes), Err(DecodeError::TooNew { found: 2 })));
+        assert!(matches!(decode::<InboxMessage>(b"hello"), Err(DecodeError::Malformed(_))));
+        assert!(matches!(decode::<InboxMessage>(b""), Err(DecodeError::Malformed(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_the_reader(bytes: Vec<u8>) {
+            let _ = decode::<InboxMessage>(&bytes);
+            let _ = decode::<Task>(&bytes);
+        }
+    }
+}

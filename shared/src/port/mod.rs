@@ -1,1 +1,11 @@
-//! x
+//! The adapter ports: what the roles need of a store, a queue and a progress display.
+//!
+//! A method does a whole deed or nothing. Each promise in a doc comment here is one test of the
+//! conformance suites in [`crate::testing`].
+
+pub mod progress;
+pub mod queue;
+pub mod store;
+
+/// The cause of an error, whatever library it comes from.
+pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;

@@ -1,0 +1,500 @@
+//! The store: the one truth. PostgreSQL, SQLite, and memory for tests.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Cause;
+use crate::{
+    component::Failure,
+    execution::{Payload, Status, TaskKey, TimerKey, Turn},
+    ids::{
+        CoordinatorId, DeadLetterId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId,
+        WorkflowId,
+    },
+    time::Timestamp,
+    wire::{RequestBody, WorkerRecord},
+    workflow::Priority,
+};
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The store is unreachable or overloaded, and the deed was not done. Trying later may help.
+    #[error("store unavailable")]
+    Unavailable(#[source] Cause),
+    /// The connection broke while the deed was under way: it may have been done. Read before repeating.
+    #[error("the store did not say whether it was done")]
+    Unknown(#[source] Cause),
+    /// What was read is not what was written, or a statement is wrong: a fault of ours or of the disk.
+    #[error("the store holds or was given something it cannot")]
+    Corrupt(#[source] Cause),
+}
+
+impl StoreError {
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Corrupt(_))
+    }
+}
+
+/// The whole store.
+pub trait Store: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters {}
+impl<T: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters> Store for T {}
+
+/// A store behind a pointer.
+pub type DynStore = Arc<dyn Store>;
+
+/// An execution on its way in.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// Turn 1, whose first event is [`crate::execution::Event::Accepted`].
+    pub first: Turn,
+    /// A key under which the same submission answers with the same execution for 24 hours, and the hash
+    /// of what was submitted.
+    pub idempotency: Option<(String, String)>,
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submitted {
+    /// It is durable.
+    New,
+    /// The idempotency key was used before with the same content: this is its execution.
+    Repeated(ExecutionId),
+    /// The idempotency key was used before with other content.
+    KeyReused(ExecutionId),
+    /// The workflow is gone or not this tenant's.
+    NoWorkflow,
+    /// The tenant has this many open executions, its quota.
+    QuotaFull { open: u64 },
+}
+
+/// A change of an execution's row that a turn makes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatusChange {
+    pub status: Status,
+    /// The reason, for `failed` and `cancelled`.
+    pub failure: Option<Failure>,
+    pub output: Option<Payload>,
+}
+
+/// A timer set or removed by a turn.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TimerChange {
+    /// Replaces the timer with the same key. `token` fences a lease.
+    Set { key: TimerKey, due_at: Timestamp, token: Option<Token> },
+    Clear { key: TimerKey },
+}
+
+/// A finished attempt, for history and statistics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FinishedTask {
+    pub task: TaskKey,
+    pub attempt: u32,
+    pub kind: Arc<str>,
+    /// `completed`, `failed` or `cancelled`.
+    pub status: Status,
+    pub failure_class: Option<String>,
+    pub worker: Option<WorkerId>,
+    pub started_at: Timestamp,
+    pub finished_at: Timestamp,
+}
+
+/// A slot that a turn takes: a row with an owner, never a counter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotClaim {
+    pub key: String,
+    /// How many executions may hold the key at once.
+    pub limit: u32,
+}
+
+/// A turn, and what it changes beside the journal.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    pub turn: Turn,
+    pub tenant: TenantId,
+    pub workflow: WorkflowId,
+    pub change: Option<StatusChange>,
+    pub timers: Vec<TimerChange>,
+    /// All or none; when one is full the turn is not kept.
+    pub take: Vec<SlotClaim>,
+    /// Gives back every slot the execution holds and removes its timers (terminal turns).
+    pub release: bool,
+    pub finished: Vec<FinishedTask>,
+    /// The request this turn answers; its row goes.
+    pub request: Option<RequestId>,
+    /// When the sweep should look at the execution again; absent leaves it as it is. Terminal turns clear it.
+    pub sweep_at: Option<Timestamp>,
+}
+
+/// What became of a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    Committed,
+    /// Another turn holds that sequence number: load the execution again and decide again.
+    Superseded,
+    /// A slot is full; the execution's row says so (`blocked_by`) and nothing else changed.
+    Refused { key: String },
+}
+
+/// An execution as it lies in the store.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// In order, from 1, without a gap.
+    pub turns: Vec<Turn>,
+}
+
+/// A result that came too late to count, or a second time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LateResult {
+    pub execution: ExecutionId,
+    pub task: TaskKey,
+    pub attempt: u32,
+    pub dispatch: u32,
+    pub worker: WorkerId,
+    pub at: Timestamp,
+    /// What the result was: `completed`, `failed`, `lost`.
+    pub ending: String,
+    /// Why it was dropped.
+    pub reason: String,
+}
+
+/// Executions and their journals.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// The store's present, by which timers and leases are compared.
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+
+    /// Keeps each submission whole or not at all, with its idempotency key, and answers in order.
+    ///
+    /// Several callers at once share a transaction. `quota` is the largest number of open executions a
+    /// tenant may have.
+    async fn accept(&self, submissions: Vec<Submission>, quota: u64) -> Result<Vec<Submitted>, StoreError>;
+
+    /// Keeps each turn whole or not at all, all of them in one transaction, and answers in order.
+    ///
+    /// A turn is kept only if its `seq` is exactly one more than the execution's last. One refused turn
+    /// takes no other with it. When the answer is [`StoreError::Unknown`], read before repeating.
+    async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Kept>, StoreError>;
+
+    /// The executions with all their turns, in the order asked; absent ones are `None`.
+    async fn load(&self, executions: &[ExecutionId]) -> Result<Vec<Option<Stored>>, StoreError>;
+
+    /// The canonical text of a snapshot.
+    async fn snapshot(&self, hash: &str) -> Result<Option<String>, StoreError>;
+
+    /// Executions that wait for this slot key, highest priority and longest waiting first.
+    async fn blocked_by(&self, key: &str, limit: u32) -> Result<Vec<ExecutionId>, StoreError>;
+
+    /// Keeps what came too late, beside the journal.
+    async fn record_late(&self, late: Vec<LateResult>) -> Result<(), StoreError>;
+}
+
+/// A timer that is due, or soon will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueTimer {
+    pub execution: ExecutionId,
+    pub key: TimerKey,
+    pub due_at: Timestamp,
+    pub token: Option<Token>,
+}
+
+/// A lease to be moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRenewal {
+    pub execution: ExecutionId,
+    pub task: TaskKey,
+    pub token: Token,
+}
+
+/// Timers and leases.
+#[async_trait]
+pub trait Timers: Send + Sync {
+    /// Timers of these shards due at or before `until`, the longest overdue first.
+    async fn timers_due(&self, shards: &[Shard], until: Timestamp, limit: u32) -> Result<Vec<DueTimer>, StoreError>;
+
+    /// Moves each lease to `until` if its token is the holder's and it has not run out; answers in order
+    /// whether it did.
+    async fn renew_leases(&self, renewals: Vec<LeaseRenewal>, until: Timestamp) -> Result<Vec<bool>, StoreError>;
+}
+
+/// What the API accepted for an execution under way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    pub id: RequestId,
+    pub tenant: TenantId,
+    pub execution: ExecutionId,
+    pub body: RequestBody,
+    pub at: Timestamp,
+}
+
+/// The safety net, and what the API accepts beside submissions.
+#[async_trait]
+pub trait Sweeps: Send + Sync {
+    /// Open executions of these shards that the sweep should look at now, oldest first; each is put off
+    /// (its interval doubles, from 60 s to 30 min) so that the next sweep finds others.
+    async fn sweep_due(&self, shards: &[Shard], limit: u32) -> Result<Vec<ExecutionId>, StoreError>;
+
+    /// Makes every open execution of these shards due for a sweep at once: the queue has lost everything.
+    async fn sweep_all(&self, shards: &[Shard]) -> Result<u64, StoreError>;
+
+    /// When the sweep should look at these executions again.
+    async fn sweep_again(&self, at: Vec<(ExecutionId, Timestamp)>) -> Result<(), StoreError>;
+
+    /// Keeps a request. Answers `false`, and keeps nothing, when the execution is unknown or ended.
+    async fn request(&self, request: Request) -> Result<bool, StoreError>;
+
+    /// Requests of these shards older than `age`, oldest first: their hint was lost.
+    async fn requests_waiting(&self, shards: &[Shard], age: Duration, limit: u32) -> Result<Vec<Request>, StoreError>;
+
+    /// Removes a request that came to nothing (its execution had ended).
+    async fn forget_request(&self, id: RequestId) -> Result<(), StoreError>;
+
+    /// How late the sweep is: the age of the oldest execution due for it.
+    async fn sweep_lag(&self) -> Result<Duration, StoreError>;
+
+    /// Makes partitions ahead and removes idempotency keys that have run out.
+    async fn maintain(&self) -> Result<(), StoreError>;
+}
+
+/// A workflow with its newest version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowRow {
+    pub id: WorkflowId,
+    pub tenant: TenantId,
+    /// Unique among the tenant's workflows.
+    pub name: String,
+    pub description: String,
+    pub category: String,
+    pub tags: Vec<String>,
+    /// `active` or `archived`.
+    pub status: String,
+    /// The newest version's number, from 1.
+    pub version: u32,
+    pub hash: String,
+    /// The document as its author wrote it (YAML or JSON).
+    pub document: String,
+    pub created_by: String,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// A version on its way in.
+#[derive(Debug, Clone)]
+pub struct WorkflowDraft {
+    pub id: WorkflowId,
+    pub tenant: TenantId,
+    pub name: String,
+    pub description: String,
+    pub category: String,
+    pub tags: Vec<String>,
+    pub document: String,
+    pub hash: String,
+    /// The canonical text under `hash`; kept once.
+    pub snapshot: String,
+    pub principal: String,
+    pub at: Timestamp,
+}
+
+/// What became of a draft.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Saved {
+    Created(WorkflowRow),
+    /// A new version, or the same one when the hash did not change.
+    Updated(WorkflowRow),
+    /// Another workflow of the tenant has that name.
+    NameTaken(WorkflowId),
+    /// No workflow with that id.
+    Missing,
+    /// The workflow is not at the version the caller saw; this is the one it is at.
+    Stale(u32),
+}
+
+/// A page of a list. Pages neither skip nor repeat while rows are added.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// Where the last page ended; absent for the first.
+    pub after: Option<String>,
+    /// At most this many (1 to 500).
+    pub limit: u32,
+}
+
+/// Some of a list, and where to go on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Paged<T> {
+    pub items: Vec<T>,
+    pub next: Option<String>,
+}
+
+/// Which workflows to list.
+#[derive(Debug, Clone, Default)]
+pub struct WorkflowFilter {
+    pub category: Option<String>,
+    pub status: Option<String>,
+    pub tag: Option<String>,
+    /// Part of name or description, whatever the case.
+    pub search: Option<String>,
+}
+
+/// Workflows and their versions.
+#[async_trait]
+pub trait Library: Send + Sync {
+    /// Keeps a new workflow as version 1.
+    async fn workflow_create(&self, draft: WorkflowDraft) -> Result<Saved, StoreError>;
+    /// Keeps the next version, or only the other fields when the hash is unchanged.
+    async fn workflow_update(&self, draft: WorkflowDraft, expected: Option<u32>) -> Result<Saved, StoreError>;
+    /// Archives a workflow: it takes no new executions, its executions stay. `false` when there is none.
+    async fn workflow_delete(&self, tenant: TenantId, id: WorkflowId) -> Result<bool, StoreError>;
+    async fn workflow_get(&self, tenant: TenantId, id: WorkflowId) -> Result<Option<WorkflowRow>, StoreError>;
+    async fn workflow_by_name(&self, tenant: TenantId, name: &str) -> Result<Option<WorkflowRow>, StoreError>;
+    /// Newest first.
+    async fn workflow_list(
+        &self,
+        tenant: TenantId,
+        filter: WorkflowFilter,
+        page: Page,
+    ) -> Result<Paged<WorkflowRow>, StoreError>;
+}
+
+/// An execution's row: a projection of its journal, written in the same transactions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExecutionRow {
+    pub id: ExecutionId,
+    pub tenant: TenantId,
+    pub workflow: WorkflowId,
+    pub workflow_name: String,
+    pub version: u32,
+    pub status: Status,
+    pub priority: Priority,
+    pub tags: Vec<String>,
+    pub principal: String,
+    pub created_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    /// The slot it waits for.
+    pub blocked_by: Option<String>,
+    pub failure: Option<Failure>,
+    pub output: Option<Payload>,
+}
+
+/// Which executions to list.
+#[derive(Debug, Clone, Default)]
+pub struct ExecutionFilter {
+    pub workflow: Option<WorkflowId>,
+    pub status: Vec<Status>,
+    pub tag: Option<String>,
+    pub created_from: Option<Timestamp>,
+    pub created_to: Option<Timestamp>,
+}
+
+/// Who holds a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotHolder {
+    pub key: String,
+    pub execution: ExecutionId,
+    pub taken_at: Timestamp,
+}
+
+/// A row that stands where it should not, found by comparing tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The invariant, such as `I2`.
+    pub invariant: String,
+    pub execution: Option<ExecutionId>,
+    pub message: String,
+}
+
+/// What people look at.
+#[async_trait]
+pub trait Views: Send + Sync {
+    async fn execution_get(&self, tenant: TenantId, id: ExecutionId) -> Result<Option<ExecutionRow>, StoreError>;
+    /// Newest first.
+    async fn execution_list(
+        &self,
+        tenant: TenantId,
+        filter: ExecutionFilter,
+        page: Page,
+    ) -> Result<Paged<ExecutionRow>, StoreError>;
+    /// Turns after `seq`, in order; none when the execution is not this tenant's.
+    async fn execution_turns(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<Turn>, StoreError>;
+    /// Its timers, soonest first.
+    async fn execution_timers(&self, tenant: TenantId, id: ExecutionId) -> Result<Vec<DueTimer>, StoreError>;
+    /// Its results that came too late, in order of arrival.
+    async fn execution_late(&self, tenant: TenantId, id: ExecutionId) -> Result<Vec<LateResult>, StoreError>;
+    /// How many executions there are in each status, over all tenants.
+    async fn execution_counts(&self) -> Result<Vec<(Status, u64)>, StoreError>;
+    /// Who holds a slot key.
+    async fn slot_holders(&self, key: &str, limit: u32) -> Result<Vec<SlotHolder>, StoreError>;
+    /// Ids of executions after `after` in id order, over all tenants, for the audit.
+    async fn audit_page(&self, after: Option<ExecutionId>, limit: u32) -> Result<Vec<ExecutionRow>, StoreError>;
+    /// What comparing tables shows to be wrong: slots or timers of ended executions, journals with gaps,
+    /// rows without journal, status rows that disagree.
+    async fn audit_tables(&self) -> Result<Vec<Finding>, StoreError>;
+}
+
+/// Who is alive.
+#[async_trait]
+pub trait Members: Send + Sync {
+    /// Says that a coordinator lives, and answers which do: those heard of within `expiry`.
+    async fn coordinator_alive(
+        &self,
+        id: CoordinatorId,
+        host: &str,
+        expiry: Duration,
+    ) -> Result<Vec<CoordinatorId>, StoreError>;
+    /// Says that a coordinator leaves.
+    async fn coordinator_gone(&self, id: CoordinatorId) -> Result<(), StoreError>;
+    async fn worker_alive(&self, records: Vec<WorkerRecord>) -> Result<(), StoreError>;
+    /// Workers heard of within `expiry`, with when that was.
+    async fn workers(&self, expiry: Duration) -> Result<Vec<(WorkerRecord, Timestamp)>, StoreError>;
+}
+
+/// Bytes too large to travel.
+#[async_trait]
+pub trait Payloads: Send + Sync {
+    async fn payload_put(
+        &self,
+        tenant: TenantId,
+        execution: ExecutionId,
+        id: PayloadId,
+        bytes: Vec<u8>,
+    ) -> Result<(), StoreError>;
+    /// Absent when it is not this execution's.
+    async fn payload_get(&self, execution: ExecutionId, id: PayloadId) -> Result<Option<Vec<u8>>, StoreError>;
+}
+
+/// A message nobody could use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    pub id: DeadLetterId,
+    /// The queue it came from.
+    pub queue: String,
+    pub reason: String,
+    pub at: Timestamp,
+    pub execution: Option<ExecutionId>,
+    pub message: Option<MessageId>,
+    /// What was said beside the bytes.
+    pub headers: Value,
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
+}
+
+/// What was set aside.
+#[async_trait]
+pub trait DeadLetters: Send + Sync {
+    async fn dead_letter_add(&self, letter: DeadLetter) -> Result<(), StoreError>;
+    /// Newest first.
+    async fn dead_letter_list(&self, page: Page) -> Result<Paged<DeadLetter>, StoreError>;
+    async fn dead_letter_get(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError>;
+    /// `false` when there is none.
+    async fn dead_letter_remove(&self, id: DeadLetterId) -> Result<bool, StoreError>;
+}
