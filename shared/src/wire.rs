@@ -81,6 +81,9 @@ pub struct Task {
     pub timeout: Duration,
     #[serde(default)]
     pub delivery: Delivery,
+    /// Ask for a lease before beginning, so that the coordinator knows that it began.
+    #[serde(default)]
+    pub lease_at_once: bool,
     pub pool: Arc<str>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,

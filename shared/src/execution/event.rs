@@ -121,6 +121,8 @@ pub enum SkipReason {
 pub enum Event {
     /// The API accepted it. Always the first event of the first turn.
     Accepted(Box<Accepted>),
+    /// It starts later.
+    Scheduled { until: Timestamp },
     /// It was admitted and holds its slots.
     Started,
     /// A task may run, and waits until the dispatch window has room.

@@ -4,11 +4,13 @@
 //! derived. What to do next is decided elsewhere (`coordinator::engine`).
 
 mod event;
+mod state;
 
 
 pub use event::{
     Accepted, Event, Iteration, Mode, Payload, SkipReason, StoredPayload, TaskKey, TimerKey, TimerKeyError, Turn,
 };
+pub use state::{Cancel, ComponentState, Execution, Fence, Joined, Phase, ReplayError};
 
 
 use serde::{Deserialize, Serialize};

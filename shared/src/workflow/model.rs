@@ -191,8 +191,8 @@ pub struct Component {
     pub queue_timeout: Option<Duration>,
     pub delivery: Delivery,
     pub placement: Placement,
-    /// Components with a connection from this one, each once, in the order written.
-    pub readers: Vec<usize>,
+    /// Connections out: the reader's index and the port, in the order of the readers.
+    pub outgoing: Vec<(usize, Output)>,
     /// Whether a connection leaves the `timeout` port.
     pub timeout_is_read: bool,
 }
