@@ -23,7 +23,8 @@ pub struct Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Redaction {
     None,
-    Url,
+    /// Not a character of it, since a password may stand anywhere.
+    Hidden,
 }
 
 impl Key {
@@ -43,7 +44,11 @@ impl Key {
     }
 
     pub(super) fn redaction(&self) -> Redaction {
-        if self.schema.to_string().contains("\"x-redact\"") { Redaction::Url } else { Redaction::None }
+        if super::is_secret_name(self.name()) || self.schema.to_string().contains("\"x-redact\"") {
+            Redaction::Hidden
+        } else {
+            Redaction::None
+        }
     }
 
     /// The alternatives of the schema that are not null.

@@ -306,7 +306,7 @@ impl Loader<'_> {
             }
             if let Err(error) = settings_with(&defaults, &path, value.clone()) {
                 let message = match key.redaction() {
-                    Redaction::Url => "cannot be read".to_owned(),
+                    Redaction::Hidden => "cannot be read".to_owned(),
                     Redaction::None if key.schema.get("x-expected").is_some() => {
                         format!("expected {}, found {}", key.expected(), found(&value))
                     }
@@ -351,7 +351,7 @@ fn wrong(key: &Key, value: &Value, origin: &Origin) -> Option<Mistake> {
         return None;
     }
     let message = match key.redaction() {
-        Redaction::Url => format!("expected {}", key.expected()),
+        Redaction::Hidden => format!("expected {}", key.expected()),
         Redaction::None => format!("expected {}, found {}", key.expected(), found(value)),
     };
     let suggestion = match (&shape, value.as_str()) {
