@@ -160,6 +160,25 @@ pub fn commands_again(
     Ok(commands)
 }
 
+/// The slots that an execution holds while it runs.
+pub fn slots(
+    execution: &Execution,
+    payloads: &HashMap<PayloadId, Value>,
+    rules: &Rules,
+) -> Result<Vec<SlotClaim>, EvaluationError> {
+    let mut claims =
+        vec![SlotClaim { key: EXECUTIONS_KEY.to_owned(), limit: rules.max_concurrent_executions }];
+    if let Some(concurrency) = &execution.workflow.concurrency {
+        let key = concurrency.key.render(&StateScope::new(execution, payloads))?.value;
+        let text = key.as_str().map_or_else(|| key.to_string(), ToOwned::to_owned);
+        claims.push(SlotClaim {
+            key: format!("workflow/{}/{text}", execution.accepted.workflow.as_uuid()),
+            limit: concurrency.limit,
+        });
+    }
+    Ok(claims)
+}
+
 /// The message that asks a worker for one attempt.
 fn make_task(
     execution: &Execution,
@@ -255,29 +274,15 @@ impl Turning<'_> {
             }
             return Ok(());
         }
-        self.made.take.push(SlotClaim {
-            key: EXECUTIONS_KEY.to_owned(),
-            limit: self.around.rules.max_concurrent_executions,
-        });
-        let workflow = Arc::clone(&self.execution.workflow);
-        if let Some(concurrency) = &workflow.concurrency {
-            let rendered = concurrency.key.render(&StateScope::new(self.execution, self.around.payloads));
-            match rendered {
-                Ok(key) => {
-                    let text = key.value.as_str().map_or_else(|| key.value.to_string(), ToOwned::to_owned);
-                    self.made.take.push(SlotClaim {
-                        key: format!("workflow/{}/{text}", self.execution.accepted.workflow.as_uuid()),
-                        limit: concurrency.limit,
-                    });
-                }
-                Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
-                Err(EvaluationError::Failed(failure)) => {
-                    self.made.take.clear();
-                    self.finish(Status::Failed, None, Some(failure));
-                    return Ok(());
-                }
+        match slots(self.execution, self.around.payloads, self.around.rules) {
+            Ok(claims) => self.made.take = claims,
+            Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+            Err(EvaluationError::Failed(failure)) => {
+                self.finish(Status::Failed, None, Some(failure));
+                return Ok(());
             }
         }
+        let workflow = Arc::clone(&self.execution.workflow);
         self.emit(Event::Started);
         self.made.change = Some(StatusChange { status: Status::Running, failure: None, output: None });
         self.made.sweep_at = Some(self.around.now.after(self.around.rules.silence));
