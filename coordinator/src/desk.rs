@@ -160,6 +160,21 @@ pub struct Decided {
     pub sweep_again: Vec<(ExecutionId, Timestamp)>,
 }
 
+#[cfg(test)]
+impl Decided {
+    /// The tasks it would send, for a planted fault that sends them too early.
+    pub(crate) fn tasks(&self) -> Vec<Task> {
+        self.planned
+            .iter()
+            .flat_map(|planned| &planned.commands)
+            .filter_map(|command| match command {
+                Command::Dispatch(task) => Some((**task).clone()),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
 /// What is to be sent once the turns are durable.
 #[derive(Debug, Default)]
 pub struct Outgoing {

@@ -6,8 +6,12 @@
 pub mod audit;
 pub mod desk;
 pub mod engine;
+#[cfg(test)]
+mod explorer;
 mod inbox;
 mod membership;
+#[cfg(test)]
+mod seeded;
 mod stats;
 mod store_clock;
 mod sweeps;

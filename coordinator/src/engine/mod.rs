@@ -3,6 +3,20 @@
 //! [`decide`] reads no clock, no random source and no store, and awaits nothing. The same state and
 //! input give the same turn on every machine, which is what lets a crash be repaired by deciding again.
 
+/// Whether the schedule explorer planted this fault; never outside tests.
+#[cfg(test)]
+macro_rules! planted {
+    ($bug:ident) => {
+        crate::seeded::has(crate::seeded::Bug::$bug)
+    };
+}
+#[cfg(not(test))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 mod control;
 mod scope;
 #[cfg(test)]
@@ -248,7 +262,7 @@ impl Turning<'_> {
         match input {
             Input::Result(result) => return self.result(result),
             Input::Ask(ask) => self.ask(ask),
-            _ if self.execution.status.is_terminal() => {}
+            _ if self.execution.status.is_terminal() && !planted!(B21NoTerminalCheck) => {}
             Input::Start | Input::Wake => return self.start(),
             Input::Timer(key) => return self.timer(key),
             Input::Request(RequestBody::Cancel { by, reason }) => self.cancel(by, reason),
@@ -316,12 +330,13 @@ impl Turning<'_> {
             }
             return Ok(());
         }
-        if component.attempt != result.attempt {
+        if component.attempt != result.attempt && !planted!(B6ResultWithoutAttemptCheck) {
             self.late(result, "another attempt is under way");
             return Ok(());
         }
         if let Some(fence) = &component.fence
             && result.token != Some(fence.token)
+            && !planted!(B7LeasedResultWithoutToken)
         {
             // A redelivery of a granted attempt has no token of its own: the holder may still be at work,
             // or be lost; only the grant's fate decides.
@@ -505,6 +520,10 @@ impl Turning<'_> {
                     self.emit(Event::TaskLeased { task, attempt, worker, token, until });
                     true
                 }
+                (Some(_), AskKind::Grant) if planted!(B9SecondGrant) => {
+                    self.emit(Event::TaskGranted { task, attempt, worker, token });
+                    true
+                }
                 (Some(fence), AskKind::Grant) => fence.token == token,
                 (Some(fence), AskKind::Lease) if fence.token == token => {
                     if fence.leased_until.is_none() {
@@ -560,6 +579,8 @@ impl Turning<'_> {
             TimerKey::Retry(_) => {
                 if let Phase::Retrying(at) = phase
                     && at <= now
+                    || planted!(B20RetryTimerFiresTwice)
+                    || planted!(B21NoTerminalCheck)
                 {
                     self.clear_timer(key.clone());
                     return self.dispatch(index);
@@ -649,7 +670,11 @@ impl Turning<'_> {
                 if granted {
                     self.lost(index, "nothing was heard of it")?;
                 } else {
-                    let (attempt, dispatch) = (state.attempt, state.dispatch + 1);
+                    let (attempt, dispatch) = if planted!(B19SweepRaisesTheAttempt) {
+                        (state.attempt + 1, 1)
+                    } else {
+                        (state.attempt, state.dispatch + 1)
+                    };
                     self.send(index, attempt, dispatch)?;
                 }
             } else {
@@ -815,6 +840,7 @@ impl Turning<'_> {
     /// Asks a waiting component's join, then its `when`, then decides or orders it.
     fn consider(&mut self, index: usize) -> Result<(), NeedsPayloads> {
         match self.execution.join(index) {
+            Joined::Waits if planted!(B18JoinCountedFromMessages) => {}
             Joined::Waits => return Ok(()),
             Joined::Skipped => {
                 self.emit(Event::Skipped { task: self.key(index), reason: SkipReason::DeadConnection });
