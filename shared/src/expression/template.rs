@@ -319,7 +319,7 @@ impl<'a> Renderer<'a> {
                         )));
                     }
                 }
-                let own = parts.iter().map(|part| if let Part::Text(text) = part { marks(text) } else { 0 }).sum();
+                let own: usize = parts.iter().map(|part| if let Part::Text(text) = part { marks(text) } else { 0 }).sum();
                 if marks(&text) != own {
                     return Err(forged());
                 }
