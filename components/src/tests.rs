@@ -108,7 +108,9 @@ fn unknown_settings_are_refused_by_name() {
         config["no_such_setting"] = 1.into();
         let schema = jsonschema::draft202012::new(&(descriptor.schema)()).expect(descriptor.kind);
         let wrong = schema.validate(&config).expect_err(descriptor.kind).to_string();
-        assert!(wrong.contains("no_such_setting"), "{}: {wrong}", descriptor.kind);
+        // Of a schema without any property the validator says only that nothing is allowed.
+        let is_empty = (descriptor.schema)().get("properties").is_none();
+        assert!(is_empty || wrong.contains("no_such_setting"), "{}: {wrong}", descriptor.kind);
         if let Some(build) = descriptor.build {
             let failure = build(config).err().expect(descriptor.kind);
             assert!(failure.message.contains("no_such_setting"), "{failure}");

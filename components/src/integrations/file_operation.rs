@@ -162,6 +162,16 @@ fn io_failure(path: &str, doing: &str, error: &io::Error) -> Failure {
     Failure::new(class, format!("{doing} `{}`: {error}", short(path)))
 }
 
+/// Makes the folder that a path lies in; a link in its place that leads out is refused.
+fn make_parent(root: &Dir, path: &str, clean: &Path) -> Result<(), Failure> {
+    let Some(parent) = clean.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
+    let made = match root.metadata(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => root.create_dir_all(parent),
+        found => found.map(|_| ()),
+    };
+    made.map_err(|error| io_failure(path, "making the folder of", &error))
+}
+
 fn changed_at(metadata: &Metadata) -> Option<Timestamp> {
     let since = metadata.modified().ok()?.into_std().duration_since(std::time::UNIX_EPOCH).ok()?;
     Some(Timestamp::from_micros(i64::try_from(since.as_micros()).ok()?))
@@ -233,9 +243,7 @@ impl Job {
         if clean.file_name().is_none() {
             return Err(invalid_config("`path` must name a file"));
         }
-        if let Some(parent) = clean.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            root.create_dir_all(parent).map_err(|error| io_failure(path, "making the folder of", &error))?;
-        }
+        make_parent(root, path, &clean)?;
         let mut replaced = false;
         let mut exclusive = true;
         match root.metadata(&clean) {
@@ -386,9 +394,7 @@ impl Job {
     }
 
     fn append(&self, root: &Dir, path: &str, clean: &Path) -> Result<Value, Failure> {
-        if let Some(parent) = clean.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            root.create_dir_all(parent).map_err(|error| io_failure(path, "making the folder of", &error))?;
-        }
+        make_parent(root, path, clean)?;
         if root.metadata(clean).is_ok_and(|found| !found.is_file()) {
             return Err(refused(path, "exists and is not a file"));
         }
@@ -412,9 +418,7 @@ impl Job {
             }
             Err(error) => return Err(io_failure(path, "moving", &error)),
         };
-        if let Some(parent) = target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            root.create_dir_all(parent).map_err(|error| io_failure(to, "making the folder of", &error))?;
-        }
+        make_parent(root, to, target)?;
         let mut place = target.to_owned();
         if root.symlink_metadata(target).is_ok() {
             match self.config.if_exists {

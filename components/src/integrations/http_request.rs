@@ -868,7 +868,6 @@ mod tests {
             format!("http://localhost:{port}/"),
             format!("http://[::ffff:127.0.0.1]:{port}/"),
             "http://localhost/".to_owned(),
-            "http://localhost./".to_owned(),
             "http://localhost:8080/".to_owned(),
             "http://169.254.169.254/".to_owned(),
             "http://0.0.0.0/".to_owned(),
