@@ -212,3 +212,101 @@ fn ports_are_known_from_the_config() {
     assert!(ports("file_operation", json!({ "action": "read" })).names.is_empty());
     assert!(ports("database_query", json!({ "mode": "write" })).names.is_empty());
 }
+
+/// Puts outputs and parameters where a text is a plain path in `${{ }}`.
+fn resolved(value: &Value, known: &Value) -> Value {
+    match value {
+        Value::String(text) => match text.strip_prefix("${{ ").and_then(|rest| rest.strip_suffix(" }}")) {
+            Some(path) => known.pointer(&format!("/{}", path.replace('.', "/"))).cloned().unwrap_or_default(),
+            None => value.clone(),
+        },
+        Value::Array(list) => list.iter().map(|value| resolved(value, known)).collect(),
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), resolved(value, known))).collect(),
+        other => other.clone(),
+    }
+}
+
+fn example(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
+    serde_saphyr::from_str(&std::fs::read_to_string(path).expect(name)).expect(name)
+}
+
+#[test]
+fn the_examples_use_types_settings_and_ports_that_exist() {
+    let catalogue = catalogue();
+    for name in ["hello.yaml", "etl.yaml", "order.yaml"] {
+        let document = example(name);
+        let components = document["components"].as_object().expect("components");
+        for (id, component) in components {
+            let kind = component["type"].as_str().expect("a type");
+            let descriptor = catalogue.get(kind).unwrap_or_else(|| panic!("{name} {id}: {kind}"));
+            let config = component.get("config").cloned().unwrap_or_else(|| serde_json::json!({}));
+            assert_eq!((descriptor.check)(&config), [], "{name} {id}");
+            let schema = (descriptor.schema)();
+            for setting in config.as_object().expect("a map").keys() {
+                assert!(schema["properties"].get(setting).is_some(), "{name} {id}: {setting}");
+            }
+            for need in component.get("needs").and_then(Value::as_array).into_iter().flatten() {
+                let need = need.as_str().expect("a need");
+                let (from, port) = need.split_once('.').unwrap_or((need, "success"));
+                let source = &components[from];
+                let source_kind = catalogue.get(source["type"].as_str().expect("a type")).expect("a type");
+                let own = (source_kind.ports)(source.get("config").unwrap_or(&Value::Null)).names;
+                assert!(port == "success" || own.iter().any(|known| known == port), "{name} {id}: {need}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_etl_example_loads_its_orders_and_running_it_twice_changes_nothing() {
+    let (context, folder) = context();
+    let document = example("etl.yaml");
+    let mut reports = Vec::new();
+    for _ in 0..2 {
+        let mut known = serde_json::json!({ "parameters": {}, "components": {} });
+        for (name, parameter) in document["parameters"].as_object().expect("parameters") {
+            known["parameters"][name] = parameter["default"].clone();
+        }
+        for (id, component) in document["components"].as_object().expect("components") {
+            let kind = component["type"].as_str().expect("a type");
+            if kind == "end" {
+                continue;
+            }
+            let config = resolved(&component["config"], &known);
+            let outcome = run_in(kind, config, &context).await.unwrap_or_else(|f| panic!("{id}: {f}"));
+            known["components"][id] = serde_json::json!({ "output": outcome.output });
+        }
+        assert_eq!(known["components"]["check"]["output"]["rows_out"], 3_000);
+        assert_eq!(known["components"]["store"]["output"]["results"][2]["rows_affected"], 10);
+        let stored = serde_json::json!({ "connector": "data", "sql": "select * from orders_by_country order by country" });
+        let stored = run_in("database_query", stored, &context).await.expect("stored").output;
+        let report = std::fs::read_to_string(folder.path().join("files/reports/orders-by-country.json"))
+            .expect("a report");
+        let written: Value = serde_json::from_str(&report).expect("JSON");
+        assert_eq!(written["countries"], stored["rows"]);
+        reports.push((report, stored));
+    }
+    assert_eq!(reports[0], reports[1]);
+}
+
+/// The cost of the load test's step, to be looked at: `cargo nextest run --release --run-ignored all cost`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn cost_of_counting_up() {
+    let (context, _folder) = context();
+    let rounds = 100_000_u32;
+    let started = std::time::Instant::now();
+    for n in 0..rounds {
+        let config = serde_json::json!({ "rows": [n], "expression": "item + 1" });
+        run_in_once(config, &context).await;
+    }
+    let each = started.elapsed() / rounds;
+    assert!(each < std::time::Duration::from_micros(10), "{each:?}");
+}
+
+async fn run_in_once(config: Value, context: &Context) {
+    let build =
+        CATALOGUE.iter().find(|descriptor| descriptor.kind == "map").and_then(|map| map.build).expect("map");
+    build(config).expect("a config").run(context).await.expect("a row");
+}

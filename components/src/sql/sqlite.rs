@@ -90,7 +90,9 @@ fn to_json(row: &SqliteRow) -> Result<Value, Failure> {
         } else {
             match kind.as_str() {
                 // A value is stored as an integer; only its column says that it is a boolean.
-                "INTEGER" | "BOOLEAN" if column.type_info().name() == "BOOLEAN" => row.try_get_unchecked::<bool, _>(index).map_err(wrong)?.into(),
+                "INTEGER" | "BOOLEAN" if column.type_info().name() == "BOOLEAN" => {
+                    row.try_get_unchecked::<bool, _>(index).map_err(wrong)?.into()
+                }
                 "INTEGER" | "INT4" | "INT8" | "BIGINT" => {
                     row.try_get_unchecked::<i64, _>(index).map_err(wrong)?.into()
                 }
