@@ -27,7 +27,9 @@ impl InProcessProgress {
 impl Progress for InProcessProgress {
     fn show(&self, updates: Vec<Update>) {
         if !self.watchers.is_empty() {
-            updates.into_iter().for_each(|update| self.watchers.show(update));
+            for update in updates {
+                self.watchers.show(update);
+            }
         }
     }
 

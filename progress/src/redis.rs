@@ -45,12 +45,7 @@ pub struct Config {
 impl Config {
     /// The defaults for a server.
     pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            namespace: "apg".into(),
-            keep: Duration::from_secs(24 * 60 * 60),
-            buffer: 10_000,
-        }
+        Self { url: url.into(), namespace: "apg".into(), keep: Duration::from_hours(24), buffer: 10_000 }
     }
 }
 
@@ -105,8 +100,7 @@ impl RedisProgress {
             .set_max_delay(Duration::from_secs(2))
             .set_connection_timeout(Some(ANSWER_TIMEOUT))
             .set_response_timeout(Some(ANSWER_TIMEOUT));
-        let connection =
-            ConnectionManager::new_lazy_with_config(client.clone(), settings).map_err(lost)?;
+        let connection = ConnectionManager::new_lazy_with_config(client.clone(), settings).map_err(lost)?;
         let core = Arc::new(Core {
             config: config.clone(),
             client,

@@ -26,8 +26,7 @@ async fn proxy(to: String) -> (SocketAddr, Arc<Mutex<CancellationToken>>) {
             let to = to.clone();
             tokio::spawn(async move {
                 let mut there = TcpStream::connect(to).await.expect("Redis is there");
-                let _ =
-                    cut.run_until_cancelled(tokio::io::copy_bidirectional(&mut here, &mut there)).await;
+                let _ = cut.run_until_cancelled(tokio::io::copy_bidirectional(&mut here, &mut there)).await;
             });
         }
     });

@@ -99,7 +99,7 @@ async fn run(name: &str, queue: DynQueue, pairs: usize, width: usize, batch: usi
             room.add_permits(1);
         }
     }
-    let (wall, used) = (began.elapsed(), cpu() - cpu_before);
+    let (wall, used) = (began.elapsed(), cpu().saturating_sub(cpu_before));
     publish.await.expect("the publisher ends");
     let mut tasks = work.await.expect("the worker ends");
     tasks.stop().await;
@@ -130,5 +130,5 @@ async fn main() {
     run("amqp", Arc::clone(&queue) as DynQueue, pairs / 10, 1, 1).await;
     let before = cpu();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    println!("idle for 5 s with two connections: {:?} CPU", cpu() - before);
+    println!("idle for 5 s with two connections: {:?} CPU", cpu().saturating_sub(before));
 }

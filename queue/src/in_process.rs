@@ -248,8 +248,7 @@ impl ShardInbox {
             while found.len() < most
                 && let Some(Waiting { message, redelivered }) = state.waiting.pop_front()
             {
-                let answer =
-                    InboxAnswer { message: Some(message.clone()), shards: Arc::clone(&self.shards) };
+                let answer = InboxAnswer { message: Some(message.clone()), shards: Arc::clone(&self.shards) };
                 found.push(Delivery { message, redelivered, answer: Box::new(answer) });
             }
             more |= !state.waiting.is_empty();
@@ -418,8 +417,7 @@ impl Queue for InProcessQueue {
 
     async fn inbox(&self) -> Result<Box<dyn Inbox>, QueueError> {
         let shards = Arc::clone(&self.hub.shards);
-        let me =
-            Server { id: shards.next.fetch_add(1, Ordering::Relaxed), arrived: Arc::new(Notify::new()) };
+        let me = Server { id: shards.next.fetch_add(1, Ordering::Relaxed), arrived: Arc::new(Notify::new()) };
         Ok(Box::new(ShardInbox { shards, me, stand_by_at: None, from: 0 }))
     }
 

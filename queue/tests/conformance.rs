@@ -7,8 +7,9 @@ use shared::testing::queue::Subject;
 mod in_process {
     use super::*;
 
-    async fn make() -> Subject {
-        Subject { queue: Arc::new(queue::in_process::InProcessQueue::new()), pool: "default".into() }
+    fn make() -> std::future::Ready<Subject> {
+        let queue = Arc::new(queue::in_process::InProcessQueue::new());
+        std::future::ready(Subject { queue, pool: "default".into() })
     }
 
     shared::queue_conformance!(make);

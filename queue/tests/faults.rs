@@ -59,9 +59,8 @@ impl Proxy {
                 let to = (uri.authority.host.clone(), uri.authority.port);
                 tokio::spawn(async move {
                     let mut there = TcpStream::connect(to).await.expect("the broker is there");
-                    let _ = cut
-                        .run_until_cancelled(tokio::io::copy_bidirectional(&mut here, &mut there))
-                        .await;
+                    let _ =
+                        cut.run_until_cancelled(tokio::io::copy_bidirectional(&mut here, &mut there)).await;
                 });
             }
         });

@@ -53,7 +53,10 @@ impl Lane {
     ///
     /// lapin queues a publish's frames on its first poll and then waits until they are written. Awaiting
     /// one publish after the other would be a round trip to its I/O thread for each message.
-    pub(super) fn enqueue<'a>(&'a self, make: impl FnOnce(&'a Channel) -> Vec<Sending<'a>>) -> Vec<Queued<'a>> {
+    pub(super) fn enqueue<'a>(
+        &'a self,
+        make: impl FnOnce(&'a Channel) -> Vec<Sending<'a>>,
+    ) -> Vec<Queued<'a>> {
         let sending = make(&self.channel);
         let mut nobody = Context::from_waker(Waker::noop());
         let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,7 +193,8 @@ async fn keep(
             live.fail();
             sender.send_replace(None);
             // Closing says goodbye to a broker that may be gone: not for long.
-            let _ = tokio::time::timeout(Duration::from_secs(2), live.connection.close(200, "bye".into())).await;
+            let _ =
+                tokio::time::timeout(Duration::from_secs(2), live.connection.close(200, "bye".into())).await;
             if stopped {
                 return;
             }

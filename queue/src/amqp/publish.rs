@@ -47,7 +47,8 @@ impl Outgoing {
 
 fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, QueueError> {
     // A value that cannot be written now cannot be written later either.
-    wire::encode(message).map_err(|error| QueueError::Topology(format!("a message cannot be encoded: {error}")))
+    wire::encode(message)
+        .map_err(|error| QueueError::Topology(format!("a message cannot be encoded: {error}")))
 }
 
 fn properties(id: impl std::fmt::Display, kind: &str) -> BasicProperties {
@@ -93,6 +94,9 @@ pub(super) async fn tasks(core: &Core, tasks: Vec<Task>) -> Result<(), QueueErro
             text("component", task.key().to_string());
             text("tenant", task.tenant.to_string());
             headers.insert("attempt".into(), AMQPValue::LongUInt(task.attempt));
+            // The same task sent again is the same message; and a random id would cost a system call.
+            let id =
+                format_args!("{}/{}.{}", task.idempotency_key(), task.attempt, task.dispatch).to_string();
             let priority = match task.priority {
                 Priority::High => 9,
                 Priority::Normal => 4,
@@ -101,9 +105,7 @@ pub(super) async fn tasks(core: &Core, tasks: Vec<Task>) -> Result<(), QueueErro
             Ok(Outgoing {
                 exchange: "".into(),
                 key: core.topology.tasks(&task.pool, task.priority),
-                properties: properties(MessageId::generate(), &task.kind)
-                    .with_headers(headers)
-                    .with_priority(priority),
+                properties: properties(id, &task.kind).with_headers(headers).with_priority(priority),
                 body: encode(task)?,
                 mandatory: true,
             })
@@ -176,7 +178,8 @@ async fn send(core: &Core, lane: usize, outgoing: Vec<Outgoing>) -> Result<(), Q
             match confirm.await.map_err(unavailable)? {
                 Confirmation::Ack(None) => {}
                 Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back)) => {
-                    refused = Some(format!("no queue for {}: {}", back.delivery.routing_key, back.reply_text));
+                    refused =
+                        Some(format!("no queue for {}: {}", back.delivery.routing_key, back.reply_text));
                 }
                 Confirmation::Nack(None) => refused = Some("the broker refused a message".into()),
                 Confirmation::NotRequested => refused = Some("the channel does not confirm".into()),

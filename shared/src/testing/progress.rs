@@ -1,6 +1,6 @@
 //! The promises of [`crate::port::progress`].
 //!
-//! `progress_conformance!(make)` makes a test of each, where `async fn make() -> DynProgress` gives a
+//! `progress_conformance!(make)` makes a test of each, where `make()` gives, in time, a `DynProgress`: a
 //! display.
 
 use std::time::Duration;
@@ -124,6 +124,7 @@ pub async fn a_watcher_sees_nothing_from_before(progress: DynProgress) {
 pub async fn showing_to_nobody_does_nothing(progress: DynProgress) {
     progress.show((1..100).map(|seq| update(ExecutionId::generate(), seq)).collect());
     progress.show(Vec::new());
+    answers_a_check(progress).await;
 }
 
 pub async fn an_execution_can_be_watched_again(progress: DynProgress) {

@@ -1,7 +1,7 @@
 //! The promises of [`crate::port::queue`].
 //!
 //! Each function is one promise. `queue_conformance!(make)` makes a test of each, where
-//! `async fn make() -> Subject` gives a queue that nobody else uses.
+//! `make()` gives, in time, a `Subject`: a queue that nobody else uses.
 
 use std::{sync::Arc, time::Duration};
 
@@ -98,10 +98,8 @@ pub fn message(shard: Shard) -> InboxMessage {
 }
 
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(SOON, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what} did not happen within {SOON:?}"),
-    }
+    let in_time = tokio::time::timeout(SOON, future).await;
+    in_time.unwrap_or_else(|_| panic!("{what} did not happen within {SOON:?}"))
 }
 
 async fn quiet<T: std::fmt::Debug>(what: &str, future: impl Future<Output = T>) {
