@@ -38,9 +38,11 @@ pub struct Settings {
     /// What carries live progress between processes. Not used when everything runs in one process.
     pub redis: Redis,
     /// How the coordinator admits, paces and repairs.
-    pub engine: Engine,
+    pub engine: coordinator::Config,
     /// How a worker takes on tasks.
-    pub worker: Worker,
+    pub worker: worker::Config,
+    /// What components may use of the outside.
+    pub components: components::environment::Config,
     /// How the API is served.
     pub api: Api,
     /// What is measured.
@@ -257,72 +259,6 @@ pub struct Redis {
     /// The address of Redis; `rediss://` for TLS.
     #[schemars(example = "redis://localhost:6379/0")]
     pub url: Option<SecretUrl>,
-}
-
-/// How the coordinator admits, paces and repairs.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Engine {
-    /// Executions that run at once, over all tenants and coordinators; further ones wait as `pending`.
-    #[schemars(range(min = 1))]
-    pub max_concurrent_executions: u32,
-    /// Tasks that are dispatched and not yet finished, over all coordinators. The database is the long
-    /// queue, the broker a short one; further tasks wait as `ready`.
-    #[schemars(range(min = 1))]
-    pub task_queue_size: u32,
-    /// Seconds that cancelled tasks have to clean up before the execution ends without them.
-    pub cancel_grace_seconds: u32,
-    /// Seconds that a long task's lease lasts without a renewal.
-    #[schemars(range(min = 5))]
-    pub lease_seconds: u32,
-    /// Seconds of silence after which a dispatched task is sent again; doubled each time, up to half an hour.
-    #[schemars(range(min = 5))]
-    pub silence_seconds: u32,
-}
-
-impl Default for Engine {
-    fn default() -> Self {
-        Self {
-            max_concurrent_executions: 10_000,
-            task_queue_size: 1_000,
-            cancel_grace_seconds: 10,
-            lease_seconds: 60,
-            silence_seconds: 60,
-        }
-    }
-}
-
-/// How a worker takes on tasks.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Worker {
-    /// The pool whose tasks this worker takes.
-    pub pool: String,
-    /// What this worker can do; it takes tasks that ask for none but these.
-    #[schemars(example = ["gpu", "eu"])]
-    pub tags: Vec<String>,
-    /// Tasks that run at once.
-    #[schemars(range(min = 1, max = 10_000))]
-    pub concurrency: u16,
-    /// Seconds a task may hold its delivery before it is handed over to a lease. Below the broker's
-    /// consumer timeout, 30 minutes unless changed there.
-    #[schemars(range(min = 5, max = 1500))]
-    pub handover_after_seconds: u32,
-    /// Seconds that running tasks have to finish when the worker is told to stop.
-    #[schemars(range(max = 3600))]
-    pub drain_seconds: u32,
-}
-
-impl Default for Worker {
-    fn default() -> Self {
-        Self {
-            pool: "default".to_owned(),
-            tags: Vec::new(),
-            concurrency: 32,
-            handover_after_seconds: 60,
-            drain_seconds: 30,
-        }
-    }
 }
 
 /// How the API is served.
