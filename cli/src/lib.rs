@@ -4,9 +4,13 @@
 
 mod client;
 pub mod commands;
+pub mod compose;
+mod documents;
+mod logging;
 mod output;
 mod parameters;
 pub mod settings;
+mod submit;
 
 /// How a verb ended, as the shell sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,17 @@
 //!
 //! A verb reads its arguments, does one thing, and writes the outcome. What it does lies elsewhere.
 
+mod audit;
 mod completions;
 mod config;
 mod dead_letter;
+mod doctor;
 mod execution;
+mod fmt;
+mod roles;
+mod run;
+mod serve;
+mod validate;
 mod workflow;
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
@@ -14,7 +21,10 @@ use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    Exit, output,
+    Exit,
+    compose::{NotShared, Roles},
+    documents::WrongDocument,
+    output,
     settings::{Loaded, Mistakes, Sources, load},
 };
 
@@ -78,6 +88,24 @@ impl SettingsArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Runs everything in one process; what `apg` alone does.
+    Serve(serve::Args),
+    /// Serves the API. Needs PostgreSQL, RabbitMQ and Redis.
+    Api,
+    /// Decides what runs next. Needs PostgreSQL, RabbitMQ and Redis.
+    Coordinator(roles::Args),
+    /// Runs tasks. Needs PostgreSQL, RabbitMQ and Redis.
+    Worker(roles::Args),
+    /// Runs one workflow without a server, and writes its output to standard output.
+    Run(run::Args),
+    /// Reports every problem of workflow documents.
+    Validate(validate::Args),
+    /// Writes workflow documents in their canonical form.
+    Fmt(fmt::Args),
+    /// Looks at this machine and the services it uses, and says how to mend what is wrong.
+    Doctor(doctor::Args),
+    /// Checks that everything in the database keeps the rules.
+    Audit(audit::Args),
     /// Checks or shows the settings.
     Config(config::Args),
     /// Looks at workflows on a server, changes them, and starts executions.
@@ -108,9 +136,16 @@ fn report(error: &anyhow::Error) -> Exit {
         output::say(mistakes);
         return Exit::Wrong;
     }
+    if let Some(wrong) = error.downcast_ref::<WrongDocument>() {
+        output::say(wrong);
+        return Exit::Wrong;
+    }
     output::say(format_args!("error: {error}"));
     for cause in error.chain().skip(1) {
         output::say(format_args!("  because: {cause}"));
+    }
+    if error.is::<NotShared>() {
+        return Exit::Wrong;
     }
     match error.downcast_ref::<crate::client::Refused>() {
         Some(refused) if matches!(refused.status, 400 | 404 | 409 | 413 | 415 | 422) => Exit::Wrong,
@@ -123,18 +158,44 @@ fn small_runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("no async runtime can be started")
 }
 
+/// A runtime for roles.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime can be started")
+}
+
 fn run(cli: Cli) -> Result<Exit> {
     let settings = &cli.settings;
     match cli.verb {
+        None => runtime()?.block_on(serve::run(settings, serve::Args::default())),
+        Some(Verb::Serve(args)) => runtime()?.block_on(serve::run(settings, args)),
+        Some(Verb::Api) => {
+            let roles = Roles { api: true, coordinator: false, worker: false };
+            runtime()?.block_on(roles::run(settings, "api", roles::Args::default(), roles))
+        }
+        Some(Verb::Coordinator(args)) => {
+            let roles = Roles { api: false, coordinator: true, worker: false };
+            runtime()?.block_on(roles::run(settings, "coordinator", args, roles))
+        }
+        Some(Verb::Worker(args)) => {
+            let roles = Roles { api: false, coordinator: false, worker: true };
+            runtime()?.block_on(roles::run(settings, "worker", args, roles))
+        }
+        Some(Verb::Run(args)) => {
+            let runtime = runtime()?;
+            let exit = runtime.block_on(run::run(settings, args));
+            // After an interrupt something may still run; nobody waits for it.
+            runtime.shutdown_background();
+            exit
+        }
+        Some(Verb::Validate(args)) => validate::run(&args),
+        Some(Verb::Fmt(args)) => fmt::run(&args),
+        Some(Verb::Doctor(args)) => small_runtime()?.block_on(doctor::run(settings, args)),
+        Some(Verb::Audit(args)) => runtime()?.block_on(audit::run(settings, args)),
         Some(Verb::Config(args)) => config::run(settings, &args),
         Some(Verb::Workflow(args)) => small_runtime()?.block_on(workflow::run(args)),
         Some(Verb::Execution(args)) => small_runtime()?.block_on(execution::run(args)),
         Some(Verb::DeadLetter(args)) => small_runtime()?.block_on(dead_letter::run(args)),
         Some(Verb::Completions(args)) => completions::run(&args),
-        None => {
-            Cli::command().print_help().context("standard output cannot be written")?;
-            Ok(Exit::Wrong)
-        }
     }
 }
 
