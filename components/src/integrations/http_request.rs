@@ -221,7 +221,7 @@ fn status_failure(status: StatusCode, url: &Url) -> Failure {
 
 /// How long the other side asks us to wait: seconds, or a date.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    const LONGEST: Duration = Duration::from_secs(86_400);
+    const LONGEST: Duration = Duration::from_hours(24);
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let pause = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -246,7 +246,7 @@ fn pairs(map: &Map<String, Value>) -> Vec<(String, String)> {
     for (name, value) in map {
         match value {
             Value::Array(list) => {
-                pairs.extend(list.iter().filter_map(text_of).map(|text| (name.clone(), text)))
+                pairs.extend(list.iter().filter_map(text_of).map(|text| (name.clone(), text)));
             }
             other => pairs.extend(text_of(other).map(|text| (name.clone(), text))),
         }
@@ -594,7 +594,7 @@ impl Component for HttpRequest {
         if let Some(url) = url.filter(|_| config.get("connector").is_none()) {
             match Url::parse(url) {
                 Err(wrong) => {
-                    problems.push(problem(&["url"], format!("`{}` is not a URL: {wrong}", shown(url))))
+                    problems.push(problem(&["url"], format!("`{}` is not a URL: {wrong}", shown(url))));
                 }
                 Ok(url) if !matches!(url.scheme(), "http" | "https") => {
                     problems.push(problem(&["url"], "a URL starts with http:// or https://"));
@@ -632,10 +632,13 @@ mod tests {
     use super::*;
     use crate::testing::{context, context_with, run_in};
 
+    /// Method and target, headers, body.
+    type Seen = (String, http::HeaderMap, Vec<u8>);
+
     /// A server on loopback that answers by path and remembers what it was sent.
     struct Server {
         address: std::net::SocketAddr,
-        seen: Arc<Mutex<Vec<(String, http::HeaderMap, Vec<u8>)>>>,
+        seen: Arc<Mutex<Vec<Seen>>>,
     }
 
     async fn server() -> Server {
