@@ -179,6 +179,10 @@ pub struct HttpRequest {
 const OWN_HEADERS: [HeaderName; 4] =
     [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION];
 
+/// Headers of the author that another host may see after a redirect; any other may be a credential.
+const INNOCENT_HEADERS: [&str; 6] =
+    ["accept", "accept-language", "content-type", "idempotency-key", "prefer", "user-agent"];
+
 fn denied(why: impl std::fmt::Display) -> Failure {
     Failure::new(FailureClass::EgressDenied, why.to_string())
 }
@@ -339,13 +343,10 @@ impl HttpRequest {
         }
         for (name, value) in &self.headers {
             let (name, value) = header_pair(name, value)?;
-            if name == header::AUTHORIZATION
-                || name == header::COOKIE
-                || name.as_str().contains("key") && name != "idempotency-key"
-            {
-                credentials.insert(name, value);
-            } else {
+            if INNOCENT_HEADERS.contains(&name.as_str()) {
                 headers.insert(name, value);
+            } else {
+                credentials.insert(name, value);
             }
         }
         for value in credentials.values_mut() {
@@ -852,12 +853,16 @@ mod tests {
         let config = json!({
             "url": first.url(&format!("/to?url={}", second.url("/json"))),
             "auth": { "type": "bearer", "token": "t" },
-            "headers": { "x-api-key": "k", "accept": "application/json" },
+            "headers": { "x-api-key": "k", "x-auth": "a", "accept": "application/json" },
         });
         run_in("http_request", config, &context).await.expect("followed");
         assert_eq!(first.seen.lock().expect("memory")[0].1["x-api-key"], "k");
         let seen = second.seen.lock().expect("memory");
-        assert!(seen[0].1.get("authorization").is_none() && seen[0].1.get("x-api-key").is_none());
+        assert!(
+            seen[0].1.get("authorization").is_none()
+                && seen[0].1.get("x-api-key").is_none()
+                && seen[0].1.get("x-auth").is_none()
+        );
         assert_eq!(seen[0].1["accept"], "application/json");
     }
 
