@@ -1396,22 +1396,20 @@ impl<'a> Draft<'a> {
 
 /// The compiled components; called when nothing is wrong, so every kind is known.
 fn components(drafts: Vec<Draft<'_>>, points: Vec<Point>) -> Vec<Component> {
-    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); drafts.len()];
+    let mut outgoing: Vec<Vec<(usize, Output)>> = vec![Vec::new(); drafts.len()];
     let mut timeout_is_read = vec![false; drafts.len()];
     for (index, point) in points.iter().enumerate() {
         for need in &point.needs {
-            if readers[need.from].last() != Some(&index) {
-                readers[need.from].push(index);
-            }
+            outgoing[need.from].push((index, need.port.clone()));
             if need.port == Output::Timeout {
                 timeout_is_read[need.from] = true;
             }
         }
     }
     let mut kinds: HashMap<&'static str, Arc<str>> = HashMap::new();
-    let whole = drafts.into_iter().zip(points).zip(readers.into_iter().zip(timeout_is_read));
+    let whole = drafts.into_iter().zip(points).zip(outgoing.into_iter().zip(timeout_is_read));
     whole
-        .filter_map(|((draft, point), (readers, timeout_is_read))| {
+        .filter_map(|((draft, point), (outgoing, timeout_is_read))| {
             let descriptor = draft.kind?;
             Some(Component {
                 id: ComponentId::new(draft.id),
@@ -1430,7 +1428,7 @@ fn components(drafts: Vec<Draft<'_>>, points: Vec<Point>) -> Vec<Component> {
                 queue_timeout: draft.queue_timeout,
                 delivery: draft.delivery,
                 placement: draft.placement,
-                readers,
+                outgoing,
                 timeout_is_read,
             })
         })
