@@ -204,11 +204,10 @@ pub(crate) fn never(points: &[Point], order: &[usize]) -> Vec<Never> {
                                     });
                                 }
                             }
-                            Some(_) => {}
                             None if all.len() < MOST => {
                                 all.insert(router, port);
                             }
-                            None => {}
+                            Some(_) | None => {}
                         }
                     }
                 }
