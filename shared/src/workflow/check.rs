@@ -237,7 +237,9 @@ impl Found {
         let mut problem = self.unlocated();
         if problem.suggestion.as_ref().is_some_and(|suggestion| suggestion.starts_with("quote it: ")) {
             // What the author wrote (`00123`), not what was read of it (`123`).
-            if let Some(written) = text.get(place.start..place.end).filter(|written| !written.trim().is_empty()) {
+            if let Some(written) =
+                text.get(place.start..place.end).filter(|written| !written.trim().is_empty())
+            {
                 problem.suggestion = Some(format!("quote it: \"{}\"", written.trim()));
             }
         }
@@ -408,10 +410,10 @@ impl<'a> Checker<'a> {
         names: &[&str],
     ) -> Option<T> {
         let value = parent.get(name)?;
-        if let (Some(text), Ok(choice)) = (value.as_str(), serde_json::from_value(value.clone())) {
-            if names.contains(&text) {
-                return Some(choice);
-            }
+        if let (Some(text), Ok(choice)) = (value.as_str(), serde_json::from_value(value.clone()))
+            && names.contains(&text)
+        {
+            return Some(choice);
         }
         let near = value.as_str().and_then(|text| nearest(text, names.iter().copied()));
         self.report(
@@ -935,23 +937,23 @@ impl<'a> Checker<'a> {
         let config = std::mem::take(&mut draft.config_value);
         let field = |keys: &[&str]| (descriptor.field)(&config, keys);
         let mut fits = true;
-        if !self.trusted {
-            if let Some(schema) = self.catalogue.schema(descriptor.kind) {
-                for mismatch in schema::check(schema, &config, Some(&field)) {
-                    fits = false;
-                    let name = mismatch.path.join(".");
-                    let message = if name.is_empty() || mismatch.at_key {
-                        format!("config of `{}`: {}", descriptor.kind, mismatch.message)
-                    } else {
-                        format!("config of `{}`, `{name}`: {}", descriptor.kind, mismatch.message)
-                    };
-                    let mut found = Found::new(mismatch.code, message, &[]).maybe(mismatch.suggestion);
-                    found.path = path_of(if given { &base } else { &base[..2] }, &mismatch.path);
-                    if mismatch.at_key || !given {
-                        found = found.at_key();
-                    }
-                    self.report(found);
+        if !self.trusted
+            && let Some(schema) = self.catalogue.schema(descriptor.kind)
+        {
+            for mismatch in schema::check(schema, &config, Some(&field)) {
+                fits = false;
+                let name = mismatch.path.join(".");
+                let message = if name.is_empty() || mismatch.at_key {
+                    format!("config of `{}`: {}", descriptor.kind, mismatch.message)
+                } else {
+                    format!("config of `{}`, `{name}`: {}", descriptor.kind, mismatch.message)
+                };
+                let mut found = Found::new(mismatch.code, message, &[]).maybe(mismatch.suggestion);
+                found.path = path_of(if given { &base } else { &base[..2] }, &mismatch.path);
+                if mismatch.at_key || !given {
+                    found = found.at_key();
                 }
+                self.report(found);
             }
         }
         let (template, uses) = self.template(&config, &base, &field);
@@ -1025,7 +1027,7 @@ impl<'a> Checker<'a> {
             None => {}
             Some(Value::Bool(jitter)) => policy.jitter = *jitter,
             Some(other) => {
-                self.wrong_type(&["components", path[1], "retry", "jitter"], "true or false", other)
+                self.wrong_type(&["components", path[1], "retry", "jitter"], "true or false", other);
             }
         }
         for (index, name) in self.texts(retry, "on", &whole).iter().enumerate() {
@@ -1034,7 +1036,7 @@ impl<'a> Checker<'a> {
             match name.parse::<FailureClass>() {
                 Ok(class) if class.may_be_retried() => policy.on.push(class),
                 Ok(class) => {
-                    self.report(Found::new("field_value", format!("`{class}` is never tried again"), &place))
+                    self.report(Found::new("field_value", format!("`{class}` is never tried again"), &place));
                 }
                 Err(error) => {
                     let near = nearest(name, FailureClass::NAMES.iter().copied());

@@ -32,16 +32,27 @@ pub fn format(text: &str) -> Result<String, Problems> {
     for careful in [false, true] {
         written = Writer::new(text, &comments, careful).write(&tree);
         // The formatter must never change what a document says.
-        if text::read(&written).is_ok_and(|again| same(&again.tree.to_value(), &value)) {
+        if text::read(&written).is_ok_and(|again| same(again.tree.to_value(), value.clone())) {
             return Ok(written);
         }
     }
     Ok(written)
 }
 
-/// Equality without the order of keys.
-fn same(a: &Value, b: &Value) -> bool {
+/// Whether two documents say the same: the order of keys and of `needs` means nothing here.
+fn same(mut a: Value, mut b: Value) -> bool {
+    sort_needs(&mut a);
+    sort_needs(&mut b);
     a == b
+}
+
+fn sort_needs(document: &mut Value) {
+    let components = document.get_mut("components").and_then(Value::as_object_mut);
+    for component in components.into_iter().flat_map(|map| map.values_mut()) {
+        if let Some(needs) = component.get_mut("needs").and_then(Value::as_array_mut) {
+            needs.sort_by_key(|need| need.as_str().unwrap_or_default().to_owned());
+        }
+    }
 }
 
 struct Writer<'t> {

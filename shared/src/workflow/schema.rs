@@ -30,11 +30,7 @@ pub(crate) struct Checker<'a> {
 }
 
 /// Every way in which `value` does not fit `schema`.
-pub(crate) fn check(
-    schema: &Value,
-    value: &Value,
-    field: Option<&FieldKind<'_>>,
-) -> Vec<Mismatch> {
+pub(crate) fn check(schema: &Value, value: &Value, field: Option<&FieldKind<'_>>) -> Vec<Mismatch> {
     let mut checker = Checker { root: schema, field, path: Vec::new(), found: Vec::new() };
     checker.node(schema, value, 0);
     checker.found
@@ -81,17 +77,17 @@ impl Checker<'_> {
                 self.choice(choices, value, depth);
             }
         }
-        if let Some(expected) = rules.get("const") {
-            if expected != value {
-                self.wrong("config_value", format!("expected {expected}, got {}", shown(value)), None);
-                return;
-            }
+        if let Some(expected) = rules.get("const")
+            && expected != value
+        {
+            self.wrong("config_value", format!("expected {expected}, got {}", shown(value)), None);
+            return;
         }
-        if let Some(allowed) = rules.get("enum").and_then(Value::as_array) {
-            if !allowed.contains(value) {
-                self.not_among(allowed, value);
-                return;
-            }
+        if let Some(allowed) = rules.get("enum").and_then(Value::as_array)
+            && !allowed.contains(value)
+        {
+            self.not_among(allowed, value);
+            return;
         }
         if !self.type_fits(rules, value) {
             return;
