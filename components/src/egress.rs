@@ -194,7 +194,8 @@ fn blocked_v4(address: Ipv4Addr) -> Option<&'static str> {
         [0, ..] => "this-network",
         [127, ..] => "loopback",
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => "private",
-        [169, 254, 169, 254] => "metadata",
+        // The second is Azure's, outside every private range.
+        [169, 254, 169, 254] | [168, 63, 129, 16] => "metadata",
         [169, 254, ..] => "link-local",
         [100, 64..=127, ..] => "carrier-grade NAT",
         [192, 0, 0, _] => "protocol assignment",
@@ -203,8 +204,6 @@ fn blocked_v4(address: Ipv4Addr) -> Option<&'static str> {
         [198, 18..=19, ..] => "benchmarking",
         [224..=239, ..] => "multicast",
         [240..=255, ..] => "reserved",
-        // Azure's platform address: metadata and health, outside every private range.
-        [168, 63, 129, 16] => "metadata",
         _ => return None,
     })
 }

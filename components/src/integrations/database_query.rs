@@ -335,7 +335,7 @@ impl DatabaseQuery {
                 {
                     Ok(answers) => transaction.commit().await.map(|()| answers).map_err(wrong),
                     Err(failure) if inner.is_cancelled() => {
-                        // The server may still be at work for this connection: it is closed, not given back.
+                        // The server may be at work until its own time-out; the rollback waits for it, we do not.
                         drop(transaction);
                         Err(failure)
                     }
@@ -460,7 +460,7 @@ impl Component for DatabaseQuery {
 
     fn field(_: &Value, path: &[&str]) -> Field {
         match path {
-            ["sql"] | ["statements"] | ["statements", "sql"] => Field::Verbatim,
+            ["sql" | "statements"] | ["statements", "sql"] => Field::Verbatim,
             _ => Field::Template,
         }
     }

@@ -148,10 +148,6 @@ fn io_failure(path: &str, doing: &str, error: &io::Error) -> Failure {
         ErrorKind::NotFound => FailureClass::NotFound,
         ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty => FailureClass::Conflict,
         ErrorKind::PermissionDenied => FailureClass::Unauthorized,
-        ErrorKind::StorageFull
-        | ErrorKind::QuotaExceeded
-        | ErrorKind::ResourceBusy
-        | ErrorKind::Interrupted => FailureClass::Unavailable,
         ErrorKind::IsADirectory
         | ErrorKind::NotADirectory
         | ErrorKind::InvalidInput

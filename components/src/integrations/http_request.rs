@@ -179,6 +179,10 @@ pub struct HttpRequest {
 const OWN_HEADERS: [HeaderName; 4] =
     [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION];
 
+/// Headers of the author that another host may see after a redirect; any other may be a credential.
+const INNOCENT_HEADERS: [&str; 6] =
+    ["accept", "accept-language", "content-type", "idempotency-key", "prefer", "user-agent"];
+
 fn denied(why: impl std::fmt::Display) -> Failure {
     Failure::new(FailureClass::EgressDenied, why.to_string())
 }
@@ -221,7 +225,7 @@ fn status_failure(status: StatusCode, url: &Url) -> Failure {
 
 /// How long the other side asks us to wait: seconds, or a date.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    const LONGEST: Duration = Duration::from_secs(86_400);
+    const LONGEST: Duration = Duration::from_hours(24);
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let pause = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -246,7 +250,7 @@ fn pairs(map: &Map<String, Value>) -> Vec<(String, String)> {
     for (name, value) in map {
         match value {
             Value::Array(list) => {
-                pairs.extend(list.iter().filter_map(text_of).map(|text| (name.clone(), text)))
+                pairs.extend(list.iter().filter_map(text_of).map(|text| (name.clone(), text)));
             }
             other => pairs.extend(text_of(other).map(|text| (name.clone(), text))),
         }
@@ -339,13 +343,10 @@ impl HttpRequest {
         }
         for (name, value) in &self.headers {
             let (name, value) = header_pair(name, value)?;
-            if name == header::AUTHORIZATION
-                || name == header::COOKIE
-                || name.as_str().contains("key") && name != "idempotency-key"
-            {
-                credentials.insert(name, value);
-            } else {
+            if INNOCENT_HEADERS.contains(&name.as_str()) {
                 headers.insert(name, value);
+            } else {
+                credentials.insert(name, value);
             }
         }
         for value in credentials.values_mut() {
@@ -594,7 +595,7 @@ impl Component for HttpRequest {
         if let Some(url) = url.filter(|_| config.get("connector").is_none()) {
             match Url::parse(url) {
                 Err(wrong) => {
-                    problems.push(problem(&["url"], format!("`{}` is not a URL: {wrong}", shown(url))))
+                    problems.push(problem(&["url"], format!("`{}` is not a URL: {wrong}", shown(url))));
                 }
                 Ok(url) if !matches!(url.scheme(), "http" | "https") => {
                     problems.push(problem(&["url"], "a URL starts with http:// or https://"));
@@ -632,10 +633,13 @@ mod tests {
     use super::*;
     use crate::testing::{context, context_with, run_in};
 
+    /// Method and target, headers, body.
+    type Seen = (String, http::HeaderMap, Vec<u8>);
+
     /// A server on loopback that answers by path and remembers what it was sent.
     struct Server {
         address: std::net::SocketAddr,
-        seen: Arc<Mutex<Vec<(String, http::HeaderMap, Vec<u8>)>>>,
+        seen: Arc<Mutex<Vec<Seen>>>,
     }
 
     async fn server() -> Server {
@@ -849,12 +853,16 @@ mod tests {
         let config = json!({
             "url": first.url(&format!("/to?url={}", second.url("/json"))),
             "auth": { "type": "bearer", "token": "t" },
-            "headers": { "x-api-key": "k", "accept": "application/json" },
+            "headers": { "x-api-key": "k", "x-auth": "a", "accept": "application/json" },
         });
         run_in("http_request", config, &context).await.expect("followed");
         assert_eq!(first.seen.lock().expect("memory")[0].1["x-api-key"], "k");
         let seen = second.seen.lock().expect("memory");
-        assert!(seen[0].1.get("authorization").is_none() && seen[0].1.get("x-api-key").is_none());
+        assert!(
+            seen[0].1.get("authorization").is_none()
+                && seen[0].1.get("x-api-key").is_none()
+                && seen[0].1.get("x-auth").is_none()
+        );
         assert_eq!(seen[0].1["accept"], "application/json");
     }
 

@@ -276,13 +276,15 @@ fn numeric_text(bytes: &[u8]) -> Option<String> {
     }
     for index in 0..=i32::from(weight) {
         let digits = group(index);
-        text.push_str(&if text.is_empty() { digits.to_string() } else { format!("{digits:04}") });
+        let digits = if text.is_empty() { digits.to_string() } else { format!("{digits:04}") };
+        text.push_str(&digits);
     }
     if scale > 0 {
         let mut fraction = String::new();
         let mut index = i32::from(weight) + 1;
         while fraction.len() < scale {
-            fraction.push_str(&format!("{:04}", group(index)));
+            let digits = format!("{:04}", group(index));
+            fraction.push_str(&digits);
             index += 1;
         }
         fraction.truncate(scale);

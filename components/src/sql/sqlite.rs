@@ -115,7 +115,6 @@ fn to_json(row: &SqliteRow) -> Result<Value, Failure> {
 pub(super) fn class(code: &str, message: &str) -> FailureClass {
     match code.parse::<u32>().unwrap_or(0) & 0xff {
         5 | 6 | 13 | 10 => FailureClass::Unavailable,
-        8 => FailureClass::InvalidConfig,
         9 => FailureClass::Cancelled,
         14 => FailureClass::NotFound,
         18 => FailureClass::LimitExceeded,

@@ -10,7 +10,7 @@ use shared::{
 
 use crate::describe::{Component, exactly_one, is_expression, problem};
 
-const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+const LONGEST: Duration = Duration::from_hours(365 * 24);
 
 impl Component for Delay {
     const KIND: &'static str = "delay";
