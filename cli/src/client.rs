@@ -90,7 +90,7 @@ impl Client {
         crate::install_tls();
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
-            .timeout(Duration::from_secs(60))
+            .timeout(Duration::from_mins(1))
             .user_agent(concat!("apg/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("the HTTP client cannot be made")?;

@@ -1,6 +1,9 @@
 //! What people and programs see: data on standard output, everything else on standard error.
 
-use std::io::{IsTerminal, Write};
+use std::{
+    fmt::Write as _,
+    io::{IsTerminal, Write},
+};
 
 use serde_json::Value;
 
@@ -93,7 +96,7 @@ pub(crate) fn object(value: &Value) -> String {
             other => serde_json::to_string_pretty(other).unwrap_or_default(),
         };
         let indented = text.trim_end().replace('\n', &format!("\n{}", " ".repeat(width + 2)));
-        out.push_str(&format!("{name:width$}  {indented}\n"));
+        let _ = writeln!(out, "{name:width$}  {indented}");
     }
     out
 }

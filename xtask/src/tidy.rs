@@ -42,7 +42,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("indicatif", &["cli", "loadtest"]),
     ("anyhow", &["cli", "loadtest", "tests", "xtask"]),
-    ("minijinja", &["shared"]),
+    // `components` for its expressions over rows.
+    ("minijinja", &["shared", "components"]),
     ("backoff", &["shared"]),
     ("tracing-subscriber", &["cli", "loadtest"]),
 ];

@@ -1,7 +1,5 @@
 //! `apg completions`.
 
-use anyhow::Result;
-
 use crate::{Exit, output};
 
 #[derive(Debug, clap::Args)]
@@ -10,9 +8,9 @@ pub(crate) struct Args {
     shell: clap_complete::Shell,
 }
 
-pub(crate) fn run(args: &Args) -> Result<Exit> {
+pub(crate) fn run(args: &Args) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::command(), "apg", &mut script);
     output::data(&String::from_utf8_lossy(&script));
-    Ok(Exit::Success)
+    Exit::Success
 }

@@ -2,7 +2,7 @@
 //!
 //! It changes nothing that outlasts it.
 
-use std::{path::Path, time::Duration};
+use std::{fmt::Write as _, path::Path, time::Duration};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -86,7 +86,7 @@ pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
             for check in &checks {
                 let mut line = format!("{:4}  {:12}  {}", check.state.as_str(), check.name, check.message);
                 if let Some(mend) = &check.mend {
-                    line.push_str(&format!("\n{:20}{mend}", ""));
+                    let _ = write!(line, "\n{:20}{mend}", "");
                 }
                 output::data(&line);
             }

@@ -195,7 +195,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Some(Verb::Workflow(args)) => small_runtime()?.block_on(workflow::run(args)),
         Some(Verb::Execution(args)) => small_runtime()?.block_on(execution::run(args)),
         Some(Verb::DeadLetter(args)) => small_runtime()?.block_on(dead_letter::run(args)),
-        Some(Verb::Completions(args)) => completions::run(&args),
+        Some(Verb::Completions(args)) => Ok(completions::run(&args)),
     }
 }
 
