@@ -13,6 +13,12 @@ pub(crate) fn document() -> &'static Value {
     })
 }
 
+/// What is said about a field, also where its shape has a name or may be null.
+pub(crate) fn description(shape: &Value) -> Option<&str> {
+    let own = shape["description"].as_str();
+    own.or_else(|| shape["oneOf"].as_array().into_iter().flatten().find_map(|one| one["description"].as_str()))
+}
+
 /// The OpenAPI 3.1 document of this release, as served at `/api/v1/openapi.json`.
 pub fn openapi() -> Value {
     document().clone()
@@ -37,7 +43,7 @@ mod tests {
         for (name, schema) in document["components"]["schemas"].as_object().expect("schemas") {
             assert!(schema["description"].is_string(), "{name} has no description");
             for (field, shape) in schema["properties"].as_object().into_iter().flatten() {
-                assert!(shape["description"].is_string(), "{name}.{field} has no description");
+                assert!(description(shape).is_some(), "{name}.{field} has no description");
             }
         }
     }

@@ -223,7 +223,7 @@ pub struct ProblemBody {
 
 /// One mistake in a document, in parameters or in a body.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Mistake {
+pub(crate) struct Mistake {
     /// What kind of mistake it is.
     pub code: String,
     /// What is wrong and how to mend it.

@@ -140,7 +140,7 @@ fn fields(schema: &Value) -> String {
             "<tr><td><code>{}</code><td>{}{mark}<td>{}</tr>",
             escape(name),
             escape(&type_of(field)),
-            escape(field["description"].as_str().unwrap_or_default())
+            escape(openapi::description(field).unwrap_or_default())
         );
     }
     text.push_str("</table>");

@@ -7,7 +7,6 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shared::ids::{DeadLetterId, ExecutionId, PayloadId, TenantId};
 
