@@ -70,7 +70,7 @@ fn the_order_example_is_read() {
     assert_eq!(ids, ["fetch", "large", "note", "ship", "failed"]);
     let fetch = &workflow.components[0];
     assert_eq!(
-        (&*fetch.kind, fetch.runs, fetch.readers.as_slice()),
+        (&*fetch.kind, fetch.runs, fetch.outgoing.len()),
         ("http_request", Runs::Worker, &[1][..])
     );
     assert_eq!((fetch.retry.max_attempts, fetch.retry.growth), (5, Growth::Exponential));
