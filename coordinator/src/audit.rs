@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde::Serialize;
 use shared::{
-    component::Catalogue,
+    component::{Catalogue, FailureClass},
     execution::{Event, Execution, Joined, Phase, Status, Turn},
     ids::ExecutionId,
     port::store::{DynStore, ExecutionRow, Finding, StoreError},
@@ -142,6 +142,11 @@ pub fn journal(
     Some(state)
 }
 
+/// Whether an event says that nobody knows what the holder of an attempt did: anyone may report that.
+fn is_unknown(event: &Event) -> bool {
+    matches!(event, Event::TaskFailed { failure, .. } if failure.class == FailureClass::OutcomeUnknown)
+}
+
 /// What must hold before an event.
 fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Finding>) {
     let mut wrong = |rule: &str, message: String| {
@@ -176,6 +181,17 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
                 wrong("I3", format!("{task} settled twice"));
             } else if component.attempt != *attempt {
                 wrong("I4", format!("{task}: a result of attempt {attempt} counted during attempt {}", component.attempt));
+            }
+            let reporter = match event {
+                Event::TaskCompleted { worker, .. } => Some(*worker),
+                Event::TaskFailed { worker, .. } => *worker,
+                _ => None,
+            };
+            if let (Some(fence), Some(reporter)) = (&component.fence, reporter)
+                && fence.worker != reporter
+                && !is_unknown(event)
+            {
+                wrong("I4", format!("{task}: {reporter} settled an attempt that {} held", fence.worker));
             }
         }
         Event::TaskGranted { task, attempt, .. } => {

@@ -89,7 +89,11 @@ pub fn gather(messages: Vec<(InboxMessage, bool)>) -> (Vec<Work>, Aside) {
                 works.len() - 1
             });
             match works[at].matters.last_mut() {
-                Some(matter) if matter.cause == id => matter.said.push(said),
+                // The same message twice in a batch: what holds for either holds for both.
+                Some(matter) if matter.cause == id => {
+                    matter.redelivered |= redelivered;
+                    matter.said.push(said);
+                }
                 _ => works[at].matters.push(Matter { cause: id, redelivered, said: vec![said] }),
             }
             at
@@ -160,6 +164,15 @@ pub struct Decided {
     pub sweep_again: Vec<(ExecutionId, Timestamp)>,
 }
 
+impl Decided {
+    /// Whether anything was refused or found to be nothing new. Such a decision has no turn whose number
+    /// could show that the state in memory was old, so it counts only when the state was read after the
+    /// message had arrived.
+    fn is_unfenced(&self) -> bool {
+        self.planned.is_empty()
+    }
+}
+
 #[cfg(test)]
 impl Decided {
     /// The tasks it would send, for a planted fault that sends them too early.
@@ -200,6 +213,8 @@ pub struct Desk {
     rules: Rules,
     workflows: HashMap<String, Arc<Workflow>>,
     cache: HashMap<ExecutionId, Execution>,
+    /// Those of the cache that were read in this batch, so that they cannot be older than its messages.
+    fresh: HashSet<ExecutionId>,
     /// Tasks dispatched and not settled, over the cache.
     outstanding: u64,
     /// How many there may be.
@@ -219,6 +234,7 @@ impl Desk {
             rules,
             workflows: HashMap::new(),
             cache: HashMap::new(),
+            fresh: HashSet::new(),
             outstanding: 0,
             window,
             hungry: BTreeMap::new(),
@@ -287,12 +303,14 @@ impl Desk {
         let execution = Execution::replay(workflow, turns)?;
         self.drop_execution(execution.id);
         self.outstanding += u64::from(execution.dispatched);
+        self.fresh.insert(execution.id);
         self.cache.insert(execution.id, execution);
         Ok(())
     }
 
     /// Forgets an execution's state: it was not kept, or is not needed.
     pub fn drop_execution(&mut self, id: ExecutionId) {
+        self.fresh.remove(&id);
         if let Some(execution) = self.cache.remove(&id) {
             self.outstanding -= u64::from(execution.dispatched);
         }
@@ -301,6 +319,7 @@ impl Desk {
     /// Forgets everything: somebody else may have decided meanwhile.
     pub fn drop_all(&mut self) {
         self.cache.clear();
+        self.fresh.clear();
         self.outstanding = 0;
         self.hungry.clear();
         self.hungry_set.clear();
@@ -351,7 +370,8 @@ impl Desk {
 
     /// Decides everything a batch says about one execution. Unknown executions give nothing.
     ///
-    /// When payloads are needed the state is as before: load them and call again.
+    /// When payloads are needed the state is as before: load them and call again. When nothing is to be
+    /// added and the state may be old, it is forgotten and `None` is the answer: read it and call again.
     pub fn decide(
         &mut self,
         work: &Work,
@@ -359,7 +379,7 @@ impl Desk {
         queue_is_deep: bool,
         payloads: &HashMap<PayloadId, Value>,
         new_payload: &mut dyn FnMut() -> PayloadId,
-    ) -> Result<Decided, NeedsPayloads> {
+    ) -> Result<Option<Decided>, NeedsPayloads> {
         let mut decided = Decided::default();
         let Some(mut execution) = self.cache.remove(&work.execution) else {
             for matter in &work.matters {
@@ -369,7 +389,7 @@ impl Desk {
                     }
                 }
             }
-            return Ok(decided);
+            return Ok(Some(decided));
         };
         self.outstanding -= u64::from(execution.dispatched);
         // Only a state that holds stored payloads can ask for one, and then half a decision must be undone.
@@ -386,12 +406,15 @@ impl Desk {
         {
             execution = backup;
         }
+        if outcome.is_ok() && decided.is_unfenced() && !self.fresh.contains(&execution.id) {
+            return Ok(None);
+        }
         self.outstanding += u64::from(execution.dispatched);
         if execution.ready > 0 && !execution.status.is_terminal() && self.hungry_set.insert(execution.id) {
             self.hungry.entry(execution.accepted.tenant).or_default().push_back(execution.id);
         }
         self.cache.insert(execution.id, execution);
-        outcome.map(|()| decided)
+        outcome.map(|()| Some(decided))
     }
 
     fn decide_matters(
@@ -484,9 +507,6 @@ impl Desk {
     /// read and decided again.
     pub fn settle(&mut self, decided: Decided, kept: &[Kept], outgoing: &mut Outgoing) -> Settled {
         let mut settled = Settled::Done;
-        for command in decided.commands {
-            push(command, outgoing);
-        }
         for (planned, kept) in decided.planned.into_iter().zip(kept) {
             let execution = planned.execution;
             match kept {
@@ -521,11 +541,32 @@ impl Desk {
                 }
             }
         }
+        // What is published again may have been read off a state that these turns made.
+        if settled == Settled::Done {
+            for command in decided.commands {
+                push(command, outgoing);
+            }
+        }
         settled
+    }
+
+    /// Forgets executions that nothing has happened to for long. Somebody else may have gone on with them,
+    /// and what is remembered of their tasks would fill the dispatch window for ever.
+    pub fn forget_idle(&mut self, now: Timestamp, idle: std::time::Duration) {
+        let old: Vec<ExecutionId> = self
+            .cache
+            .values()
+            .filter(|execution| now.since(execution.last_at) > idle)
+            .map(|execution| execution.id)
+            .collect();
+        for id in old {
+            self.drop_execution(id);
+        }
     }
 
     /// Forgets executions that need no memory: ended ones, and those that only wait for time.
     pub fn tidy(&mut self, touched: impl Iterator<Item = ExecutionId>, most: usize) {
+        self.fresh.clear();
         for id in touched {
             let idle = self.cache.get(&id).is_some_and(|execution| {
                 execution.status.is_terminal() || (execution.dispatched == 0 && execution.ready == 0)

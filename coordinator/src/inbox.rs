@@ -54,6 +54,7 @@ struct Loop<'a> {
     someone_is_blocked: bool,
     queue_is_deep: bool,
     depth_read_at: Option<Instant>,
+    tidied_at: Instant,
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one coordinator, put together once")]
@@ -81,6 +82,7 @@ pub(crate) async fn run(
         someone_is_blocked: false,
         queue_is_deep: false,
         depth_read_at: None,
+        tidied_at: Instant::now(),
     };
     let mut fixed = false;
     loop {
@@ -182,6 +184,7 @@ impl Loop<'_> {
             }
         }
         self.desk.tidy(touched.into_iter(), self.config.cached_executions);
+        self.forget_idle();
         Stats::set(&self.stats.outstanding, self.desk.outstanding());
         Stats::set(&self.stats.cached_executions, self.desk.cached() as u64);
         Ok(())
@@ -291,7 +294,12 @@ impl Loop<'_> {
         let mut payloads: HashMap<PayloadId, Value> = HashMap::new();
         for _ in 0..RACES {
             match self.desk.decide(work, now, self.queue_is_deep, &payloads, &mut PayloadId::generate) {
-                Ok(decided) => return Ok(Some(decided)),
+                Ok(Some(decided)) => return Ok(Some(decided)),
+                Ok(None) => {
+                    if let Some(stored) = self.ports.store.load(&[work.execution]).await?.into_iter().flatten().next() {
+                        self.adopt(&stored.turns).await?;
+                    }
+                }
                 Err(NeedsPayloads(ids)) => {
                     for id in ids {
                         let bytes = self.ports.store.payload_get(work.execution, id).await?;
@@ -302,7 +310,7 @@ impl Loop<'_> {
                 }
             }
         }
-        error!(execution.id = %work.execution, "Payloads were asked for again and again; the execution stands still");
+        error!(execution.id = %work.execution, "An execution could not be decided; it stands still until the next sweep");
         Ok(None)
     }
 
@@ -384,6 +392,15 @@ impl Loop<'_> {
             debug!(error = &error as &dyn std::error::Error, "Waiting executions are woken by the next sweep");
         }
         Ok(())
+    }
+
+    /// Every half minute: forgets what somebody else may have gone on with.
+    fn forget_idle(&mut self) {
+        const EVERY: Duration = Duration::from_secs(30);
+        if self.tidied_at.elapsed() > EVERY {
+            self.tidied_at = Instant::now();
+            self.desk.forget_idle(self.clock.now(), 2 * EVERY);
+        }
     }
 
     /// Whether tasks queue up anyway, so that silence means nothing. Asked at most every few seconds, and

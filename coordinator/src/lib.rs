@@ -34,7 +34,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-pub use stats::Stats;
+pub use stats::{DURATION_BUCKETS, Stats};
 
 /// How the coordinator admits, paces and repairs.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -357,6 +357,10 @@ impl Turning<'_> {
             Ending::Failed(failure) => self.attempt_failed(index, result, failure.clone()),
             Ending::Lost { reason } => return self.lost(index, reason),
             Ending::NotGranted => return self.lost(index, "it was not granted in time and did not run"),
+            Ending::Returned if self.execution.cancel.is_some() => {
+                self.drop_task_timers(index);
+                self.emit(Event::TaskCancelled { task: key, attempt: result.attempt });
+            }
             Ending::Returned => {
                 self.emit(Event::TaskReturned { task: key, attempt: result.attempt });
                 self.made.timers.push(TimerChange::Clear { key: TimerKey::Lease(self.key(index)) });
@@ -561,6 +565,7 @@ impl Turning<'_> {
                 return Ok(());
             }
             TimerKey::CancelGrace => {
+                self.clear_timer(TimerKey::CancelGrace);
                 self.end_running();
                 return Ok(());
             }
@@ -577,11 +582,8 @@ impl Turning<'_> {
         let phase = self.phase(index);
         match key {
             TimerKey::Retry(_) => {
-                if let Phase::Retrying(at) = phase
-                    && at <= now
-                    || planted!(B20RetryTimerFiresTwice)
-                    || planted!(B21NoTerminalCheck)
-                {
+                let due = matches!(phase, Phase::Retrying(at) if at <= now);
+                if due || planted!(B20RetryTimerFiresTwice) || planted!(B21NoTerminalCheck) {
                     self.clear_timer(key.clone());
                     return self.dispatch(index);
                 }

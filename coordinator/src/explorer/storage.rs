@@ -1,6 +1,6 @@
 //! A store in memory with commit points. Rows are serialisable; a commit may be unknown.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use shared::{
     execution::{Event, Status, TimerKey, Turn},
@@ -58,10 +58,18 @@ impl Storage {
             && commits.iter().any(|commit| {
                 self.journals.get(&commit.turn.execution).map_or(0, Vec::len) as u32 >= commit.turn.seq
             });
+        let mut refused: HashSet<ExecutionId> = HashSet::new();
         commits
             .iter()
             .map(|commit| {
+                // A later turn of an execution was decided on top of the refused one.
+                if refused.contains(&commit.turn.execution) {
+                    return Kept::Superseded;
+                }
                 let kept = self.keep(commit, lost_fence);
+                if kept != Kept::Committed {
+                    refused.insert(commit.turn.execution);
+                }
                 if lost_fence && kept != Kept::Superseded { Kept::Committed } else { kept }
             })
             .collect()

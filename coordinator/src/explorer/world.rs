@@ -177,7 +177,8 @@ impl World {
     }
 
     fn new_desk(&self) -> Desk {
-        let mut desk = Desk::new(rules(), 8, None);
+        // Tasks held back when a coordinator dies are found by the sweep alone.
+        let mut desk = Desk::new(rules(), if self.plan.sweep { 8 } else { 1_000 }, None);
         for workflow in shapes::shapes() {
             desk.learn(Arc::clone(workflow));
         }
@@ -331,7 +332,12 @@ impl World {
         }
         let Some(id) = id else { return };
         self.clients[index].answers.insert(id);
-        if id == first.execution && !self.dice.chance(10) {
+        if id != first.execution && !self.plan.sweep {
+            // Nothing else would find an execution whose first answer was lost.
+            let first = self.storage.journals[&id][0].clone();
+            self.publish_start(first);
+        }
+        if id == first.execution && !(self.plan.sweep && self.dice.chance(10)) {
             self.publish_start(first);
         }
     }
@@ -359,7 +365,7 @@ impl World {
         let id = RequestId::from_uuid(self.dice.uuid());
         let body = RequestBody::Cancel { by: "client".to_owned(), reason: String::new() };
         self.storage.requests.push((id, execution, body.clone(), self.now));
-        if self.dice.chance(80) {
+        if !self.plan.sweep || self.dice.chance(80) {
             self.broker.inbox.publish(InboxMessage {
                 id: MessageId::derived(execution, &format!("request/{id}")),
                 shard: Shard::of(execution),
@@ -391,12 +397,10 @@ impl World {
     }
 
     fn sweep(&mut self) {
-        if !self.plan.sweep || has(Bug::B5NoSweep) {
-            return;
-        }
+        let sweep = self.plan.sweep && !has(Bug::B5NoSweep);
         let mut found: Vec<(ExecutionId, InboxBody)> = Vec::new();
         for (id, row) in &mut self.storage.rows {
-            if row.sweep_at.is_some_and(|at| at <= self.now) {
+            if sweep && row.sweep_at.is_some_and(|at| at <= self.now) {
                 row.sweep_at = Some(self.now.after(Duration::from_secs(60)));
                 found.push((*id, InboxBody::Sweep { execution: *id }));
             }
@@ -405,7 +409,7 @@ impl World {
             }
         }
         for (id, execution, body, at) in &self.storage.requests {
-            if self.now.since(*at) > Duration::from_secs(5) {
+            if sweep && self.now.since(*at) > Duration::from_secs(5) {
                 found.push((
                     *execution,
                     InboxBody::Request { execution: *execution, id: *id, body: body.clone() },
@@ -510,31 +514,42 @@ impl World {
         for work in works.iter_mut() {
             let desk = &mut self.coordinators[index].desk;
             let missing = desk.is_missing(work);
-            let brought = desk.brought(work);
-            let turns: Option<Vec<Turn>> = match brought {
-                Some(first) => Some(vec![*first]),
-                None if missing => self.storage.journals.get(&work.execution).cloned(),
-                None => None,
-            };
-            if let Some(turns) = turns
-                && let Err(error) = self.coordinators[index].desk.adopt(&turns)
-            {
-                self.broken("I13", format!("a journal does not fold: {error}"));
+            match desk.brought(work) {
+                Some(first) => self.adopt(index, &[*first]),
+                None if missing => self.read(index, work.execution),
+                None => {}
             }
         }
         let payloads: HashMap<PayloadId, Value> = HashMap::new();
         let mut made = Vec::with_capacity(works.len());
         for work in works.iter() {
             let mut fresh = || PayloadId::from_uuid(uuid::Uuid::nil());
-            match self.coordinators[index].desk.decide(work, now, false, &payloads, &mut fresh) {
-                Ok(decided) => made.push(decided),
-                Err(_) => {
-                    self.broken("I1", "a decision asked for payloads that do not exist".to_owned());
-                    made.push(Decided::default());
+            let mut decided = None;
+            for _ in 0..2 {
+                match self.coordinators[index].desk.decide(work, now, false, &payloads, &mut fresh) {
+                    Ok(Some(done)) => {
+                        decided = Some(done);
+                        break;
+                    }
+                    Ok(None) => self.read(index, work.execution),
+                    Err(_) => self.broken("I1", "a decision asked for payloads that do not exist".to_owned()),
                 }
             }
+            made.push(decided.unwrap_or_default());
         }
         made
+    }
+
+    fn read(&mut self, index: usize, execution: ExecutionId) {
+        if let Some(turns) = self.storage.journals.get(&execution).cloned() {
+            self.adopt(index, &turns);
+        }
+    }
+
+    fn adopt(&mut self, index: usize, turns: &[Turn]) {
+        if let Err(error) = self.coordinators[index].desk.adopt(turns) {
+            self.broken("I13", format!("a journal does not fold: {error}"));
+        }
     }
 
     fn commit(&mut self, index: usize, mut decided: Vec<(Work, Decided)>, mut outgoing: Outgoing, tags: Vec<Tag>) {
@@ -552,6 +567,14 @@ impl World {
                 None => return,
             }
         }
+        if !works.is_empty() {
+            // Always second: the messages go back.
+            let connection = self.coordinators[index].connection;
+            for tag in tags {
+                self.broker.inbox.requeue(tag, connection);
+            }
+            return;
+        }
         let fed = self.coordinators[index].desk.feed();
         if !fed.is_empty() {
             let cause = MessageId::from_uuid(self.dice.uuid());
@@ -565,6 +588,7 @@ impl World {
         let touched: Vec<ExecutionId> = outgoing.updates.iter().map(|update| update.execution).collect();
         self.compare_cache(index, &touched);
         self.coordinators[index].desk.tidy(touched.into_iter(), 6);
+        self.coordinators[index].desk.forget_idle(self.now, Duration::from_secs(60));
         // Slots that became free wake whoever waits for them.
         let freed = std::mem::take(&mut outgoing.freed);
         for key in freed {
@@ -671,7 +695,9 @@ impl World {
     }
 
     fn publish(&mut self, index: usize) {
-        let Some(Publishing { outgoing, tags }) = self.coordinators[index].publishing.pop_front() else { return };
+        // Publishes finish in any order.
+        let at = self.dice.below(self.coordinators[index].publishing.len().max(1));
+        let Some(Publishing { outgoing, tags }) = self.coordinators[index].publishing.remove(at) else { return };
         for task in &outgoing.tasks {
             self.dispatch(task.clone());
         }
@@ -1070,7 +1096,7 @@ impl World {
     }
 
     fn drain(&mut self) {
-        for round in 0..6_000 {
+        for round in 0..20_000 {
             if self.storage.open() == 0 {
                 return;
             }
@@ -1082,7 +1108,7 @@ impl World {
             for index in 0..self.workers.len() {
                 self.step_worker(index);
             }
-            if round % 8 == 0 {
+            if before == (0, 0) || round % 256 == 0 {
                 self.fire_timers();
                 self.sweep();
             }
@@ -1099,9 +1125,24 @@ impl World {
             .rows
             .iter()
             .filter(|(_, row)| !row.status.is_terminal())
-            .map(|(id, row)| format!("{id} ({})", row.status.as_str()))
+            .map(|(id, row)| format!("{id} ({}): {}", row.status.as_str(), self.describe(*id)))
             .collect();
         self.broken("I1", format!("stuck: {}", stuck.join(", ")));
+    }
+
+    /// The end of a journal, for whoever looks for the reason.
+    fn describe(&self, id: ExecutionId) -> String {
+        let Some(turns) = self.storage.journals.get(&id) else { return "no journal".to_owned() };
+        let last: Vec<String> =
+            turns.iter().rev().take(3).map(|turn| format!("{}: {:?}", turn.seq, turn.events)).collect();
+        let timers: Vec<String> = self
+            .storage
+            .timers
+            .keys()
+            .filter(|(owner, _)| *owner == id)
+            .map(|(_, key)| key.to_string())
+            .collect();
+        format!("{} | timers {timers:?}", last.join(" | "))
     }
 
     fn check(&mut self) {

@@ -1,6 +1,10 @@
 //! What is known about a component type without running it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -140,6 +144,8 @@ impl std::fmt::Debug for Descriptor {
 pub struct Catalogue {
     list: Arc<[Descriptor]>,
     by_name: Arc<HashMap<&'static str, usize>>,
+    /// The config schemas, each made when it is first asked for.
+    schemas: Arc<[OnceLock<Value>]>,
 }
 
 impl Catalogue {
@@ -151,12 +157,24 @@ impl Catalogue {
                 debug_assert!(earlier.is_none(), "the name {name} is given twice");
             }
         }
-        Self { list: list.into(), by_name: Arc::new(by_name) }
+        let schemas = list.iter().map(|_| OnceLock::new()).collect();
+        Self { list: list.into(), by_name: Arc::new(by_name), schemas }
     }
 
     /// The type with this id or alias.
     pub fn get(&self, name: &str) -> Option<&Descriptor> {
         self.by_name.get(name).map(|index| &self.list[*index])
+    }
+
+    /// The JSON Schema of a type's config; made once.
+    pub fn schema(&self, name: &str) -> Option<&Value> {
+        let index = *self.by_name.get(name)?;
+        Some(self.schemas[index].get_or_init(|| (self.list[index].schema)()))
+    }
+
+    /// Every id and alias.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.by_name.keys().copied()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Descriptor> {

@@ -3,9 +3,23 @@
 //! The text is the document of record; [`Workflow`] is its parsed, checked, immutable snapshot.
 //! Nothing here runs a component or looks outside.
 
+mod canonical;
+mod check;
+mod editor;
+mod format;
+mod graph;
 mod model;
+mod parameters;
+mod problem;
+mod schema;
+mod text;
 
+pub use check::{MAX_COMPONENTS, Read, compile_snapshot, read, read_value};
+pub use editor::json_schema;
+pub use format::format;
 pub use model::{
     Compensation, Component, Concurrency, Delivery, Join, Need, OnUnhandledFailure, Output, Parameter,
     ParameterType, Placement, Priority, Workflow,
 };
+pub(crate) use problem::nearest;
+pub use problem::{Problem, Problems, Severity};

@@ -1,6 +1,6 @@
 //! The compiled snapshot that the engine runs.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::{BTreeMap, HashMap}, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,6 +18,7 @@ pub struct Workflow {
     pub name: String,
     pub title: Option<String>,
     pub description: Option<String>,
+    pub labels: BTreeMap<String, String>,
     /// SHA-256 of the canonical form without `layout`, in hex.
     pub hash: String,
     pub parameters: Vec<Parameter>,
@@ -48,6 +49,8 @@ pub struct Parameter {
     /// The only values allowed, when given.
     pub choices: Vec<Value>,
     pub description: Option<String>,
+    /// The JSON Schema its value must fit.
+    pub schema: Value,
 }
 
 /// The JSON type of a parameter.

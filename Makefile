@@ -1,0 +1,51 @@
+# The commands of this repository. `make` lists them.
+
+SERVICES := deploy/dev/services
+CARGO    := cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check unit lint generated services services-down bench generate audit fmt
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
+
+run: ## Serve everything in one process, without other services
+	$(CARGO) run --release -p cli --bin apg -- serve --first-run
+
+test: lint generated ## Everything CI checks; starts private PostgreSQL, RabbitMQ and Redis for it
+	@if $(CARGO) nextest --version >/dev/null 2>&1; \
+	then $(SERVICES) run $(CARGO) nextest run --workspace; \
+	else $(SERVICES) run $(CARGO) test --workspace; fi
+
+check: lint unit ## Format, lints and the tests that need no service
+
+lint: # Format and lints, warnings refused
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+generated: # The repository's own rules, and that generated files are up to date
+	$(CARGO) xtask tidy
+	$(CARGO) xtask generate --check
+
+unit:
+	$(CARGO) test --workspace --lib --bins
+
+services: ## Start private PostgreSQL, RabbitMQ and Redis and print their addresses
+	@$(SERVICES) up
+
+services-down: ## Stop them
+	@$(SERVICES) down
+
+bench: ## Load-test a release build against private services
+	$(CARGO) build --release -p loadtest -p cli
+	$(SERVICES) run $(CARGO) run --release -p loadtest --bin apg-loadtest
+
+generate: ## Write the generated files again
+	$(CARGO) xtask generate
+
+audit: ## Known vulnerabilities, licences and sources of the dependencies
+	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: run 'cargo install --locked cargo-deny'" >&2; exit 1; }
+	$(CARGO) deny check
+
+fmt: ## Format the sources
+	$(CARGO) fmt --all

@@ -1,0 +1,34 @@
+//! Both displays keep the promises of the port.
+
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+};
+
+use shared::port::progress::DynProgress;
+
+mod in_process {
+    use super::*;
+
+    fn make() -> Ready<DynProgress> {
+        ready(Arc::new(progress::in_process::InProcessProgress::new()))
+    }
+
+    shared::progress_conformance!(make);
+}
+
+mod redis {
+    use super::*;
+
+    fn make() -> Ready<DynProgress> {
+        // Another test of this process may have been first.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let url = std::env::var("REDIS_URL")
+            .expect("REDIS_URL is not set: run `deploy/dev/services up` (or `make test`, which does)");
+        let mut config = progress::redis::Config::new(url);
+        config.namespace = format!("test:{}", uuid::Uuid::now_v7());
+        ready(Arc::new(progress::redis::RedisProgress::new(&config).expect("the URL is one of Redis")))
+    }
+
+    shared::progress_conformance!(make);
+}

@@ -1,0 +1,198 @@
+//! Publishing with confirms.
+//!
+//! All messages of a call are put in line before the first confirm is awaited, and calls do not wait
+//! for each other's confirms.
+
+use lapin::{
+    BasicProperties, Channel, Confirmation,
+    options::BasicPublishOptions,
+    types::{AMQPValue, FieldTable, ShortString},
+};
+use serde::Serialize;
+use shared::{
+    ids::MessageId,
+    port::queue::{Audience, QueueError},
+    wire::{self, Control, InboxBody, InboxMessage, Task},
+    workflow::Priority,
+};
+
+use super::{Core, DeadMessage, link::Sending, unavailable};
+
+/// The confirm channels of the publishing connection.
+const TASKS: usize = 0;
+const INBOX: usize = 1;
+const OTHER: usize = 2;
+
+pub(super) const EVERYONE: &str = "all";
+
+pub(super) fn worker_key(worker: impl std::fmt::Display) -> String {
+    format!("worker.{worker}")
+}
+
+struct Outgoing {
+    exchange: ShortString,
+    key: ShortString,
+    properties: BasicProperties,
+    body: Vec<u8>,
+    /// Comes back, and so counts as not sent, when no queue takes it.
+    mandatory: bool,
+}
+
+impl Outgoing {
+    async fn send(self, channel: &Channel) -> lapin::Result<lapin::PublisherConfirm> {
+        let options = BasicPublishOptions { mandatory: self.mandatory, immediate: false };
+        channel.basic_publish(self.exchange, self.key, options, &self.body, self.properties).await
+    }
+}
+
+fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, QueueError> {
+    // A value that cannot be written now cannot be written later either.
+    wire::encode(message)
+        .map_err(|error| QueueError::Topology(format!("a message cannot be encoded: {error}")))
+}
+
+fn properties(id: impl std::fmt::Display, kind: &str) -> BasicProperties {
+    BasicProperties::default()
+        .with_delivery_mode(2)
+        .with_content_type("application/msgpack".into())
+        .with_message_id(id.to_string().into())
+        .with_type(kind.into())
+}
+
+const fn kind(body: &InboxBody) -> &'static str {
+    match body {
+        InboxBody::Start { .. } => "start",
+        InboxBody::Results { .. } => "results",
+        InboxBody::Ask { .. } => "ask",
+        InboxBody::Renew { .. } => "renew",
+        InboxBody::Timer { .. } => "timer",
+        InboxBody::Request { .. } => "request",
+        InboxBody::Sweep { .. } => "sweep",
+        InboxBody::Wake { .. } => "wake",
+        InboxBody::Worker { .. } => "worker",
+        _ => "other",
+    }
+}
+
+pub(super) async fn tasks(core: &Core, tasks: Vec<Task>) -> Result<(), QueueError> {
+    for task in &tasks {
+        if !core.topology.knows(&task.pool) {
+            // The first task of a pool may come before the first worker of it.
+            let live = core.publishing()?;
+            let channel = live.connection.create_channel().await.map_err(unavailable)?;
+            core.topology.declare_pool(&channel, &task.pool).await?;
+        }
+    }
+    let outgoing: Result<Vec<Outgoing>, QueueError> = tasks
+        .iter()
+        .map(|task| {
+            let mut headers = FieldTable::default();
+            let mut text = |key: &str, value: String| {
+                headers.insert(key.into(), AMQPValue::LongString(value.into()));
+            };
+            text("execution", task.execution.to_string());
+            text("component", task.key().to_string());
+            text("tenant", task.tenant.to_string());
+            headers.insert("attempt".into(), AMQPValue::LongUInt(task.attempt));
+            // The same task sent again is the same message; and a random id would cost a system call.
+            let id =
+                format_args!("{}/{}.{}", task.idempotency_key(), task.attempt, task.dispatch).to_string();
+            let priority = match task.priority {
+                Priority::High => 9,
+                Priority::Normal => 4,
+                Priority::Low => 0,
+            };
+            Ok(Outgoing {
+                exchange: "".into(),
+                key: core.topology.tasks(&task.pool, task.priority),
+                properties: properties(id, &task.kind).with_headers(headers).with_priority(priority),
+                body: encode(task)?,
+                mandatory: true,
+            })
+        })
+        .collect();
+    send(core, TASKS, outgoing?).await
+}
+
+pub(super) async fn inbox(core: &Core, messages: Vec<InboxMessage>) -> Result<(), QueueError> {
+    let outgoing: Result<Vec<Outgoing>, QueueError> = messages
+        .iter()
+        .map(|message| {
+            Ok(Outgoing {
+                exchange: "".into(),
+                key: core.topology.inbox(message.shard),
+                properties: properties(message.id, kind(&message.body)),
+                body: encode(message)?,
+                mandatory: true,
+            })
+        })
+        .collect();
+    send(core, INBOX, outgoing?).await
+}
+
+pub(super) async fn control(core: &Core, to: Audience, control: &Control) -> Result<(), QueueError> {
+    let key = match to {
+        Audience::Worker(worker) => worker_key(worker.as_uuid()),
+        Audience::Everyone => EVERYONE.to_owned(),
+    };
+    let outgoing = Outgoing {
+        exchange: core.topology.control(),
+        key: key.into(),
+        properties: properties(MessageId::generate(), "control").with_delivery_mode(1),
+        body: encode(control)?,
+        // Nothing is kept for workers that are away.
+        mandatory: false,
+    };
+    send(core, OTHER, vec![outgoing]).await
+}
+
+/// Keeps a message nobody can read where people find it.
+pub(super) async fn dead(core: &Core, dead: &DeadMessage) -> Result<(), QueueError> {
+    let mut headers = FieldTable::default();
+    headers.insert("queue".into(), AMQPValue::LongString(dead.queue.clone().into()));
+    headers.insert("reason".into(), AMQPValue::LongString(dead.reason.clone().into()));
+    let id = dead.message_id.clone().unwrap_or_else(|| MessageId::generate().to_string());
+    let outgoing = Outgoing {
+        exchange: "".into(),
+        key: core.topology.dead(),
+        properties: properties(id, "dead").with_headers(headers),
+        body: dead.body.clone(),
+        mandatory: true,
+    };
+    send(core, OTHER, vec![outgoing]).await
+}
+
+async fn send(core: &Core, lane: usize, outgoing: Vec<Outgoing>) -> Result<(), QueueError> {
+    if outgoing.is_empty() {
+        return Ok(());
+    }
+    let live = core.publishing()?;
+    let queued = live.lane(lane).enqueue(|channel| {
+        outgoing.into_iter().map(|message| Box::pin(message.send(channel)) as Sending<'_>).collect()
+    });
+    let confirms = async {
+        let mut refused = None;
+        // The last first: when it is confirmed, nearly all others are, and this task wakes once.
+        for queued in queued.into_iter().rev() {
+            let confirm = queued.written().await.map_err(unavailable)?;
+            match confirm.await.map_err(unavailable)? {
+                Confirmation::Ack(None) => {}
+                Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back)) => {
+                    refused =
+                        Some(format!("no queue for {}: {}", back.delivery.routing_key, back.reply_text));
+                }
+                Confirmation::Nack(None) => refused = Some("the broker refused a message".into()),
+                Confirmation::NotRequested => refused = Some("the channel does not confirm".into()),
+            }
+        }
+        refused.map_or(Ok(()), |refused| Err(unavailable(refused)))
+    };
+    let result = tokio::time::timeout(core.config.confirm_timeout, confirms)
+        .await
+        .unwrap_or_else(|_| Err(unavailable("the broker did not confirm in time")));
+    if result.is_err() {
+        // Whatever it was, a new connection declares anew and starts its counts from one.
+        live.fail();
+    }
+    result
+}

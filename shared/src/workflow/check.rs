@@ -1,0 +1,1465 @@
+//! Checking a document as a whole and compiling it. Every mistake is reported at once.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::{Map, Value};
+
+use super::{
+    canonical,
+    graph::{self, Point},
+    model::{
+        Component, Concurrency, Delivery, Join, Need, OnUnhandledFailure, Output, Parameter, ParameterType, Placement,
+        Priority, Workflow,
+    },
+    problem::{Problem, Problems, Severity, nearest},
+    schema::{self, shown},
+    text::{self, Fault, Place, Tree},
+};
+use crate::{
+    component::{Catalogue, Descriptor, FailureClass, Field, OwnPorts, Runs},
+    expression::{Expression, Template, Use, kind_of},
+    ids::ComponentId,
+    retry::{Growth, RetryPolicy},
+    time::parse_duration,
+};
+
+/// The most components one workflow may have.
+pub const MAX_COMPONENTS: usize = 10_000;
+
+/// A document that may be saved.
+#[derive(Debug, Clone)]
+pub struct Read {
+    pub workflow: Arc<Workflow>,
+    /// The canonical JSON text: what is hashed, stored and run.
+    pub canonical: String,
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads a document written in YAML or JSON.
+///
+/// # Errors
+/// Every mistake in it, each with line, column, the line itself and a caret.
+pub fn read(text: &str, catalogue: &Catalogue) -> Result<Read, Problems> {
+    let parsed = text::read(text).map_err(|fault| Problems::new(vec![fault_problem(fault, text)]))?;
+    let value = parsed.tree.to_value();
+    let mut faults: Vec<Problem> = parsed.faults.into_iter().map(|fault| fault_problem(fault, text)).collect();
+    let mut checker = Checker::new(catalogue, false);
+    let workflow = checker.document(&value);
+    let (errors, warnings): (Vec<Problem>, Vec<Problem>) = checker
+        .found
+        .into_iter()
+        .map(|found| found.locate(&parsed.tree, &value, text))
+        .partition(|problem| problem.severity == Severity::Error);
+    faults.extend(errors);
+    finish(workflow, faults, warnings, &value, catalogue)
+}
+
+/// Reads a document given as an object; problems carry a path instead of a line.
+pub fn read_value(value: &Value, catalogue: &Catalogue) -> Result<Read, Problems> {
+    let mut checker = Checker::new(catalogue, false);
+    let workflow = checker.document(value);
+    let (errors, warnings): (Vec<Problem>, Vec<Problem>) = checker
+        .found
+        .into_iter()
+        .map(Found::unlocated)
+        .partition(|problem| problem.severity == Severity::Error);
+    finish(workflow, errors, warnings, value, catalogue)
+}
+
+/// Compiles a snapshot: the canonical JSON of a document that was checked when it was saved.
+///
+/// Schemas and the order of references are not checked again.
+pub fn compile_snapshot(canonical: &str, catalogue: &Catalogue) -> Result<Arc<Workflow>, Problems> {
+    let value: Value = serde_json::from_str(canonical).map_err(|error| {
+        Problems::new(vec![Found::new("syntax", format!("the snapshot is not JSON: {error}"), &[]).unlocated()])
+    })?;
+    let mut checker = Checker::new(catalogue, true);
+    let workflow = checker.document(&value);
+    let errors: Vec<Problem> = checker
+        .found
+        .into_iter()
+        .filter(|found| found.severity == Severity::Error)
+        .map(Found::unlocated)
+        .collect();
+    match workflow {
+        Some(mut workflow) if errors.is_empty() => {
+            workflow.hash = canonical::hash(canonical);
+            Ok(Arc::new(workflow))
+        }
+        _ => Err(Problems::new(errors)),
+    }
+}
+
+fn finish(
+    workflow: Option<Workflow>,
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+    value: &Value,
+    catalogue: &Catalogue,
+) -> Result<Read, Problems> {
+    match (workflow, value.as_object()) {
+        (Some(mut workflow), Some(document)) if errors.is_empty() => {
+            let canonical = canonical::text(document, catalogue);
+            workflow.hash = canonical::hash(&canonical);
+            Ok(Read { workflow: Arc::new(workflow), canonical, warnings })
+        }
+        _ => Err(Problems::new(errors)),
+    }
+}
+
+fn excerpt(text: &str, place: Place) -> Option<String> {
+    let line = text.lines().nth(place.line.checked_sub(1)? as usize)?;
+    let skip = (place.column.max(1) - 1) as usize;
+    let length = line.chars().count();
+    // A long line is shown around the place.
+    let from = skip.saturating_sub(60);
+    let shown: String = line.chars().skip(from).take(140).map(|c| if c == '\t' { ' ' } else { c }).collect();
+    let covered = text.get(place.start..place.end).and_then(|part| part.lines().next());
+    let width = covered.map_or(1, |part| part.trim_end().chars().count()).clamp(1, length.saturating_sub(skip).clamp(1, 80));
+    Some(format!("{shown}\n{}{}", " ".repeat(skip - from), "^".repeat(width)))
+}
+
+pub(super) fn fault_problem(fault: Fault, text: &str) -> Problem {
+    Problem {
+        code: fault.code,
+        severity: Severity::Error,
+        message: fault.message,
+        path: Vec::new(),
+        line: Some(fault.place.line),
+        column: Some(fault.place.column),
+        excerpt: excerpt(text, fault.place),
+        suggestion: fault.suggestion,
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum At {
+    Key,
+    Value,
+    /// Inside the text at the path, so many bytes from its beginning.
+    Inside(usize),
+}
+
+/// A problem before it is looked up in the text.
+#[derive(Debug)]
+struct Found {
+    code: &'static str,
+    severity: Severity,
+    message: String,
+    path: Vec<String>,
+    at: At,
+    suggestion: Option<String>,
+}
+
+impl Found {
+    fn new(code: &'static str, message: impl Into<String>, path: &[&str]) -> Self {
+        Self {
+            code,
+            severity: Severity::Error,
+            message: message.into(),
+            path: path.iter().map(ToString::to_string).collect(),
+            at: At::Value,
+            suggestion: None,
+        }
+    }
+
+    fn warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
+    fn at_key(mut self) -> Self {
+        self.at = At::Key;
+        self
+    }
+
+    fn inside(mut self, offset: usize) -> Self {
+        self.at = At::Inside(offset);
+        self
+    }
+
+    fn suggest(mut self, suggestion: impl Into<String>) -> Self {
+        self.suggestion = Some(suggestion.into());
+        self
+    }
+
+    fn maybe(mut self, suggestion: Option<String>) -> Self {
+        self.suggestion = suggestion;
+        self
+    }
+
+    fn unlocated(self) -> Problem {
+        Problem {
+            code: self.code,
+            severity: self.severity,
+            message: self.message,
+            path: self.path,
+            line: None,
+            column: None,
+            excerpt: None,
+            suggestion: self.suggestion,
+        }
+    }
+
+    fn locate(self, tree: &Tree, document: &Value, text: &str) -> Problem {
+        let (key, at) = tree.find(&self.path);
+        let mut place = at.place;
+        match self.at {
+            At::Key => place = key.unwrap_or(place),
+            // A map in block style begins at its first key; its own key says more.
+            At::Value if matches!(at.node, text::Node::Map(_)) => place = key.unwrap_or(place),
+            At::Value => {}
+            At::Inside(offset) => {
+                let mut value = Some(document);
+                for step in &self.path {
+                    value = value.and_then(|value| match value {
+                        Value::Array(list) => list.get(step.parse::<usize>().ok()?),
+                        other => other.get(step),
+                    });
+                }
+                if let Some(inside) = value.and_then(Value::as_str).and_then(|value| inside(text, place, value, offset)) {
+                    place = inside;
+                }
+            }
+        }
+        let excerpt = excerpt(text, place);
+        Problem { line: Some(place.line), column: Some(place.column), excerpt, ..self.unlocated() }
+    }
+}
+
+/// Where the byte `offset` of a text value stands in the source, when the source shows it as it is.
+fn inside(text: &str, place: Place, value: &str, offset: usize) -> Option<Place> {
+    let before = value.get(..offset.min(value.len()))?;
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let line = value[line_start..].lines().next()?;
+    let found = place.start + text.get(place.start..)?.find(line)?;
+    let start = found + (before.len() - line_start);
+    let source_line = text[..start].rfind('\n').map_or(0, |at| at + 1);
+    let word = text[start..].find(|c: char| !(c.is_alphanumeric() || "_.[]'".contains(c))).unwrap_or(1).max(1);
+    Some(Place {
+        line: text[..start].matches('\n').count() as u32 + 1,
+        column: text[source_line..start].chars().count() as u32 + 1,
+        start,
+        end: (start + word).min(text.len()),
+    })
+}
+
+/// What is read of one component before the graph is known.
+struct Draft<'a> {
+    id: &'a str,
+    kind: Option<&'a Descriptor>,
+    title: Option<String>,
+    needs: Vec<(Vec<String>, &'a str)>,
+    join: Join,
+    join_given: bool,
+    when: Option<Expression>,
+    config: Template,
+    config_value: Value,
+    uses: Vec<Use>,
+    ports: OwnPorts,
+    retry: RetryPolicy,
+    timeout: Option<Duration>,
+    queue_timeout: Option<Duration>,
+    total_timeout: Option<Duration>,
+    delivery: Delivery,
+    placement: Placement,
+}
+
+struct Checker<'a> {
+    catalogue: &'a Catalogue,
+    /// Whether the document was checked before, so that only what compiling needs is done.
+    trusted: bool,
+    found: Vec<Found>,
+}
+
+/// A sentence for a field of a chapter that is not built.
+const LATER: &[(&str, &str)] = &[
+    ("triggers", "start executions through the API, `apg run` or a schedule"),
+    ("on_failure", "connect a component to the `error` port instead: `needs: [id.error]`"),
+    ("finally", "use a component with `join: all_done` instead"),
+    ("catch", "connect a component to the `error` port instead: `needs: [id.error]`"),
+    ("compensate", "connect a component to the `error` port instead: `needs: [id.error]`"),
+    ("cache", "remove it"),
+];
+
+fn path_of(base: &[&str], rest: &[String]) -> Vec<String> {
+    base.iter().map(ToString::to_string).chain(rest.iter().cloned()).collect()
+}
+
+impl<'a> Checker<'a> {
+    fn new(catalogue: &'a Catalogue, trusted: bool) -> Self {
+        Self { catalogue, trusted, found: Vec::new() }
+    }
+
+    fn report(&mut self, found: Found) {
+        self.found.push(found);
+    }
+
+    // Reading fields.
+
+    fn fields(&mut self, map: &Map<String, Value>, known: &[&str], path: &[&str], what: &str) {
+        for key in map.keys() {
+            if known.contains(&key.as_str()) {
+                continue;
+            }
+            let mut whole = path.to_vec();
+            whole.push(key);
+            let found = Found::new("unknown_field", format!("unknown field `{key}` of {what}"), &whole).at_key();
+            let near = nearest(key, known.iter().copied());
+            self.report(match near {
+                Some(near) => found.suggest(format!("did you mean `{near}`?")),
+                None => found.suggest(format!("the fields are {}", list(known))),
+            });
+        }
+    }
+
+    fn wrong_type(&mut self, path: &[&str], expected: &str, value: &Value) {
+        let found = Found::new("field_type", format!("expected {expected}, got {}", shown(value)), path);
+        let suggestion = match value {
+            Value::Number(_) | Value::Bool(_) if expected == "text" => Some(format!("quote it: \"{value}\"")),
+            _ => None,
+        };
+        self.report(found.maybe(suggestion));
+    }
+
+    fn map<'v>(&mut self, parent: &'v Map<String, Value>, name: &str, path: &[&str]) -> Option<&'v Map<String, Value>> {
+        match parent.get(name)? {
+            Value::Object(map) => Some(map),
+            Value::Null => None,
+            other => {
+                self.wrong_type(&[path, &[name]].concat(), "a map", other);
+                None
+            }
+        }
+    }
+
+    fn text<'v>(&mut self, parent: &'v Map<String, Value>, name: &str, path: &[&str]) -> Option<&'v str> {
+        match parent.get(name)? {
+            Value::String(text) => Some(text),
+            other => {
+                self.wrong_type(&[path, &[name]].concat(), "text", other);
+                None
+            }
+        }
+    }
+
+    fn owned(&mut self, parent: &Map<String, Value>, name: &str, path: &[&str]) -> Option<String> {
+        self.text(parent, name, path).map(str::to_owned)
+    }
+
+    fn duration(&mut self, parent: &Map<String, Value>, name: &str, path: &[&str]) -> Option<Duration> {
+        let whole = [path, &[name]].concat();
+        match parent.get(name)? {
+            Value::String(text) => match parse_duration(text) {
+                Ok(duration) => Some(duration),
+                Err(error) => {
+                    self.report(Found::new("duration", error.to_string(), &whole));
+                    None
+                }
+            },
+            Value::Number(number) => {
+                self.report(
+                    Found::new("duration", format!("`{number}` has no unit: a bare number is not a duration"), &whole)
+                        .suggest(format!("add a unit: {number}s, {number}ms, {number}m")),
+                );
+                None
+            }
+            other => {
+                self.wrong_type(&whole, "a duration such as 30s", other);
+                None
+            }
+        }
+    }
+
+    fn choice<T: serde::de::DeserializeOwned>(
+        &mut self,
+        parent: &Map<String, Value>,
+        name: &str,
+        path: &[&str],
+        names: &[&str],
+    ) -> Option<T> {
+        let value = parent.get(name)?;
+        if let (Some(text), Ok(choice)) = (value.as_str(), serde_json::from_value(value.clone())) {
+            if names.contains(&text) {
+                return Some(choice);
+            }
+        }
+        let near = value.as_str().and_then(|text| nearest(text, names.iter().copied()));
+        self.report(
+            Found::new(
+                "field_value",
+                format!("expected one of {}, got {}", list(names), shown(value)),
+                &[path, &[name]].concat(),
+            )
+            .maybe(near.map(|near| format!("did you mean `{near}`?"))),
+        );
+        None
+    }
+
+    fn count(&mut self, parent: &Map<String, Value>, name: &str, path: &[&str], most: u64) -> Option<u32> {
+        let value = parent.get(name)?;
+        match value.as_u64() {
+            Some(number) if number >= 1 && number <= most => Some(number as u32),
+            _ => {
+                self.report(Found::new(
+                    "field_value",
+                    format!("expected a whole number from 1 to {most}, got {}", shown(value)),
+                    &[path, &[name]].concat(),
+                ));
+                None
+            }
+        }
+    }
+
+    fn texts(&mut self, parent: &Map<String, Value>, name: &str, path: &[&str]) -> Vec<String> {
+        let whole = [path, &[name]].concat();
+        match parent.get(name) {
+            None => Vec::new(),
+            Some(Value::Array(items)) => {
+                let mut texts = Vec::new();
+                for (index, item) in items.iter().enumerate() {
+                    match item {
+                        Value::String(text) => texts.push(text.clone()),
+                        other => {
+                            let index = index.to_string();
+                            self.wrong_type(&[&whole[..], &[&index]].concat(), "text", other);
+                        }
+                    }
+                }
+                texts
+            }
+            Some(other) => {
+                self.wrong_type(&whole, "a list of texts", other);
+                Vec::new()
+            }
+        }
+    }
+
+    // The document.
+
+    fn document(&mut self, value: &Value) -> Option<Workflow> {
+        let Value::Object(document) = value else {
+            self.report(
+                Found::new("document", format!("a workflow is a map, and this is {}", kind_of(value)), &[])
+                    .suggest("begin with `workflow: v1`"),
+            );
+            return None;
+        };
+        self.later(document, &["triggers", "on_failure", "finally"], &[]);
+        let known: Vec<&str> = canonical::DOCUMENT.to_vec();
+        self.fields(document, &known, &[], "a workflow");
+        match document.get("workflow") {
+            Some(Value::String(version)) if version == "v1" => {}
+            None => self.report(
+                Found::new("missing_field", "`workflow` is required: it names the format", &[])
+                    .suggest("begin with `workflow: v1`"),
+            ),
+            Some(other) => self.report(
+                Found::new("format_version", format!("this build reads `v1`, got {}", shown(other)), &["workflow"])
+                    .suggest("write `workflow: v1`"),
+            ),
+        }
+        let name = match document.get("name") {
+            Some(_) => self.owned(document, "name", &[]).unwrap_or_default(),
+            None => {
+                self.report(Found::new("missing_field", "`name` is required", &[]).suggest("add `name: my-workflow`"));
+                String::new()
+            }
+        };
+        if document.contains_key("name") && (name.trim().is_empty() || name.chars().count() > 200) {
+            self.report(Found::new("field_value", "a name has from 1 to 200 characters", &["name"]));
+        }
+        let title = self.owned(document, "title", &[]);
+        let description = self.owned(document, "description", &[]);
+        let labels = self.labels(document);
+        let parameters = self.parameters(document);
+        let names: HashSet<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+        let timeout = self.duration(document, "timeout", &[]);
+        let on_unhandled_failure = self
+            .choice::<OnUnhandledFailure>(document, "on_unhandled_failure", &[], &["finish", "stop"])
+            .unwrap_or_default();
+        let concurrency = self.concurrency(document, &names);
+        let drafts = self.drafts(document);
+        let by_id: HashMap<ComponentId, usize> =
+            drafts.iter().enumerate().map(|(index, draft)| (ComponentId::new(draft.id), index)).collect();
+        let points = self.connect(&drafts, &by_id);
+        self.shape(&drafts, &points);
+        let output = document.get("output").filter(|value| !value.is_null()).map(|value| {
+            let (template, uses) = self.template(value, &["output"], &|_| Field::Template);
+            if !self.trusted {
+                for used in &uses {
+                    self.uses(used, &["output"], &names, &by_id, None);
+                }
+            }
+            template
+        });
+        match graph::order(&points) {
+            Err(cycle) => self.cycle(&drafts, &points, &cycle),
+            Ok(order) if !self.trusted => self.flow(&drafts, &points, &order, &names, &by_id),
+            Ok(_) => {}
+        }
+        if self.found.iter().any(|found| found.severity == Severity::Error) {
+            return None;
+        }
+        Some(Workflow {
+            name,
+            title,
+            description,
+            labels,
+            hash: String::new(),
+            parameters,
+            concurrency,
+            timeout,
+            on_unhandled_failure,
+            components: components(drafts, points),
+            output,
+            by_id,
+        })
+    }
+
+    /// Refuses the fields of chapters that are not built.
+    fn later(&mut self, map: &Map<String, Value>, names: &[&str], path: &[&str]) {
+        for name in names.iter().filter(|name| map.contains_key(**name)) {
+            let hint = LATER.iter().find(|(later, _)| later == name).map_or("remove it", |(_, hint)| *hint);
+            self.report(
+                Found::new("not_supported", format!("`{name}` is not supported by this build"), &[path, &[name]].concat())
+                    .at_key()
+                    .suggest(hint),
+            );
+        }
+    }
+
+    fn labels(&mut self, document: &Map<String, Value>) -> BTreeMap<String, String> {
+        let mut labels = BTreeMap::new();
+        if let Some(map) = self.map(document, "labels", &[]) {
+            for name in map.keys() {
+                if let Some(text) = self.owned(map, name, &["labels"]) {
+                    labels.insert(name.clone(), text);
+                }
+            }
+        }
+        labels
+    }
+
+    fn parameters(&mut self, document: &Map<String, Value>) -> Vec<Parameter> {
+        let mut parameters = Vec::new();
+        let Some(map) = self.map(document, "parameters", &[]) else { return parameters };
+        for (name, value) in map {
+            let path = ["parameters", name.as_str()];
+            if !is_id(name) {
+                self.report(id_form(name, "a parameter", &path));
+            }
+            let Value::Object(fields) = value else {
+                self.report(
+                    Found::new("field_type", format!("expected a map, got {}", shown(value)), &path)
+                        .suggest("write `{ type: string, required: true }`"),
+                );
+                continue;
+            };
+            let mut known = canonical::PARAMETER.to_vec();
+            known.push("choices");
+            self.fields(fields, &known, &path, "a parameter");
+            let kind = self
+                .choice::<ParameterType>(
+                    fields,
+                    "type",
+                    &path,
+                    &["string", "integer", "number", "boolean", "array", "object", "any"],
+                )
+                .unwrap_or(ParameterType::Any);
+            let required = match fields.get("required") {
+                None => false,
+                Some(Value::Bool(required)) => *required,
+                Some(other) => {
+                    self.wrong_type(&[&path[..], &["required"]].concat(), "true or false", other);
+                    false
+                }
+            };
+            let given = ["enum", "choices"].into_iter().find(|word| fields.contains_key(*word));
+            let choices = match given.and_then(|word| Some((word, fields.get(word)?))) {
+                Some((_, Value::Array(choices))) if !choices.is_empty() => choices.clone(),
+                Some((word, other)) => {
+                    self.wrong_type(&[&path[..], &[word]].concat(), "a list of values", other);
+                    Vec::new()
+                }
+                None => Vec::new(),
+            };
+            let mut rules = fields.clone();
+            for word in ["required", "default", "choices", "title", "description", "type", "enum"] {
+                rules.shift_remove(word);
+            }
+            if let Some(name) = kind.schema_type() {
+                rules.insert("type".to_owned(), Value::from(name));
+            }
+            if !choices.is_empty() {
+                rules.insert("enum".to_owned(), Value::Array(choices.clone()));
+            }
+            let schema = Value::Object(rules);
+            let default = fields.get("default").cloned();
+            if let Some(default) = &default {
+                for mismatch in schema::check(&schema, default, None) {
+                    let mut found = Found::new(
+                        "parameter_default",
+                        format!("the default of `{name}` does not fit its type: {}", mismatch.message),
+                        &[],
+                    )
+                    .maybe(mismatch.suggestion);
+                    found.path = path_of(&[path[0], path[1], "default"], &mismatch.path);
+                    self.report(found);
+                }
+            }
+            let description = self.owned(fields, "description", &path);
+            parameters.push(Parameter { name: name.clone(), kind, required, default, choices, description, schema });
+        }
+        parameters
+    }
+
+    fn concurrency(&mut self, document: &Map<String, Value>, names: &HashSet<&str>) -> Option<Concurrency> {
+        let fields = self.map(document, "concurrency", &[])?;
+        let path = ["concurrency"];
+        self.fields(fields, canonical::CONCURRENCY, &path, "`concurrency`");
+        let limit = self.count(fields, "limit", &path, u64::from(u32::MAX)).unwrap_or(1);
+        let Some(key) = fields.get("key") else {
+            self.report(Found::new("missing_field", "`key` is required", &path).at_key());
+            return None;
+        };
+        if !key.is_string() {
+            self.wrong_type(&["concurrency", "key"], "text", key);
+        }
+        let (key, uses) = self.template(key, &["concurrency", "key"], &|_| Field::Template);
+        if !self.trusted {
+            let none = HashMap::new();
+            for used in &uses {
+                for reference in used.references.iter().filter(|reference| reference.root == "components") {
+                    self.report(
+                        Found::new("reference", "no component has run when the key is computed", &["concurrency", "key"])
+                            .inside(used.offset + reference.start)
+                            .suggest("use `parameters`"),
+                    );
+                }
+                if used.references.iter().all(|reference| reference.root != "components") {
+                    self.uses(used, &["concurrency", "key"], names, &none, None);
+                }
+            }
+        }
+        Some(Concurrency { key, limit })
+    }
+
+    /// Compiles a value with expressions and reports what is wrong in it.
+    fn template(&mut self, value: &Value, path: &[&str], field: &dyn Fn(&[&str]) -> Field) -> (Template, Vec<Use>) {
+        let (template, errors, uses) = Template::compile_with_uses(value, field);
+        for (rest, error) in errors {
+            let mut found = Found::new("expression", error.message, &[]).inside(error.offset).maybe(error.suggestion);
+            found.path = path_of(path, &rest);
+            self.report(found);
+        }
+        (template, uses)
+    }
+
+    // The components.
+
+    fn drafts<'v>(&mut self, document: &'v Map<String, Value>) -> Vec<Draft<'v>>
+    where
+        'a: 'v,
+    {
+        let Some(components) = self.map(document, "components", &[]) else {
+            if document.get("components").is_none_or(Value::is_null) {
+                self.report(
+                    Found::new("missing_field", "`components` is required: a workflow has at least one", &[])
+                        .suggest("add `components:` with one component under it"),
+                );
+            }
+            return Vec::new();
+        };
+        if components.is_empty() {
+            self.report(Found::new("no_components", "a workflow has at least one component", &["components"]));
+        }
+        if components.len() > MAX_COMPONENTS {
+            self.report(Found::new(
+                "too_many_components",
+                format!("a workflow has at most {MAX_COMPONENTS} components, this one has {}", components.len()),
+                &["components"],
+            ));
+            return Vec::new();
+        }
+        components.iter().map(|(id, value)| self.draft(id, value)).collect()
+    }
+
+    fn draft<'v>(&mut self, id: &'v str, value: &'v Value) -> Draft<'v>
+    where
+        'a: 'v,
+    {
+        let path = ["components", id];
+        if !is_id(id) {
+            self.report(id_form(id, "a component", &path));
+        }
+        let empty = Map::new();
+        let fields = match value {
+            Value::Object(fields) => fields,
+            other => {
+                self.report(
+                    Found::new("field_type", format!("expected a map, got {}", shown(other)), &path)
+                        .suggest("write `type:` under the id"),
+                );
+                return Draft::new(id);
+            }
+        };
+        self.later(fields, &["catch", "finally", "cache", "compensate"], &path);
+        if fields.contains_key("concurrency") {
+            self.report(
+                Found::new("not_supported", "`concurrency` of a component is not supported by this build", &[])
+                    .at_key()
+                    .suggest("set `concurrency` on the workflow"),
+            );
+            if let Some(found) = self.found.last_mut() {
+                found.path = path_of(&path, &["concurrency".to_owned()]);
+            }
+        }
+        let known: Vec<&str> = canonical::COMPONENT.iter().copied().filter(|name| *name != "components").collect();
+        self.fields(fields, &known, &path, "a component");
+
+        let mut draft = Draft::new(id);
+        draft.kind = self.kind(fields, &path);
+        draft.title = self.owned(fields, "title", &path);
+        self.text(fields, "description", &path);
+        draft.needs = self.needs(fields, &path);
+        draft.join_given = fields.contains_key("join");
+        draft.join = self.choice(fields, "join", &path, &["all", "any", "all_done"]).unwrap_or_default();
+        draft.when = self.when(fields, &path);
+
+        let config = fields.get("config").filter(|config| !config.is_null());
+        draft.config_value = match config {
+            Some(config @ Value::Object(_)) => config.clone(),
+            Some(other) => {
+                self.wrong_type(&["components", id, "config"], "a map", other);
+                Value::Object(empty)
+            }
+            None => Value::Object(empty),
+        };
+        if let Some(descriptor) = draft.kind {
+            self.config(&mut draft, descriptor, config.is_some());
+        }
+
+        let standard = draft.kind.is_none_or(|kind| kind.is_retried_by_default(&draft.config_value));
+        let base = if standard { RetryPolicy::standard() } else { RetryPolicy::never() };
+        draft.retry = self.retry(fields, &path, base);
+        draft.timeout = self.duration(fields, "timeout", &path);
+        draft.queue_timeout = self.duration(fields, "queue_timeout", &path);
+        draft.total_timeout = self.duration(fields, "total_timeout", &path);
+        for name in ["timeout", "queue_timeout", "total_timeout"] {
+            let zero = match name {
+                "timeout" => draft.timeout,
+                "queue_timeout" => draft.queue_timeout,
+                _ => draft.total_timeout,
+            };
+            if zero == Some(Duration::ZERO) {
+                self.report(Found::new("duration", "must be longer than zero", &["components", id, name]));
+            }
+        }
+        draft.delivery =
+            self.choice(fields, "delivery", &path, &["at_least_once", "at_most_once"]).unwrap_or_default();
+        draft.placement = self.placement(fields, &path);
+        draft
+    }
+
+    fn kind<'v>(&mut self, fields: &Map<String, Value>, path: &[&str; 2]) -> Option<&'v Descriptor>
+    where
+        'a: 'v,
+    {
+        let catalogue = self.catalogue;
+        if !fields.contains_key("type") {
+            let found = Found::new("missing_field", format!("`type` is required for `{}`", path[1]), path).at_key();
+            self.report(found.suggest("add `type:`, such as `type: http_request`"));
+            return None;
+        }
+        let written = self.text(fields, "type", path)?;
+        let whole = ["components", path[1], "type"];
+        let (name, major) = written.split_once('@').unwrap_or((written, "1"));
+        let Some(descriptor) = catalogue.get(name) else {
+            let near = nearest(name, catalogue.names()).and_then(|near| catalogue.get(near).map(|it| (near, it)));
+            self.report(Found::new("unknown_type", format!("there is no component type `{name}`"), &whole).maybe(
+                near.map(|(near, descriptor)| {
+                    if near == descriptor.kind {
+                        format!("did you mean `{near}`?")
+                    } else {
+                        format!("did you mean `{near}` (an alias of `{}`)?", descriptor.kind)
+                    }
+                }),
+            ));
+            return None;
+        };
+        if major != "1" {
+            self.report(
+                Found::new("type_version", format!("`{name}` has no version `{major}`"), &whole)
+                    .suggest(format!("write `{name}@1` or `{name}`")),
+            );
+        }
+        Some(descriptor)
+    }
+
+    fn needs<'v>(&mut self, fields: &'v Map<String, Value>, path: &[&str; 2]) -> Vec<(Vec<String>, &'v str)> {
+        match fields.get("needs") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(items)) => {
+                let mut needs = Vec::new();
+                for (index, item) in items.iter().enumerate() {
+                    let index = index.to_string();
+                    match item {
+                        Value::String(text) => {
+                            let whole = vec!["components".to_owned(), path[1].to_owned(), "needs".to_owned(), index];
+                            needs.push((whole, text.as_str()));
+                        }
+                        other => self.wrong_type(
+                            &["components", path[1], "needs", &index],
+                            "a connection `id` or `id.port`",
+                            other,
+                        ),
+                    }
+                }
+                needs
+            }
+            Some(other) => {
+                let found = Found::new(
+                    "field_type",
+                    format!("expected a list of connections, got {}", shown(other)),
+                    &["components", path[1], "needs"],
+                );
+                let suggestion = other.as_str().map(|text| format!("write it as a list: [{text}]"));
+                self.report(found.maybe(suggestion));
+                Vec::new()
+            }
+        }
+    }
+
+    fn when(&mut self, fields: &Map<String, Value>, path: &[&str; 2]) -> Option<Expression> {
+        let whole = ["components", path[1], "when"];
+        let source = match fields.get("when")? {
+            Value::String(source) => source.clone(),
+            Value::Bool(flag) => flag.to_string(),
+            other => {
+                self.wrong_type(&whole, "a bare expression", other);
+                return None;
+            }
+        };
+        match Expression::compile(&source) {
+            Ok(expression) => Some(expression),
+            Err(error) => {
+                self.report(
+                    Found::new("expression", error.message, &whole).inside(error.offset).maybe(error.suggestion),
+                );
+                None
+            }
+        }
+    }
+
+    fn config(&mut self, draft: &mut Draft<'_>, descriptor: &Descriptor, given: bool) {
+        let base = ["components", draft.id, "config"];
+        let config = std::mem::take(&mut draft.config_value);
+        let field = |keys: &[&str]| (descriptor.field)(&config, keys);
+        let mut fits = true;
+        if !self.trusted {
+            if let Some(schema) = self.catalogue.schema(descriptor.kind) {
+                for mismatch in schema::check(schema, &config, Some(&field)) {
+                    fits = false;
+                    let name = mismatch.path.join(".");
+                    let message = if name.is_empty() || mismatch.at_key {
+                        format!("config of `{}`: {}", descriptor.kind, mismatch.message)
+                    } else {
+                        format!("config of `{}`, `{name}`: {}", descriptor.kind, mismatch.message)
+                    };
+                    let mut found = Found::new(mismatch.code, message, &[]).maybe(mismatch.suggestion);
+                    found.path = path_of(if given { &base } else { &base[..2] }, &mismatch.path);
+                    if mismatch.at_key || !given {
+                        found = found.at_key();
+                    }
+                    self.report(found);
+                }
+            }
+        }
+        let (template, uses) = self.template(&config, &base, &field);
+        draft.config = template;
+        draft.uses = uses;
+        draft.ports = (descriptor.ports)(&config);
+        if fits && !self.trusted {
+            for problem in (descriptor.check)(&config) {
+                let mut found = Found::new("config", problem.message, &[]).maybe(problem.suggestion);
+                found.path = path_of(if given { &base } else { &base[..2] }, &problem.path);
+                self.report(found);
+            }
+            let mut seen: HashSet<&str> = ["success", "error", "timeout"].into();
+            for port in &draft.ports.names {
+                let message = if ["success", "error", "timeout"].contains(&port.as_str()) {
+                    format!("the port name `{port}` is reserved")
+                } else if !is_id(port) {
+                    format!("`{port}` cannot be the name of a port: use a-z, 0-9 and _, a letter first, at most 64")
+                } else if !seen.insert(port) {
+                    format!("the port `{port}` is named twice")
+                } else {
+                    continue;
+                };
+                self.report(Found::new("port_name", message, &base).at_key());
+            }
+        }
+        if descriptor.runs == Runs::Coordinator && !draft.config.secrets().is_empty() {
+            for used in &draft.uses {
+                for reference in used.references.iter().filter(|reference| reference.root == "secrets") {
+                    let mut found = Found::new(
+                        "secret",
+                        format!("`{}` is decided by the engine, which never sees a secret", descriptor.kind),
+                        &[],
+                    )
+                    .inside(used.offset + reference.start)
+                    .suggest("secrets can be used in the config of components that run on a worker");
+                    found.path = path_of(&base, &used.path);
+                    self.found.push(found);
+                }
+            }
+        }
+        draft.config_value = config;
+    }
+
+    fn retry(&mut self, fields: &Map<String, Value>, path: &[&str; 2], base: RetryPolicy) -> RetryPolicy {
+        let Some(retry) = self.map(fields, "retry", path) else { return base };
+        let whole = ["components", path[1], "retry"];
+        self.fields(retry, canonical::RETRY, &whole, "`retry`");
+        let mut policy = RetryPolicy::standard();
+        if let Some(attempts) = self.count(retry, "max_attempts", &whole, 1_000) {
+            policy.max_attempts = attempts;
+        }
+        let names = ["none", "fixed", "exponential"];
+        if let Some(growth) = self.choice::<Growth>(retry, "backoff", &whole, &names) {
+            policy.growth = growth;
+        }
+        let initial = self.duration(retry, "initial", &whole);
+        let cap = self.duration(retry, "cap", &whole);
+        policy.initial = initial.unwrap_or(policy.initial);
+        policy.cap = cap.unwrap_or(policy.cap.max(policy.initial));
+        if policy.cap < policy.initial {
+            self.report(Found::new("field_value", "`cap` is shorter than `initial`", &["components", path[1], "retry", "cap"]));
+        }
+        match retry.get("jitter") {
+            None => {}
+            Some(Value::Bool(jitter)) => policy.jitter = *jitter,
+            Some(other) => self.wrong_type(&["components", path[1], "retry", "jitter"], "true or false", other),
+        }
+        for (index, name) in self.texts(retry, "on", &whole).iter().enumerate() {
+            let index = index.to_string();
+            let place = ["components", path[1], "retry", "on", &index];
+            match name.parse::<FailureClass>() {
+                Ok(class) if class.may_be_retried() => policy.on.push(class),
+                Ok(class) => self.report(Found::new("field_value", format!("`{class}` is never tried again"), &place)),
+                Err(error) => {
+                    let near = nearest(name, FailureClass::NAMES.iter().copied());
+                    let suggestion = near.map_or_else(
+                        || format!("the classes are {}, and `user.<id>`", list(FailureClass::NAMES)),
+                        |near| format!("did you mean `{near}`?"),
+                    );
+                    self.report(Found::new("field_value", error.to_string(), &place).suggest(suggestion));
+                }
+            }
+        }
+        policy
+    }
+
+    fn placement(&mut self, fields: &Map<String, Value>, path: &[&str; 2]) -> Placement {
+        let mut placement = Placement { pool: Arc::from("default"), tags: Vec::new(), priority: None };
+        let Some(worker) = self.map(fields, "worker", path) else { return placement };
+        let whole = ["components", path[1], "worker"];
+        self.fields(worker, canonical::WORKER, &whole, "`worker`");
+        if let Some(pool) = self.text(worker, "pool", &whole) {
+            let fits = !pool.is_empty()
+                && pool.len() <= 64
+                && pool.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+            if !fits {
+                self.report(Found::new(
+                    "field_value",
+                    "the name of a pool has letters, digits, `_` and `-`, at most 64",
+                    &["components", path[1], "worker", "pool"],
+                ));
+            }
+            placement.pool = Arc::from(pool);
+        }
+        placement.tags = self.texts(worker, "tags", &whole);
+        placement.priority = self.choice::<Priority>(worker, "priority", &whole, &["high", "normal", "low"]);
+        placement
+    }
+
+    // The graph.
+
+    /// Resolves `needs`. What cannot be resolved is reported and left out.
+    fn connect(&mut self, drafts: &[Draft<'_>], by_id: &HashMap<ComponentId, usize>) -> Vec<Point> {
+        let mut points = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            let mut needs: Vec<Need> = Vec::new();
+            let mut seen: HashSet<(usize, Output)> = HashSet::new();
+            for (path, written) in &draft.needs {
+                let (id, port) = written.split_once('.').unwrap_or((written, "success"));
+                let found = |code, message: String| {
+                    let mut found = Found::new(code, message, &[]);
+                    found.path.clone_from(path);
+                    found
+                };
+                let Some(from) = by_id.get(id).copied() else {
+                    let near = nearest(id, drafts.iter().map(|draft| draft.id));
+                    let suggestion = near.map(|near| format!("did you mean `{near}`?"));
+                    self.report(found("unknown_component", format!("there is no component `{id}`")).maybe(suggestion));
+                    continue;
+                };
+                let source = &drafts[from];
+                let output = match port {
+                    "success" => Output::Success,
+                    "error" => Output::Error,
+                    "timeout" => Output::Timeout,
+                    own => match source.ports.names.iter().position(|name| name == own) {
+                        Some(index) => Output::Own(index),
+                        None => {
+                            if source.kind.is_some() {
+                                let names: Vec<&str> = ["success", "error", "timeout"]
+                                    .into_iter()
+                                    .chain(source.ports.names.iter().map(String::as_str))
+                                    .collect();
+                                let near = nearest(own, names.iter().copied());
+                                let ports = format!("its ports are {}", list(&names));
+                                let suggestion = match near {
+                                    Some(near) => format!("did you mean `{id}.{near}`? {ports}"),
+                                    None => ports,
+                                };
+                                self.report(
+                                    found("unknown_port", format!("`{id}` has no port `{own}`")).suggest(suggestion),
+                                );
+                            }
+                            continue;
+                        }
+                    },
+                };
+                if !seen.insert((from, output.clone())) {
+                    let message = format!("the connection `{id}.{port}` is given twice");
+                    self.report(found("duplicate_connection", message).suggest("remove one of them"));
+                    continue;
+                }
+                match source.kind.map(|kind| kind.kind) {
+                    Some("end") => self.report(
+                        found("need_of_end", format!("nothing can come after the `end` component `{id}`"))
+                            .suggest("need what the `end` needs"),
+                    ),
+                    Some("fail") if output == Output::Success => self.report(
+                        found("need_of_fail", format!("`{id}` never succeeds: it is a `fail` component"))
+                            .suggest(format!("did you mean `{id}.error`?")),
+                    ),
+                    _ => {}
+                }
+                needs.push(Need { from, port: output });
+            }
+            points.push(Point { needs, join: draft.join, exclusive: draft.ports.exclusive });
+        }
+        points
+    }
+
+    /// Rules about single components that need their kind and their connections.
+    fn shape(&mut self, drafts: &[Draft<'_>], points: &[Point]) {
+        let mut start: Option<&str> = None;
+        let mut read: HashSet<(usize, usize)> = HashSet::new();
+        for point in points {
+            for need in &point.needs {
+                if let Output::Own(port) = need.port {
+                    read.insert((need.from, port));
+                }
+            }
+        }
+        for (index, draft) in drafts.iter().enumerate() {
+            let path = ["components", draft.id];
+            if draft.needs.is_empty() && draft.join_given && draft.join != Join::All {
+                let name = if draft.join == Join::Any { "any" } else { "all_done" };
+                self.report(
+                    Found::new(
+                        "join_without_needs",
+                        format!("`join: {name}` of `{}` has no connections to wait for", draft.id),
+                        &["components", draft.id, "join"],
+                    )
+                    .suggest("add `needs`, or remove `join`"),
+                );
+            }
+            match draft.kind.map(|kind| kind.kind) {
+                Some("start") => {
+                    if !draft.needs.is_empty() {
+                        self.report(
+                            Found::new(
+                                "needs_of_start",
+                                format!("`{}` is a `start`, so nothing comes before it", draft.id),
+                                &["components", draft.id, "needs"],
+                            )
+                            .at_key()
+                            .suggest("remove `needs`, or use `noop`"),
+                        );
+                    }
+                    match start {
+                        Some(first) => self.report(
+                            Found::new(
+                                "two_starts",
+                                format!("`{}` is a second `start`; the first is `{first}`", draft.id),
+                                &path,
+                            )
+                            .at_key()
+                            .suggest("keep one; components without `needs` start at once anyway"),
+                        ),
+                        None => start = Some(draft.id),
+                    }
+                }
+                Some("join") if draft.needs.len() < 2 => self.report(
+                    Found::new(
+                        "join_of_one",
+                        format!("`{}` joins fewer than two connections", draft.id),
+                        &path,
+                    )
+                    .at_key()
+                    .warning(),
+                ),
+                Some("parallel") => {
+                    for (port, name) in draft.ports.names.iter().enumerate() {
+                        if !read.contains(&(index, port)) {
+                            self.report(
+                                Found::new(
+                                    "unused_branch",
+                                    format!("nobody needs the branch `{}.{name}`", draft.id),
+                                    &path,
+                                )
+                                .at_key()
+                                .warning(),
+                            );
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let Some(start) = start {
+            for (draft, point) in drafts.iter().zip(points) {
+                let is_loose = point.needs.is_empty() && draft.needs.is_empty();
+                if is_loose && draft.kind.is_some_and(|kind| kind.kind != "start") {
+                    self.report(
+                        Found::new(
+                            "unreachable",
+                            format!("`{}` is not reached from `{start}`: it has no `needs` and starts at once", draft.id),
+                            &["components", draft.id],
+                        )
+                        .at_key()
+                        .warning()
+                        .suggest(format!("add `needs: [{start}]`")),
+                    );
+                }
+            }
+        }
+    }
+
+    fn cycle(&mut self, drafts: &[Draft<'_>], points: &[Point], cycle: &[usize]) {
+        let Some(first) = cycle.first().copied() else { return };
+        let mut names: Vec<&str> = cycle.iter().map(|index| drafts[*index].id).collect();
+        names.push(drafts[first].id);
+        let last = cycle.last().copied().unwrap_or(first);
+        let place = points[first].needs.iter().position(|need| need.from == last).unwrap_or(0);
+        let mut found = Found::new("cycle", format!("these components wait for one another: {}", names.join(" → ")), &[])
+            .suggest("remove one of the connections; a loop is a container");
+        found.path = drafts[first].needs.get(place).map_or_else(
+            || vec!["components".to_owned(), drafts[first].id.to_owned()],
+            |(path, _)| path.clone(),
+        );
+        self.report(found);
+    }
+
+    /// Rules that follow from what runs before what.
+    fn flow(
+        &mut self,
+        drafts: &[Draft<'_>],
+        points: &[Point],
+        order: &[usize],
+        names: &HashSet<&str>,
+        by_id: &HashMap<ComponentId, usize>,
+    ) {
+        for never in graph::never(points, order) {
+            let router = &drafts[never.router];
+            let (first, second) = (&router.ports.names[never.ports.0], &router.ports.names[never.ports.1]);
+            let id = drafts[never.component].id;
+            let message = if never.direct {
+                format!("`{id}` can never run: `{0}.{first}` and `{0}.{second}` exclude each other", router.id)
+            } else {
+                format!(
+                    "`{id}` can never run: it needs both sides of `{0}` (`{0}.{first}` and `{0}.{second}`)",
+                    router.id
+                )
+            };
+            let code = if never.direct { "exclusive_ports" } else { "never_ready" };
+            self.report(
+                Found::new(code, message, &["components", id, "needs"]).at_key().suggest("did you mean `join: any`?"),
+            );
+        }
+        let uses_components = |draft: &Draft<'_>| {
+            let named = |used: &Use| used.references.iter().any(|reference| reference.root == "components");
+            draft.uses.iter().any(named)
+                || draft
+                    .when
+                    .as_ref()
+                    .is_some_and(|when| when.references().iter().any(|reference| reference.root == "components"))
+        };
+        let tables = drafts
+            .iter()
+            .any(uses_components)
+            .then(|| (graph::upstream(points, order), graph::certain(points, order)));
+        for (index, draft) in drafts.iter().enumerate() {
+            let seen = tables.as_ref().map(|(upstream, certain)| Seen { index, upstream, certain, when: draft.when.as_ref() });
+            for used in &draft.uses {
+                self.uses(used, &["components", draft.id, "config"], names, by_id, seen.as_ref());
+            }
+            if let Some(when) = &draft.when {
+                let used = Use {
+                    path: Vec::new(),
+                    offset: 0,
+                    source: when.source.clone(),
+                    references: when.references().to_vec(),
+                    is_row: false,
+                };
+                self.uses(&used, &["components", draft.id, "when"], names, by_id, seen.as_ref());
+            }
+        }
+    }
+
+    /// Checks every reference of one expression.
+    fn uses(
+        &mut self,
+        used: &Use,
+        base: &[&str],
+        parameters: &HashSet<&str>,
+        by_id: &HashMap<ComponentId, usize>,
+        seen: Option<&Seen<'_>>,
+    ) {
+        use crate::expression::Segment;
+        if used.is_row {
+            return;
+        }
+        for reference in &used.references {
+            let found = |code, message: String| {
+                let mut found = Found::new(code, message, &[]).inside(used.offset + reference.start);
+                found.path = path_of(base, &used.path);
+                found
+            };
+            let first = match reference.path.first() {
+                Some(Segment::Key(key)) => Some(key.as_str()),
+                _ => None,
+            };
+            match reference.root.as_str() {
+                "parameters" => {
+                    if let Some(name) = first.filter(|name| !parameters.contains(name)) {
+                        let near = nearest(name, parameters.iter().copied());
+                        let suggestion = near.map_or_else(
+                            || format!("add it under `parameters:`: `{name}: {{ type: string }}`"),
+                            |near| format!("did you mean `parameters.{near}`?"),
+                        );
+                        let message = format!("the workflow has no parameter `{name}`");
+                        self.report(found("unknown_parameter", message).suggest(suggestion));
+                    }
+                }
+                root @ ("execution" | "workflow") => {
+                    let fields: &[&str] = if root == "execution" {
+                        &["id", "started_at", "status", "mode"]
+                    } else {
+                        &["name", "version"]
+                    };
+                    if let Some(name) = first.filter(|name| !fields.contains(name)) {
+                        let near = nearest(name, fields.iter().copied());
+                        let suggestion = near.map_or_else(
+                            || format!("its fields are {}", list(fields)),
+                            |near| format!("did you mean `{root}.{near}`?"),
+                        );
+                        self.report(found("reference", format!("`{root}` has no field `{name}`")).suggest(suggestion));
+                    }
+                }
+                "secrets" => {
+                    if base.last() != Some(&"config") {
+                        self.report(
+                            found("secret", "a secret cannot be used here".to_owned())
+                                .suggest("secrets can be used in the config of components that run on a worker"),
+                        );
+                    }
+                }
+                "components" => {
+                    let (Some(id), Some(field)) = (reference.component(), reference.component_field()) else {
+                        self.report(
+                            found("reference", format!("`{reference}` is incomplete"))
+                                .suggest("write `components.<id>.output`, `.status`, `.error` or `.attempts`"),
+                        );
+                        continue;
+                    };
+                    let fields = ["output", "status", "error", "attempts"];
+                    if !fields.contains(&field) {
+                        let near = nearest(field, fields.into_iter());
+                        let suggestion = near.map_or_else(
+                            || format!("its fields are {}; data is in `output`", list(&fields)),
+                            |near| format!("did you mean `components.{id}.{near}`?"),
+                        );
+                        self.report(found("reference", format!("a component has no field `{field}`")).suggest(suggestion));
+                    }
+                    let Some(target) = by_id.get(id).copied() else {
+                        let near = nearest(id, by_id.keys().map(ComponentId::as_str));
+                        let suggestion = near.map(|near| format!("did you mean `components.{near}`?"));
+                        self.report(
+                            found("unknown_component", format!("there is no component `{id}`")).maybe(suggestion),
+                        );
+                        continue;
+                    };
+                    let Some(seen) = seen else { continue };
+                    if target == seen.index {
+                        self.report(found("not_upstream", format!("`{id}` cannot refer to itself")));
+                    } else if !seen.upstream.has(seen.index, target) {
+                        self.report(
+                            found("not_upstream", format!("`{id}` does not run before this component"))
+                                .suggest(format!("add `{id}` to `needs`")),
+                        );
+                    } else if field == "output" && !seen.certain.has(seen.index, target) && !seen.is_guarded(used, id) {
+                        self.report(
+                            found("unguarded", format!("`{id}` may be skipped or failed here, and then has no output"))
+                                .warning()
+                                .suggest(format!(
+                                    "guard it: `… if components.{id}.status == 'completed' else …`, or `| default(…)`"
+                                )),
+                        );
+                    }
+                }
+                root => {
+                    let roots = ["parameters", "components", "execution", "workflow", "secrets"];
+                    let suggestion = if by_id.contains_key(root) {
+                        format!("did you mean `components.{root}.output`?")
+                    } else if parameters.contains(root) {
+                        format!("did you mean `parameters.{root}`?")
+                    } else {
+                        nearest(root, roots.into_iter())
+                            .map_or_else(|| format!("the roots are {}", list(&roots)), |near| format!("did you mean `{near}`?"))
+                    };
+                    self.report(found("unknown_root", format!("`{root}` is not known here")).suggest(suggestion));
+                }
+            }
+        }
+    }
+}
+
+/// What a component can see of the graph.
+struct Seen<'a> {
+    index: usize,
+    upstream: &'a graph::Sets,
+    certain: &'a graph::Sets,
+    when: Option<&'a Expression>,
+}
+
+impl Seen<'_> {
+    /// Whether the author has thought of an absent output: a default, a test, or a look at the status.
+    fn is_guarded(&self, used: &Use, id: &str) -> bool {
+        let asks = |references: &[crate::expression::Reference]| {
+            references.iter().any(|reference| {
+                reference.component() == Some(id) && matches!(reference.component_field(), Some("status" | "error"))
+            })
+        };
+        ["default", "defined", "| d("].iter().any(|word| used.source.contains(word))
+            || asks(&used.references)
+            || self.when.is_some_and(|when| {
+                asks(when.references())
+                    || (when.source.contains("defined")
+                        && when.references().iter().any(|reference| reference.component() == Some(id)))
+            })
+    }
+}
+
+impl<'a> Draft<'a> {
+    fn new(id: &'a str) -> Self {
+        Self {
+            id,
+            kind: None,
+            title: None,
+            needs: Vec::new(),
+            join: Join::All,
+            join_given: false,
+            when: None,
+            config: Template::constant(Value::Object(Map::new())),
+            config_value: Value::Object(Map::new()),
+            uses: Vec::new(),
+            ports: OwnPorts::none(),
+            retry: RetryPolicy::never(),
+            timeout: None,
+            queue_timeout: None,
+            total_timeout: None,
+            delivery: Delivery::default(),
+            placement: Placement { pool: Arc::from("default"), tags: Vec::new(), priority: None },
+        }
+    }
+}
+
+/// The compiled components; called when nothing is wrong, so every kind is known.
+fn components(drafts: Vec<Draft<'_>>, points: Vec<Point>) -> Vec<Component> {
+    let mut outgoing: Vec<Vec<(usize, Output)>> = vec![Vec::new(); drafts.len()];
+    let mut timeout_is_read = vec![false; drafts.len()];
+    for (index, point) in points.iter().enumerate() {
+        for need in &point.needs {
+            outgoing[need.from].push((index, need.port.clone()));
+            if need.port == Output::Timeout {
+                timeout_is_read[need.from] = true;
+            }
+        }
+    }
+    let mut kinds: HashMap<&'static str, Arc<str>> = HashMap::new();
+    let whole = drafts.into_iter().zip(points).zip(outgoing.into_iter().zip(timeout_is_read));
+    whole
+        .filter_map(|((draft, point), (outgoing, timeout_is_read))| {
+            let descriptor = draft.kind?;
+            Some(Component {
+                id: ComponentId::new(draft.id),
+                kind: kinds.entry(descriptor.kind).or_insert_with(|| Arc::from(descriptor.kind)).clone(),
+                title: draft.title,
+                runs: descriptor.runs,
+                effect: (descriptor.effect)(&draft.config_value),
+                needs: point.needs,
+                join: draft.join,
+                when: draft.when,
+                config: draft.config,
+                ports: draft.ports.names,
+                retry: draft.retry,
+                timeout: draft.timeout.unwrap_or_else(|| descriptor.default_timeout(&draft.config_value)),
+                total_timeout: draft.total_timeout,
+                queue_timeout: draft.queue_timeout,
+                delivery: draft.delivery,
+                placement: draft.placement,
+                outgoing,
+                timeout_is_read,
+            })
+        })
+        .collect()
+}
+
+/// Whether a text has the form `[a-z][a-z0-9_]{0,63}`.
+fn is_id(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (1..=64).contains(&bytes.len())
+        && bytes[0].is_ascii_lowercase()
+        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_')
+}
+
+fn id_form(text: &str, what: &str, path: &[&str]) -> Found {
+    let mut mended: String = text
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '_' })
+        .skip_while(|c| !c.is_ascii_lowercase())
+        .collect();
+    mended.truncate(64);
+    let found = Found::new(
+        "id_form",
+        format!("`{text}` cannot be the id of {what}: use a-z, 0-9 and _, a letter first, at most 64"),
+        path,
+    )
+    .at_key();
+    if mended.is_empty() { found } else { found.suggest(format!("write `{mended}`")) }
+}
+
+fn list(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,170 @@
+//! The JSON Schema of the whole document, for editors. It is more lenient than the reader, which has
+//! the last word: an editor cannot follow connections and expressions.
+
+use serde_json::{Map, Value, json};
+
+use crate::component::{Catalogue, FailureClass};
+
+/// The JSON Schema (2020-12) of a workflow document.
+pub fn json_schema(catalogue: &Catalogue) -> Value {
+    let mut definitions = Map::new();
+    let mut choices = Vec::new();
+    let mut names = Vec::new();
+    for descriptor in catalogue.iter() {
+        let kinds: Vec<String> = std::iter::once(descriptor.kind)
+            .chain(descriptor.aliases.iter().copied())
+            .flat_map(|name| [name.to_owned(), format!("{name}@1")])
+            .collect();
+        let mut config = catalogue.schema(descriptor.kind).cloned().unwrap_or(Value::Bool(true));
+        hoist(descriptor.kind, &mut config, &mut definitions);
+        definitions.insert(format!("config_{}", descriptor.kind), config);
+        choices.push(json!({
+            "if": { "properties": { "type": { "enum": kinds } }, "required": ["type"] },
+            "then": { "properties": { "config": { "$ref": format!("#/$defs/config_{}", descriptor.kind) } } },
+        }));
+        names.push(json!({ "const": descriptor.kind, "description": descriptor.summary }));
+        names.extend(kinds.iter().filter(|name| *name != descriptor.kind).map(|name| json!({ "const": name })));
+    }
+    let duration = json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" });
+    let id = "^[a-z][a-z0-9_]{0,63}$";
+    definitions.insert("duration".to_owned(), duration);
+    definitions.insert(
+        "component".to_owned(),
+        json!({
+            "type": "object",
+            "required": ["type"],
+            "additionalProperties": false,
+            "properties": {
+                "type": { "description": "The component type.", "anyOf": names },
+                "title": { "type": "string" },
+                "description": { "type": "string" },
+                "needs": {
+                    "description": "Connections in: `id` or `id.port`.",
+                    "type": "array", "items": { "type": "string" }, "uniqueItems": true
+                },
+                "join": { "enum": ["all", "any", "all_done"] },
+                "when": { "description": "A bare expression; false means skipped.", "type": ["string", "boolean"] },
+                "config": { "type": "object" },
+                "retry": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "properties": {
+                        "max_attempts": { "type": "integer", "minimum": 1, "maximum": 1000 },
+                        "backoff": { "enum": ["none", "fixed", "exponential"] },
+                        "initial": { "$ref": "#/$defs/duration" },
+                        "cap": { "$ref": "#/$defs/duration" },
+                        "jitter": { "type": "boolean" },
+                        "on": {
+                            "type": "array",
+                            "items": { "anyOf": [{ "enum": FailureClass::NAMES }, { "type": "string", "pattern": "^user\\." }] }
+                        }
+                    }
+                },
+                "timeout": { "$ref": "#/$defs/duration" },
+                "queue_timeout": { "$ref": "#/$defs/duration" },
+                "total_timeout": { "$ref": "#/$defs/duration" },
+                "delivery": { "enum": ["at_least_once", "at_most_once"] },
+                "worker": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "properties": {
+                        "tags": { "type": "array", "items": { "type": "string" } },
+                        "pool": { "type": "string" },
+                        "priority": { "enum": ["high", "normal", "low"] }
+                    }
+                }
+            },
+            "allOf": choices,
+        }),
+    );
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Workflow v1",
+        "type": "object",
+        "required": ["workflow", "name", "components"],
+        "additionalProperties": false,
+        "properties": {
+            "workflow": { "const": "v1" },
+            "name": { "type": "string", "minLength": 1, "maxLength": 200 },
+            "title": { "type": "string" },
+            "description": { "type": "string" },
+            "labels": { "type": "object", "additionalProperties": { "type": "string" } },
+            "parameters": {
+                "type": "object",
+                "propertyNames": { "pattern": id },
+                "additionalProperties": {
+                    "type": "object",
+                    "properties": {
+                        "type": { "enum": ["string", "integer", "number", "boolean", "array", "object", "any"] },
+                        "required": { "type": "boolean" },
+                        "description": { "type": "string" },
+                        "enum": { "type": "array", "minItems": 1 }
+                    }
+                }
+            },
+            "concurrency": {
+                "type": "object",
+                "required": ["key"],
+                "additionalProperties": false,
+                "properties": { "key": { "type": "string" }, "limit": { "type": "integer", "minimum": 1 } }
+            },
+            "timeout": { "$ref": "#/$defs/duration" },
+            "on_unhandled_failure": { "enum": ["finish", "stop"] },
+            "components": {
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": { "pattern": id },
+                "additionalProperties": { "$ref": "#/$defs/component" }
+            },
+            "output": { "description": "What the execution gives back; texts may hold `${{ }}`." },
+            "layout": { "description": "Positions and notes for the designer; not part of the version." }
+        },
+        "$defs": definitions,
+    })
+}
+
+/// Moves a config schema's own definitions to the top under names of their own, and lets expressions stand anywhere.
+fn hoist(kind: &str, schema: &mut Value, definitions: &mut Map<String, Value>) {
+    fn rename(kind: &str, value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                for (key, item) in map.iter_mut() {
+                    if let ("$ref", Value::String(target)) = (key.as_str(), &mut *item) {
+                        if let Some(name) = target.strip_prefix("#/$defs/") {
+                            *target = format!("#/$defs/{kind}_{name}");
+                        }
+                    } else {
+                        rename(kind, item);
+                    }
+                }
+            }
+            Value::Array(list) => list.iter_mut().for_each(|item| rename(kind, item)),
+            _ => {}
+        }
+    }
+    fn open(schema: &mut Value) {
+        if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+            for property in properties.values_mut() {
+                let is_text = property.get("type").and_then(Value::as_str) == Some("string");
+                if !is_text && property.is_object() {
+                    let whole = property.take();
+                    let about = whole.get("description").cloned();
+                    *property = json!({ "anyOf": [whole, { "type": "string", "pattern": "\\$\\{\\{" }] });
+                    if let Some(about) = about {
+                        property["description"] = about;
+                    }
+                }
+            }
+        }
+    }
+    if let Some(map) = schema.as_object_mut() {
+        map.shift_remove("$schema");
+    }
+    rename(kind, schema);
+    if let Some(Value::Object(own)) = schema.as_object_mut().and_then(|map| map.shift_remove("$defs")) {
+        for (name, definition) in own {
+            definitions.insert(format!("{kind}_{name}"), definition);
+        }
+    }
+    open(schema);
+}

@@ -1,0 +1,220 @@
+//! What follows from the connections alone: cycles, what runs before what, and joins that can never be met.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::model::{Join, Need, Output};
+
+/// One component as the graph sees it.
+pub(crate) struct Point {
+    pub(crate) needs: Vec<Need>,
+    pub(crate) join: Join,
+    /// Whether at most one of its own ports fires.
+    pub(crate) exclusive: bool,
+}
+
+/// The components in an order in which each comes after what it needs, or a cycle among them.
+pub(crate) fn order(points: &[Point]) -> Result<Vec<usize>, Vec<usize>> {
+    let mut waiting: Vec<usize> = points.iter().map(|point| point.needs.len()).collect();
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); points.len()];
+    for (index, point) in points.iter().enumerate() {
+        for need in &point.needs {
+            readers[need.from].push(index);
+        }
+    }
+    let mut order: Vec<usize> = (0..points.len()).filter(|index| waiting[*index] == 0).collect();
+    let mut at = 0;
+    while at < order.len() {
+        for reader in &readers[order[at]] {
+            waiting[*reader] -= 1;
+            if waiting[*reader] == 0 {
+                order.push(*reader);
+            }
+        }
+        at += 1;
+    }
+    if order.len() == points.len() {
+        return Ok(order);
+    }
+    // Whatever is left needs something that is left: walking back must come round.
+    let mut seen = vec![usize::MAX; points.len()];
+    let mut walk = Vec::new();
+    let mut here = (0..points.len()).find(|index| waiting[*index] > 0).unwrap_or(0);
+    while seen[here] == usize::MAX {
+        seen[here] = walk.len();
+        walk.push(here);
+        match points[here].needs.iter().find(|need| waiting[need.from] > 0) {
+            Some(need) => here = need.from,
+            None => break,
+        }
+    }
+    let mut cycle = walk.split_off(seen[here].min(walk.len()));
+    cycle.reverse();
+    Err(cycle)
+}
+
+/// A set of components as bits: a table of 5,000 by 5,000 is 3 MB.
+#[derive(Debug, Clone)]
+pub(crate) struct Sets {
+    width: usize,
+    words: Vec<u64>,
+}
+
+impl Sets {
+    fn new(count: usize) -> Self {
+        let width = count.div_ceil(64);
+        Self { width, words: vec![0; width * count] }
+    }
+
+    pub(crate) fn has(&self, of: usize, member: usize) -> bool {
+        self.words[of * self.width + member / 64] & (1 << (member % 64)) != 0
+    }
+
+    fn add(&mut self, of: usize, member: usize) {
+        self.words[of * self.width + member / 64] |= 1 << (member % 64);
+    }
+
+    fn add_all(&mut self, of: usize, other: usize) {
+        for word in 0..self.width {
+            let bits = self.words[other * self.width + word];
+            self.words[of * self.width + word] |= bits;
+        }
+    }
+
+    fn row(&self, of: usize) -> Vec<u64> {
+        self.words[of * self.width..(of + 1) * self.width].to_vec()
+    }
+}
+
+/// For each component, which others come before it.
+pub(crate) fn upstream(points: &[Point], order: &[usize]) -> Sets {
+    let mut sets = Sets::new(points.len());
+    for index in order {
+        for need in &points[*index].needs {
+            sets.add(*index, need.from);
+            sets.add_all(*index, need.from);
+        }
+    }
+    sets
+}
+
+/// For each component, which others have certainly completed when it starts.
+pub(crate) fn certain(points: &[Point], order: &[usize]) -> Sets {
+    let mut sets = Sets::new(points.len());
+    for index in order {
+        let point = &points[*index];
+        let single = point.needs.len() == 1;
+        match point.join {
+            Join::AllDone => {}
+            Join::All => add_needs(&mut sets, *index, &point.needs),
+            Join::Any if single => add_needs(&mut sets, *index, &point.needs),
+            Join::Any => {
+                let mut common: Option<Vec<u64>> = None;
+                for need in &point.needs {
+                    let mut row = sets.row(need.from);
+                    if completes(&need.port) {
+                        row[need.from / 64] |= 1 << (need.from % 64);
+                    }
+                    common = Some(match common {
+                        None => row,
+                        Some(before) => before.iter().zip(&row).map(|(a, b)| a & b).collect(),
+                    });
+                }
+                if let Some(common) = common {
+                    sets.words[index * sets.width..(index + 1) * sets.width].copy_from_slice(&common);
+                }
+            }
+        }
+    }
+    sets
+}
+
+fn add_needs(sets: &mut Sets, index: usize, needs: &[Need]) {
+    for need in needs {
+        if completes(&need.port) {
+            sets.add(index, need.from);
+        }
+        sets.add_all(index, need.from);
+    }
+}
+
+fn completes(port: &Output) -> bool {
+    matches!(port, Output::Success | Output::Own(_))
+}
+
+/// A join that can never be met: which component, and the two ports of one router it would need.
+#[derive(Debug)]
+pub(crate) struct Never {
+    pub(crate) component: usize,
+    pub(crate) router: usize,
+    pub(crate) ports: (usize, usize),
+    /// Whether the component names both ports itself.
+    pub(crate) direct: bool,
+}
+
+/// The joins `all` over opposite ports of one router, direct or through other components.
+///
+/// At most 32 routers are followed for each component, so that the search stays linear.
+pub(crate) fn never(points: &[Point], order: &[usize]) -> Vec<Never> {
+    const MOST: usize = 32;
+    let mut found = Vec::new();
+    let mut taken: Vec<BTreeMap<usize, usize>> = vec![BTreeMap::new(); points.len()];
+    let mut broken: HashSet<usize> = HashSet::new();
+    for index in order {
+        let point = &points[*index];
+        let ways = |need: &Need| {
+            let mut ways = taken[need.from].clone();
+            if let (Output::Own(port), true) = (&need.port, points[need.from].exclusive) {
+                if ways.len() < MOST {
+                    ways.insert(need.from, *port);
+                }
+            }
+            ways
+        };
+        let mut all: BTreeMap<usize, usize> = BTreeMap::new();
+        match point.join {
+            Join::AllDone => {}
+            Join::Any if point.needs.len() != 1 => {
+                let mut needs = point.needs.iter().map(ways);
+                if let Some(first) = needs.next() {
+                    all = needs.fold(first, |mut common, next| {
+                        common.retain(|router, port| next.get(router) == Some(port));
+                        common
+                    });
+                }
+            }
+            Join::All | Join::Any => {
+                for need in &point.needs {
+                    if broken.contains(&need.from) {
+                        broken.insert(*index);
+                    }
+                    for (router, port) in ways(need) {
+                        match all.get(&router) {
+                            Some(other) if *other != port => {
+                                if broken.insert(*index) {
+                                    let names = |wanted: usize| {
+                                        point.needs.iter().any(|need| {
+                                            need.from == router && need.port == Output::Own(wanted)
+                                        })
+                                    };
+                                    found.push(Never {
+                                        component: *index,
+                                        router,
+                                        ports: (*other, port),
+                                        direct: names(*other) && names(port),
+                                    });
+                                }
+                            }
+                            Some(_) => {}
+                            None if all.len() < MOST => {
+                                all.insert(router, port);
+                            }
+                            None => {}
+                        }
+                    }
+                }
+            }
+        }
+        taken[*index] = all;
+    }
+    found
+}
