@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// Requests under way at once.
 const AT_ONCE: usize = 32;
 /// How long any one workload may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 pub(crate) struct Client {
     http: reqwest::Client,

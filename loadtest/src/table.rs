@@ -49,7 +49,9 @@ pub(crate) fn table(lines: impl Iterator<Item = String>) -> String {
             cell("idle", &|row| format!("{}, {}", row["idle_cpu_pct"], row["pss_mb"])),
             if peak > 0.0 { peak.to_string() } else { "-".to_owned() },
         ];
-        out.push_str(&format!("| {} |\n", cells.join(" | ")));
+        out.push_str("| ");
+        out.push_str(&cells.join(" | "));
+        out.push_str(" |\n");
     }
     out
 }

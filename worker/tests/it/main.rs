@@ -1,5 +1,7 @@
 //! What a worker promises to the engine, one test a rule. Time is paused: waiting costs nothing.
 
+#![allow(clippy::result_large_err, reason = "`Failure` is the contract's error, and failing is rare")]
+
 mod world;
 
 use std::{num::NonZeroU32, sync::atomic::Ordering, time::Duration};

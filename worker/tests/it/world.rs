@@ -504,7 +504,7 @@ pub(crate) fn task(kind: &str, config: Value) -> Task {
         dispatch: 1,
         config,
         references: Vec::new(),
-        timeout: Duration::from_secs(24 * 3600),
+        timeout: Duration::from_hours(24),
         delivery: workflow::Delivery::AtLeastOnce,
         lease_at_once: false,
         pool: "default".into(),
