@@ -42,8 +42,8 @@ struct Args {
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
     /// Worker processes of a started cluster.
-    #[arg(long = "worker-processes", default_value_t = 1, value_name = "COUNT")]
-    worker_processes: usize,
+    #[arg(long, default_value_t = 1, value_name = "COUNT")]
+    workers: usize,
     /// Measure this running server instead.
     #[arg(long, env = "APG_BASE_URL", default_value = "http://127.0.0.1:5000", value_name = "URL")]
     server: String,
@@ -98,10 +98,8 @@ async fn run(args: Args) -> Result<bool> {
         args.workloads.iter().cloned().partition(|workload| workload != "scale");
     let mut good = true;
     if !ordinary.is_empty() {
-        let started = args
-            .start
-            .map(|shape| Started::new(shape, &args.apg, &args.set, args.worker_processes))
-            .transpose()?;
+        let started =
+            args.start.map(|shape| Started::new(shape, &args.apg, &args.set, args.workers)).transpose()?;
         let url = started.as_ref().map_or(args.server.as_str(), |started| started.url.as_str());
         let client = Client::new(url, args.api_key.clone())?;
         wait(&client, started.as_ref()).await?;
@@ -128,7 +126,7 @@ async fn run(args: Args) -> Result<bool> {
 
 async fn scale(args: &Args, shape: Shape) -> Result<bool> {
     let mut sets = args.set.clone();
-    sets.push(format!("worker.concurrency={}", args.sizes.worker_concurrency));
+    sets.push(format!("worker.concurrency={}", args.sizes.scale_concurrency));
     if args.start != Some(Shape::Cluster) {
         let client = Client::new(&args.server, None)?;
         let base = base(args, shape, None)?;
@@ -137,8 +135,18 @@ async fn scale(args: &Args, shape: Shape) -> Result<bool> {
         return Ok(true);
     }
     let service = workloads::slow_service().await?;
-    let mut started =
-        Started::new(Shape::Cluster, &args.apg, &sets, args.sizes.workers.first().copied().unwrap_or(1))?;
+    // The service listens on this machine, which components may not reach unless they are allowed to.
+    if let Some(address) = service.strip_prefix("http://").and_then(|rest| rest.strip_suffix('/'))
+        && !sets.iter().any(|set| set.starts_with("components.egress.allow="))
+    {
+        sets.push(format!("components.egress.allow={address}"));
+    }
+    let mut started = Started::new(
+        Shape::Cluster,
+        &args.apg,
+        &sets,
+        args.sizes.scale_workers.first().copied().unwrap_or(1),
+    )?;
     let client = Client::new(&started.url, args.api_key.clone())?;
     wait(&client, Some(&started)).await?;
     let mut bench = Bench {
@@ -154,11 +162,19 @@ async fn scale(args: &Args, shape: Shape) -> Result<bool> {
     Ok(true)
 }
 
+/// Waits until the server answers, or one of its processes ends.
 async fn wait(client: &Client, started: Option<&Started>) -> Result<()> {
-    client
-        .ready(Duration::from_secs(30))
-        .await
-        .with_context(|| started.map(Started::last_words).unwrap_or_default())
+    let ended = async {
+        let pids = started.map(Started::pids).unwrap_or_default();
+        while !pids.iter().any(|pid| process::is_gone(*pid)) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let answered = tokio::select! {
+        answered = client.ready(Duration::from_secs(30)) => answered,
+        () = ended => Err(anyhow::anyhow!("a process ended before the server answered")),
+    };
+    answered.with_context(|| started.map(Started::last_words).unwrap_or_default())
 }
 
 /// What every line says.

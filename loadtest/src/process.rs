@@ -110,6 +110,11 @@ pub(crate) fn listener(port: u16) -> Option<u32> {
     owners.first().copied()
 }
 
+/// Whether a process has ended, reaped or not.
+pub(crate) fn is_gone(pid: u32) -> bool {
+    stat(pid).is_none_or(|fields| fields.first().is_none_or(|state| state == "Z"))
+}
+
 /// How busy the machine is with other things too: the load average over a minute.
 pub(crate) fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();

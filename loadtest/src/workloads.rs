@@ -53,10 +53,10 @@ pub(crate) struct Sizes {
     pub(crate) idle_seconds: u64,
     /// Worker processes of `scale`.
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8")]
-    pub(crate) workers: Vec<usize>,
+    pub(crate) scale_workers: Vec<usize>,
     /// Tasks each of those workers runs at once. Small, so that waiting is the limit and not the cores.
     #[arg(long, default_value_t = 4)]
-    pub(crate) worker_concurrency: usize,
+    pub(crate) scale_concurrency: usize,
     /// Seconds each number of workers is kept busy, about.
     #[arg(long, default_value_t = 5)]
     pub(crate) scale_seconds: usize,
@@ -246,14 +246,14 @@ impl Bench<'_> {
         let case = documents::calls(length, url);
         let workflow = self.client.save(&case.definition).await?;
         let mut alone = None;
-        for workers in self.sizes.workers.clone() {
+        for workers in self.sizes.scale_workers.clone() {
             while started.workers() < workers {
                 started.spawn("worker")?;
             }
             self.roots.own = started.pids();
             // A first few show that the new ones take tasks.
-            self.many(&workflow, workers * self.sizes.worker_concurrency, &case.expected).await?;
-            let a_second = workers * self.sizes.worker_concurrency * 1000 / 20;
+            self.many(&workflow, workers * self.sizes.scale_concurrency, &case.expected).await?;
+            let a_second = workers * self.sizes.scale_concurrency * 1000 / 20;
             let flows = (a_second * self.sizes.scale_seconds / length).max(workers);
             let (seconds, used) = self.many(&workflow, flows, &case.expected).await?;
             let steps = flows * length;
@@ -320,6 +320,83 @@ fn last(sorted: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Answers as the API does, with every execution at its end after three looks.
+    async fn pretended_api() -> String {
+        use axum::{
+            Json, Router,
+            extract::{Path, Query},
+            routing::{get, post},
+        };
+        static LOOKS: AtomicUsize = AtomicUsize::new(0);
+        let list = |Query(query): Query<std::collections::HashMap<String, String>>| async move {
+            assert!(query["tag"].starts_with("bench-") && query["limit"] == "1");
+            let over = LOOKS.fetch_add(1, Ordering::Relaxed) % 3 == 2;
+            Json(json!({ "items": if over { vec![] } else { vec![json!({ "status": "running" })] } }))
+        };
+        let events = |Path(id): Path<String>| async move {
+            format!(
+                "event: snapshot\ndata: {{\"execution\":\"{id}\",\"status\":\"running\"}}\n\n\
+                 event: end\ndata: {{\"execution\":\"{id}\",\"status\":\"completed\"}}\n\n"
+            )
+        };
+        let app = Router::new()
+            .route("/health", get(|| async { "{}" }))
+            .route(
+                "/api/v1/workflows",
+                post(|Json(body): Json<Value>| async move {
+                    let steps = body["definition"]["components"].as_object().map_or(0, Map::len) - 1;
+                    Json(json!({ "id": steps.to_string() }))
+                }),
+            )
+            .route(
+                "/api/v1/workflows/{id}/execute",
+                post(|Path(id): Path<String>| async move { Json(json!({ "id": id, "status": "pending" })) }),
+            )
+            .route("/api/v1/executions", get(list))
+            .route("/api/v1/executions/{id}/events", get(events))
+            .route(
+                "/api/v1/executions/{id}",
+                get(|Path(id): Path<String>| async move {
+                    Json(json!({ "status": "completed", "output": [id.parse::<u64>().unwrap_or(0)] }))
+                }),
+            );
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        url
+    }
+
+    #[tokio::test]
+    async fn each_workload_drives_the_api_to_its_end_and_checks_results() {
+        #[derive(clap::Parser)]
+        struct Given {
+            #[command(flatten)]
+            sizes: Sizes,
+        }
+        let sizes = <Given as clap::Parser>::parse_from([
+            "",
+            "--chain",
+            "4",
+            "--chain-runs",
+            "2",
+            "--flows",
+            "40",
+            "--single",
+            "5",
+        ])
+        .sizes;
+        let client = Client::new(&pretended_api().await, None).expect("a client");
+        client.ready(Duration::from_secs(5)).await.expect("it answers");
+        let roots = Roots { own: vec![std::process::id()], services: Vec::new() };
+        let bench = Bench { client: &client, roots, sizes: &sizes, base: Map::new() };
+        for workload in ["W1", "W3", "W4"] {
+            bench.run(workload).await.expect("it is measured");
+        }
+        // It gives something else than a fan-out should.
+        let wrong = bench.run("W2").await.expect_err("a wrong result is found");
+        assert!(wrong.to_string().contains("instead of"), "{wrong:#}");
+    }
 
     #[test]
     fn percentiles_are_those_of_the_peers_harness() {
