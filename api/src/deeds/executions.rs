@@ -283,7 +283,11 @@ fn statuses(text: Option<&str>) -> Result<Vec<Status>, Problem> {
 }
 
 impl Deeds {
-    pub(super) async fn execution_row(&self, caller: &Caller, id: ExecutionId) -> Result<ExecutionRow, Problem> {
+    pub(super) async fn execution_row(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+    ) -> Result<ExecutionRow, Problem> {
         caller.must(Permission::Read)?;
         self.store.execution_get(caller.tenant, id).await?.ok_or_else(|| Problem::not_found(id))
     }
@@ -310,7 +314,11 @@ impl Deeds {
         })
     }
 
-    pub(crate) async fn execution_get(&self, caller: &Caller, id: ExecutionId) -> Result<ExecutionView, Problem> {
+    pub(crate) async fn execution_get(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+    ) -> Result<ExecutionView, Problem> {
         let row = self.execution_row(caller, id).await?;
         let now = self.clock.now(&self.store).await?;
         let (mut view, output) = view(row, now);
