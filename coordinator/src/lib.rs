@@ -3,4 +3,160 @@
 //! Nobody else decides what happens to an execution. This crate knows no adapter: it is given a store,
 //! a queue and a progress display.
 
+pub mod audit;
+pub mod desk;
 pub mod engine;
+#[cfg(test)]
+mod explorer;
+mod inbox;
+mod membership;
+#[cfg(test)]
+mod seeded;
+mod stats;
+mod store_clock;
+mod sweeps;
+mod timers;
+
+use std::{sync::Arc, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use shared::{
+    component::Catalogue,
+    ids::CoordinatorId,
+    port::{
+        progress::DynProgress,
+        queue::{DynQueue, QueueError},
+        store::{DynStore, StoreError},
+    },
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+pub use stats::{DURATION_BUCKETS, Stats};
+
+/// How the coordinator admits, paces and repairs.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Executions that run at once, over all tenants and coordinators; further ones wait as `pending`.
+    #[serde(alias = "max_concurrent_workflows")]
+    #[schemars(range(min = 1))]
+    pub max_concurrent_executions: u32,
+    /// Tasks that are dispatched and not yet finished, over all coordinators. The database is the long
+    /// queue, the broker a short one; further tasks wait as `ready`.
+    #[schemars(range(min = 1))]
+    pub task_queue_size: u32,
+    /// Seconds that cancelled tasks have to clean up before the execution ends without them.
+    pub cancel_grace_seconds: u32,
+    /// Seconds that a long task's lease lasts without a renewal.
+    #[schemars(range(min = 5))]
+    pub lease_seconds: u32,
+    /// Seconds of silence after which a dispatched task is sent again; doubled each time, up to half an hour.
+    #[schemars(range(min = 5))]
+    pub silence_seconds: u32,
+    /// Seconds between two looks for what was lost.
+    #[schemars(range(min = 1))]
+    pub sweep_seconds: u32,
+    /// Executions kept in memory; others are read from the store when something happens to them.
+    #[schemars(range(min = 1))]
+    pub cached_executions: usize,
+    /// Inbox messages that are decided and committed together, at most.
+    #[schemars(range(min = 1))]
+    pub batch: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_concurrent_executions: 10_000,
+            task_queue_size: 1_000,
+            cancel_grace_seconds: 10,
+            lease_seconds: 60,
+            silence_seconds: 60,
+            sweep_seconds: 5,
+            cached_executions: 20_000,
+            batch: 512,
+        }
+    }
+}
+
+impl Config {
+    fn rules(&self) -> engine::Rules {
+        engine::Rules {
+            max_concurrent_executions: self.max_concurrent_executions,
+            silence: Duration::from_secs(self.silence_seconds.into()),
+            silence_cap: Duration::from_secs(30 * 60),
+            lease: Duration::from_secs(self.lease_seconds.into()),
+            cancel_grace: Duration::from_secs(self.cancel_grace_seconds.into()),
+        }
+    }
+}
+
+/// What a coordinator works with.
+#[derive(Clone)]
+pub struct Ports {
+    pub store: DynStore,
+    pub queue: DynQueue,
+    pub progress: DynProgress,
+    pub catalogue: Catalogue,
+}
+
+/// Why a coordinator had to stop.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CoordinatorError {
+    #[error("the coordinator could not use its queue")]
+    Queue(#[from] QueueError),
+    #[error("the coordinator could not use its store")]
+    Store(#[from] StoreError),
+}
+
+/// Runs a coordinator until `shutdown`; then finishes the batch at hand and leaves.
+///
+/// Trouble with store, queue or display is waited out, not an error.
+pub async fn run(
+    config: Config,
+    ports: Ports,
+    stats: Arc<Stats>,
+    shutdown: CancellationToken,
+) -> Result<(), CoordinatorError> {
+    let id = CoordinatorId::generate();
+    let clock = Arc::new(store_clock::StoreClock::start(&ports.store, &shutdown).await);
+    if shutdown.is_cancelled() {
+        return Ok(());
+    }
+    let inbox = ports.queue.inbox().await?;
+    let (shards_sender, shards) = watch::channel(membership::Share::default());
+    let (timer_sender, timer_receiver) = mpsc::unbounded_channel();
+    // The three helpers end with the coordinator, after the inbox has made its last decisions.
+    let helpers = CancellationToken::new();
+    let background = [
+        spawn(membership::run(id, ports.clone(), shards_sender, helpers.clone())),
+        spawn(timers::run(
+            ports.clone(),
+            Arc::clone(&clock),
+            shards.clone(),
+            timer_receiver,
+            Arc::clone(&stats),
+            helpers.clone(),
+        )),
+        spawn(sweeps::run(config.clone(), ports.clone(), shards.clone(), Arc::clone(&stats), helpers.clone())),
+        spawn(store_clock::keep(Arc::clone(&clock), Arc::clone(&ports.store), helpers.clone())),
+    ];
+    info!(coordinator = %id, "Coordinator {id} is ready");
+    let outcome = inbox::run(&config, &ports, inbox, shards, clock, timer_sender, &stats, &shutdown).await;
+    helpers.cancel();
+    for task in background {
+        // A helper that panicked has said so in the log; there is nothing left to save.
+        let _ = task.await;
+    }
+    info!(coordinator = %id, "Coordinator {id} has left");
+    outcome
+}
+
+#[expect(clippy::disallowed_methods, reason = "the coordinator's own background tasks, awaited in `run`")]
+fn spawn(future: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(future)
+}

@@ -3,6 +3,20 @@
 //! [`decide`] reads no clock, no random source and no store, and awaits nothing. The same state and
 //! input give the same turn on every machine, which is what lets a crash be repaired by deciding again.
 
+/// Whether the schedule explorer planted this fault; never outside tests.
+#[cfg(test)]
+macro_rules! planted {
+    ($bug:ident) => {
+        crate::seeded::has(crate::seeded::Bug::$bug)
+    };
+}
+#[cfg(not(test))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 mod control;
 mod scope;
 #[cfg(test)]
@@ -160,6 +174,25 @@ pub fn commands_again(
     Ok(commands)
 }
 
+/// The slots that an execution holds while it runs.
+pub fn slots(
+    execution: &Execution,
+    payloads: &HashMap<PayloadId, Value>,
+    rules: &Rules,
+) -> Result<Vec<SlotClaim>, EvaluationError> {
+    let mut claims =
+        vec![SlotClaim { key: EXECUTIONS_KEY.to_owned(), limit: rules.max_concurrent_executions }];
+    if let Some(concurrency) = &execution.workflow.concurrency {
+        let key = concurrency.key.render(&StateScope::new(execution, payloads))?.value;
+        let text = key.as_str().map_or_else(|| key.to_string(), ToOwned::to_owned);
+        claims.push(SlotClaim {
+            key: format!("workflow/{}/{text}", execution.accepted.workflow.as_uuid()),
+            limit: concurrency.limit,
+        });
+    }
+    Ok(claims)
+}
+
 /// The message that asks a worker for one attempt.
 fn make_task(
     execution: &Execution,
@@ -229,7 +262,7 @@ impl Turning<'_> {
         match input {
             Input::Result(result) => return self.result(result),
             Input::Ask(ask) => self.ask(ask),
-            _ if self.execution.status.is_terminal() => {}
+            _ if self.execution.status.is_terminal() && !planted!(B21NoTerminalCheck) => {}
             Input::Start | Input::Wake => return self.start(),
             Input::Timer(key) => return self.timer(key),
             Input::Request(RequestBody::Cancel { by, reason }) => self.cancel(by, reason),
@@ -255,29 +288,15 @@ impl Turning<'_> {
             }
             return Ok(());
         }
-        self.made.take.push(SlotClaim {
-            key: EXECUTIONS_KEY.to_owned(),
-            limit: self.around.rules.max_concurrent_executions,
-        });
-        let workflow = Arc::clone(&self.execution.workflow);
-        if let Some(concurrency) = &workflow.concurrency {
-            let rendered = concurrency.key.render(&StateScope::new(self.execution, self.around.payloads));
-            match rendered {
-                Ok(key) => {
-                    let text = key.value.as_str().map_or_else(|| key.value.to_string(), ToOwned::to_owned);
-                    self.made.take.push(SlotClaim {
-                        key: format!("workflow/{}/{text}", self.execution.accepted.workflow.as_uuid()),
-                        limit: concurrency.limit,
-                    });
-                }
-                Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
-                Err(EvaluationError::Failed(failure)) => {
-                    self.made.take.clear();
-                    self.finish(Status::Failed, None, Some(failure));
-                    return Ok(());
-                }
+        match slots(self.execution, self.around.payloads, self.around.rules) {
+            Ok(claims) => self.made.take = claims,
+            Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+            Err(EvaluationError::Failed(failure)) => {
+                self.finish(Status::Failed, None, Some(failure));
+                return Ok(());
             }
         }
+        let workflow = Arc::clone(&self.execution.workflow);
         self.emit(Event::Started);
         self.made.change = Some(StatusChange { status: Status::Running, failure: None, output: None });
         self.made.sweep_at = Some(self.around.now.after(self.around.rules.silence));
@@ -311,12 +330,13 @@ impl Turning<'_> {
             }
             return Ok(());
         }
-        if component.attempt != result.attempt {
+        if component.attempt != result.attempt && !planted!(B6ResultWithoutAttemptCheck) {
             self.late(result, "another attempt is under way");
             return Ok(());
         }
         if let Some(fence) = &component.fence
             && result.token != Some(fence.token)
+            && !planted!(B7LeasedResultWithoutToken)
         {
             // A redelivery of a granted attempt has no token of its own: the holder may still be at work,
             // or be lost; only the grant's fate decides.
@@ -337,6 +357,10 @@ impl Turning<'_> {
             Ending::Failed(failure) => self.attempt_failed(index, result, failure.clone()),
             Ending::Lost { reason } => return self.lost(index, reason),
             Ending::NotGranted => return self.lost(index, "it was not granted in time and did not run"),
+            Ending::Returned if self.execution.cancel.is_some() => {
+                self.drop_task_timers(index);
+                self.emit(Event::TaskCancelled { task: key, attempt: result.attempt });
+            }
             Ending::Returned => {
                 self.emit(Event::TaskReturned { task: key, attempt: result.attempt });
                 self.made.timers.push(TimerChange::Clear { key: TimerKey::Lease(self.key(index)) });
@@ -500,6 +524,10 @@ impl Turning<'_> {
                     self.emit(Event::TaskLeased { task, attempt, worker, token, until });
                     true
                 }
+                (Some(_), AskKind::Grant) if planted!(B9SecondGrant) => {
+                    self.emit(Event::TaskGranted { task, attempt, worker, token });
+                    true
+                }
                 (Some(fence), AskKind::Grant) => fence.token == token,
                 (Some(fence), AskKind::Lease) if fence.token == token => {
                     if fence.leased_until.is_none() {
@@ -537,6 +565,7 @@ impl Turning<'_> {
                 return Ok(());
             }
             TimerKey::CancelGrace => {
+                self.clear_timer(TimerKey::CancelGrace);
                 self.end_running();
                 return Ok(());
             }
@@ -553,9 +582,8 @@ impl Turning<'_> {
         let phase = self.phase(index);
         match key {
             TimerKey::Retry(_) => {
-                if let Phase::Retrying(at) = phase
-                    && at <= now
-                {
+                let due = matches!(phase, Phase::Retrying(at) if at <= now);
+                if due || planted!(B20RetryTimerFiresTwice) || planted!(B21NoTerminalCheck) {
                     self.clear_timer(key.clone());
                     return self.dispatch(index);
                 }
@@ -644,7 +672,11 @@ impl Turning<'_> {
                 if granted {
                     self.lost(index, "nothing was heard of it")?;
                 } else {
-                    let (attempt, dispatch) = (state.attempt, state.dispatch + 1);
+                    let (attempt, dispatch) = if planted!(B19SweepRaisesTheAttempt) {
+                        (state.attempt + 1, 1)
+                    } else {
+                        (state.attempt, state.dispatch + 1)
+                    };
                     self.send(index, attempt, dispatch)?;
                 }
             } else {
@@ -810,6 +842,7 @@ impl Turning<'_> {
     /// Asks a waiting component's join, then its `when`, then decides or orders it.
     fn consider(&mut self, index: usize) -> Result<(), NeedsPayloads> {
         match self.execution.join(index) {
+            Joined::Waits if planted!(B18JoinCountedFromMessages) => {}
             Joined::Waits => return Ok(()),
             Joined::Skipped => {
                 self.emit(Event::Skipped { task: self.key(index), reason: SkipReason::DeadConnection });

@@ -177,7 +177,8 @@ pub trait Journal: Send + Sync {
     /// Keeps each turn whole or not at all, all of them in one transaction, and answers in order.
     ///
     /// A turn is kept only if its `seq` is exactly one more than the execution's last. One refused turn
-    /// takes no other with it. When the answer is [`StoreError::Unknown`], read before repeating.
+    /// takes no other execution's with it, but every later one of its own in the same call: they were
+    /// decided on top of it. When the answer is [`StoreError::Unknown`], read before repeating.
     async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Kept>, StoreError>;
 
     /// The executions with all their turns, in the order asked; absent ones are `None`.

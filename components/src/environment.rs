@@ -1,0 +1,248 @@
+//! What the operator configures for components: connectors, egress rules, and the clock.
+//!
+//! A worker makes one [`Environment`] and puts it in every [`Context`]; nothing here is a secret store.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use shared::{
+    component::{Context, Failure, FailureClass},
+    time::Clock,
+};
+use sqlx::{PgPool, SqlitePool};
+use tokio::sync::OnceCell;
+
+use crate::egress;
+
+/// Settings of the components of a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Named places outside that components refer to with `connector`.
+    ///
+    /// What is given here is added to the three that are always there, and replaces one of the same name:
+    /// `files` (a folder `./data/files`), `data` (a SQLite file `./data/data.db`) and `examples` (the folder
+    /// `examples/data`).
+    #[serde(deserialize_with = "with_defaults")]
+    pub connectors: BTreeMap<String, Connector>,
+    /// Where components may connect to over HTTP.
+    pub egress: egress::Config,
+}
+
+/// A named place outside.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Connector {
+    /// A folder; components reach only what lies inside it.
+    Folder {
+        /// The folder's path. It is made when something is first written.
+        root: PathBuf,
+    },
+    /// A SQLite database.
+    Sqlite {
+        /// The database file's path. It is made when it is first used.
+        path: PathBuf,
+    },
+    /// A PostgreSQL database.
+    Postgres {
+        /// The address, such as `postgres://user:password@host:5432/database`.
+        url: String,
+    },
+    /// An HTTP service.
+    Http {
+        /// What relative URLs are joined to. Requests through the connector stay on this scheme, host and port.
+        base_url: String,
+        /// Headers of every request through the connector, such as its credentials.
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
+    },
+}
+
+impl fmt::Debug for Connector {
+    /// Without addresses and headers: they may hold credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Folder { .. } => "Folder",
+            Self::Sqlite { .. } => "Sqlite",
+            Self::Postgres { .. } => "Postgres",
+            Self::Http { .. } => "Http",
+        })
+    }
+}
+
+fn defaults() -> BTreeMap<String, Connector> {
+    BTreeMap::from([
+        ("files".to_owned(), Connector::Folder { root: "./data/files".into() }),
+        ("data".to_owned(), Connector::Sqlite { path: "./data/data.db".into() }),
+        ("examples".to_owned(), Connector::Folder { root: "examples/data".into() }),
+    ])
+}
+
+fn with_defaults<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Connector>, D::Error> {
+    let mut all = defaults();
+    all.extend(BTreeMap::<String, Connector>::deserialize(deserializer)?);
+    Ok(all)
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { connectors: defaults(), egress: egress::Config::default() }
+    }
+}
+
+/// The environment could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvironmentError {
+    #[error(transparent)]
+    Egress(#[from] egress::ClientError),
+    /// A connector's settings make no sense.
+    #[error("connector `{name}`: {message}")]
+    Connector { name: String, message: String },
+}
+
+/// An opened database, kept for all tasks of the worker.
+#[derive(Debug, Default)]
+pub(crate) struct Pools {
+    /// For writing, and for making the file.
+    pub(crate) sqlite: OnceCell<SqlitePool>,
+    /// Opened by SQLite itself as read-only.
+    pub(crate) sqlite_read_only: OnceCell<SqlitePool>,
+    pub(crate) postgres: OnceCell<PgPool>,
+}
+
+/// A connector and what is open of it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) connector: Connector,
+    pub(crate) pools: Pools,
+}
+
+/// What components of a worker may use of the outside.
+#[derive(Debug)]
+pub struct Environment {
+    places: BTreeMap<String, Place>,
+    egress: egress::Client,
+    clock: Arc<dyn Clock>,
+}
+
+impl Environment {
+    /// Makes the environment; opens nothing yet.
+    pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, EnvironmentError> {
+        for (name, connector) in &config.connectors {
+            let wrong =
+                |message: &str| EnvironmentError::Connector { name: name.clone(), message: message.into() };
+            match connector {
+                Connector::Http { base_url, headers } => {
+                    reqwest::Url::parse(base_url).map_err(|_| wrong("`base_url` is not a URL"))?;
+                    for (header, value) in headers {
+                        if header.parse::<reqwest::header::HeaderName>().is_err()
+                            || value.parse::<reqwest::header::HeaderValue>().is_err()
+                        {
+                            return Err(wrong(&format!("`{header}` is not a header")));
+                        }
+                    }
+                }
+                Connector::Postgres { url } => {
+                    url.parse::<sqlx::postgres::PgConnectOptions>()
+                        .map_err(|_| wrong("`url` is not the address of a PostgreSQL database"))?;
+                }
+                Connector::Folder { .. } | Connector::Sqlite { .. } => {}
+            }
+        }
+        let places = config
+            .connectors
+            .iter()
+            .map(|(name, connector)| {
+                (name.clone(), Place { connector: connector.clone(), pools: Pools::default() })
+            })
+            .collect();
+        Ok(Self { places, egress: egress::Client::new(&config.egress)?, clock })
+    }
+
+    /// The environment that the worker put into a context.
+    pub fn of(context: &Context) -> Result<&Self, Failure> {
+        context.environment.downcast_ref::<Self>().ok_or_else(|| {
+            Failure::new(
+                FailureClass::Internal,
+                "this worker was started without an environment for components",
+            )
+        })
+    }
+
+    /// The HTTP client that keeps to the egress rules.
+    pub fn egress(&self) -> &egress::Client {
+        &self.egress
+    }
+
+    /// Where the present comes from.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Closes what is open. Components that still run fail with `unavailable`.
+    pub async fn close(&self) {
+        for place in self.places.values() {
+            for pool in [place.pools.sqlite.get(), place.pools.sqlite_read_only.get()].into_iter().flatten() {
+                pool.close().await;
+            }
+            if let Some(pool) = place.pools.postgres.get() {
+                pool.close().await;
+            }
+        }
+    }
+
+    /// The connector of that name.
+    pub(crate) fn place(&self, name: &str) -> Result<&Place, Failure> {
+        self.places.get(name).ok_or_else(|| {
+            let known = self.places.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            Failure::new(
+                FailureClass::InvalidConfig,
+                format!("there is no connector `{name}`; this worker has {known}"),
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::time::SystemClock;
+
+    use super::*;
+
+    #[test]
+    fn given_connectors_join_the_usual_ones() {
+        let text = r#"{ "connectors": { "shop": { "http": { "base_url": "https://shop.example/" } },
+                                        "data": { "sqlite": { "path": "other.db" } } } }"#;
+        let config: Config = serde_json::from_str(text).expect("a config");
+        assert_eq!(config.connectors.keys().collect::<Vec<_>>(), ["data", "examples", "files", "shop"]);
+        assert_eq!(config.connectors["data"], Connector::Sqlite { path: "other.db".into() });
+        assert!(Environment::new(&config, Arc::new(SystemClock)).is_ok());
+    }
+
+    #[test]
+    fn unknown_settings_and_broken_connectors_are_refused() {
+        for text in [
+            r#"{ "conectors": {} }"#,
+            r#"{ "connectors": { "a": { "folder": { "rot": "x" } } } }"#,
+            r#"{ "egress": { "alow": [] } }"#,
+        ] {
+            assert!(serde_json::from_str::<Config>(text).is_err(), "{text}");
+        }
+        let mut config = Config::default();
+        config
+            .connectors
+            .insert("web".into(), Connector::Http { base_url: "nowhere".into(), headers: BTreeMap::new() });
+        let error = Environment::new(&config, Arc::new(SystemClock)).expect_err("no URL");
+        assert_eq!(error.to_string(), "connector `web`: `base_url` is not a URL");
+    }
+
+    #[test]
+    fn a_connector_shows_no_credentials() {
+        let connector = Connector::Postgres { url: "postgres://me:pw@host/db".into() };
+        assert_eq!(format!("{connector:?}"), "Postgres");
+    }
+}

@@ -1,0 +1,3 @@
+//! Texts and files to rows and back.
+
+pub mod csv_parse;

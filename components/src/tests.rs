@@ -1,0 +1,312 @@
+//! Promises that hold for every component.
+
+use std::{collections::BTreeSet, path::Path};
+
+use serde_json::Value;
+use shared::component::{Context, Family, Field, Runs};
+
+use crate::{
+    CATALOGUE, catalogue,
+    testing::{context, run_in},
+};
+
+fn family(folder: &str) -> Option<Family> {
+    Some(match folder {
+        "basic" => Family::Basic,
+        "control" => Family::Control,
+        "time" => Family::Time,
+        "data" => Family::Data,
+        "formats" => Family::Formats,
+        "integrations" => Family::Integrations,
+        "utility" => Family::Utility,
+        _ => return None,
+    })
+}
+
+#[test]
+fn the_catalogue_is_the_folder() {
+    let mut files = BTreeSet::new();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for folder in std::fs::read_dir(source).expect("the source") {
+        let folder = folder.expect("an entry").path();
+        let Some(family) = folder.file_name().and_then(|name| family(&name.to_string_lossy())) else {
+            continue;
+        };
+        for file in std::fs::read_dir(&folder).expect("a family") {
+            let file = file.expect("a file").path();
+            let kind = file.file_stem().expect("a name").to_string_lossy().into_owned();
+            if kind != "mod" {
+                files.insert((family, kind));
+            }
+        }
+    }
+    let listed: BTreeSet<_> =
+        CATALOGUE.iter().map(|descriptor| (descriptor.family, descriptor.kind.to_owned())).collect();
+    assert_eq!(listed, files);
+}
+
+#[test]
+fn no_name_twice() {
+    let mut seen = BTreeSet::new();
+    for descriptor in CATALOGUE {
+        for name in std::iter::once(&descriptor.kind).chain(descriptor.aliases) {
+            assert!(seen.insert(*name), "{name}");
+            assert_eq!(catalogue().get(name).map(|found| found.kind), Some(descriptor.kind));
+        }
+    }
+}
+
+/// The environment that an example needs beside the usual one.
+async fn prepared(kind: &str, config: &mut Value) -> (Context, tempfile::TempDir) {
+    if kind != "http_request" {
+        return context();
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    config["url"] = format!("http://{address}/orders/4711").into();
+    tokio::spawn(async move {
+        let service = axum::Router::new().fallback(|| async { "an order" });
+        axum::serve(listener, service).await.expect("a server");
+    });
+    crate::testing::context_with(&[&address], std::collections::BTreeMap::new())
+}
+
+#[tokio::test]
+async fn every_example_builds_validates_and_runs() {
+    for descriptor in CATALOGUE {
+        let kind = descriptor.kind;
+        let mut example = (descriptor.example)();
+        let schema = jsonschema::draft202012::new(&(descriptor.schema)()).expect(kind);
+        if let Err(wrong) = schema.validate(&example) {
+            panic!("{kind}: {wrong}");
+        }
+        assert_eq!((descriptor.check)(&example), [], "{kind}");
+        let Some(build) = descriptor.build else {
+            assert!(descriptor.runs == Runs::Coordinator || kind == "task", "{kind}");
+            continue;
+        };
+        build(example.clone()).unwrap_or_else(|failure| panic!("{kind}: {failure}"));
+        let (context, _folder) = prepared(kind, &mut example).await;
+        let ports = (descriptor.ports)(&example);
+        for _ in 0..2 {
+            let outcome =
+                run_in(kind, example.clone(), &context).await.unwrap_or_else(|f| panic!("{kind}: {f}"));
+            assert!(
+                outcome.ports.iter().all(|port| ports.names.contains(port)),
+                "{kind}: {:?}",
+                outcome.ports
+            );
+            assert!(!ports.exclusive || outcome.ports.len() == 1, "{kind}: {:?}", outcome.ports);
+        }
+    }
+}
+
+#[test]
+fn unknown_settings_are_refused_by_name() {
+    for descriptor in CATALOGUE {
+        let mut config = (descriptor.example)();
+        config["no_such_setting"] = 1.into();
+        let schema = jsonschema::draft202012::new(&(descriptor.schema)()).expect(descriptor.kind);
+        let wrong = schema.validate(&config).expect_err(descriptor.kind).to_string();
+        // Of a schema without any property the validator says only that nothing is allowed.
+        let is_empty = (descriptor.schema)().get("properties").is_none();
+        assert!(is_empty || wrong.contains("no_such_setting"), "{}: {wrong}", descriptor.kind);
+        if let Some(build) = descriptor.build {
+            let failure = build(config).err().expect(descriptor.kind);
+            assert!(failure.message.contains("no_such_setting"), "{failure}");
+        }
+    }
+}
+
+fn explained(kind: &str, schema: &Value, place: &str, unexplained: &mut Vec<String>) {
+    match schema {
+        Value::Object(object) => {
+            for (name, property) in object.get("properties").and_then(Value::as_object).into_iter().flatten()
+            {
+                // The tag of a variant is a constant and explains itself.
+                let has =
+                    property.get("description").and_then(Value::as_str).is_some_and(|text| text.len() > 5);
+                if !has && property.get("const").is_none() && property.get("$ref").is_none_or(|_| !has) {
+                    unexplained.push(format!("{kind}{place}.{name}"));
+                }
+            }
+            for (key, value) in object {
+                explained(kind, value, &format!("{place}/{key}"), unexplained);
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| explained(kind, value, place, unexplained)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_setting_is_explained() {
+    let mut unexplained = Vec::new();
+    for descriptor in CATALOGUE {
+        let schema = (descriptor.schema)();
+        assert!(schema["description"].as_str().is_some_and(|text| text.len() > 10), "{}", descriptor.kind);
+        assert!(
+            descriptor.summary.ends_with('.') && descriptor.summary.len() < 100,
+            "{}",
+            descriptor.summary
+        );
+        explained(descriptor.kind, &schema, "", &mut unexplained);
+    }
+    let config = schemars::schema_for!(crate::environment::Config).to_value();
+    explained("environment", &config, "", &mut unexplained);
+    unexplained.retain(|place| {
+        // The name of a variant or of an operation stands in a list whose entries are explained.
+        !place.contains("/oneOf")
+    });
+    assert_eq!(unexplained, Vec::<String>::new());
+}
+
+#[test]
+fn conditions_are_expressions_and_sql_is_verbatim() {
+    let catalogue = catalogue();
+    let field = |kind: &str, config: Value, path: &[&str]| {
+        (catalogue.get(kind).expect("a type").field)(&config, path)
+    };
+    assert_eq!(field("decision", Value::Null, &["condition"]), Field::Expression);
+    assert_eq!(field("switch", serde_json::json!({ "cases": {} }), &["cases", "a"]), Field::Expression);
+    assert_eq!(field("switch", serde_json::json!({ "value": 1 }), &["cases", "a"]), Field::Template);
+    assert_eq!(field("filter", Value::Null, &["condition"]), Field::RowExpression);
+    assert_eq!(field("database_query", Value::Null, &["statements", "sql"]), Field::Verbatim);
+    assert_eq!(field("database_query", Value::Null, &["params"]), Field::Template);
+}
+
+#[test]
+fn wrong_configs_of_the_engines_types_are_found() {
+    let catalogue = catalogue();
+    let problems = |kind: &str, config: Value| (catalogue.get(kind).expect("a type").check)(&config).len();
+    use serde_json::json;
+    assert_eq!(
+        problems("switch", json!({ "value": 1, "cases": { "success": 1, "default": 2, "b": 3, "c": 3 } })),
+        3
+    );
+    assert_eq!(problems("switch", json!({ "cases": { "a": "1 > 2", "b": 5 } })), 1);
+    assert_eq!(problems("parallel", json!({ "branches": ["a", "a", "error", "B"] })), 3);
+    assert_eq!(problems("delay", json!({})), 1);
+    assert_eq!(problems("delay", json!({ "for": "1s", "until": "2030-01-01T00:00:00Z" })), 1);
+    assert_eq!(problems("delay", json!({ "for": "30" })), 1);
+    assert_eq!(problems("delay", json!({ "for": "365d" })), 0);
+    assert_eq!(problems("delay", json!({ "for": "366d" })), 1);
+    assert_eq!(problems("delay", json!({ "for": "${{ parameters.pause }}" })), 0);
+    assert_eq!(problems("delay", json!({ "until": "tomorrow" })), 1);
+    assert_eq!(problems("fail", json!({ "message": "x", "class": "timeout" })), 1);
+    assert_eq!(problems("fail", json!({ "message": "x", "class": "boom" })), 1);
+    assert_eq!(problems("fail", json!({ "message": "x", "class": "user.no_stock" })), 0);
+    assert_eq!(problems("task", json!({ "topic": "a", "input_schema": { "type": "x" } })), 1);
+}
+
+#[test]
+fn ports_are_known_from_the_config() {
+    let catalogue = catalogue();
+    let ports = |kind: &str, config: Value| (catalogue.get(kind).expect("a type").ports)(&config);
+    use serde_json::json;
+    let switch = ports("switch", json!({ "value": 1, "cases": { "a": 1 }, "match": "all" }));
+    assert_eq!((switch.names, switch.exclusive), (vec!["a".to_owned(), "default".to_owned()], false));
+    assert_eq!(ports("decision", json!({})).names, ["true", "false"]);
+    assert!(!ports("parallel", json!({ "branches": ["a", "b"] })).exclusive);
+    assert_eq!(ports("file_operation", json!({ "action": "list" })).names, ["found", "empty"]);
+    assert!(ports("file_operation", json!({ "action": "read" })).names.is_empty());
+    assert!(ports("database_query", json!({ "mode": "write" })).names.is_empty());
+}
+
+/// Puts outputs and parameters where a text is a plain path in `${{ }}`.
+fn resolved(value: &Value, known: &Value) -> Value {
+    match value {
+        Value::String(text) => match text.strip_prefix("${{ ").and_then(|rest| rest.strip_suffix(" }}")) {
+            Some(path) => known.pointer(&format!("/{}", path.replace('.', "/"))).cloned().unwrap_or_default(),
+            None => value.clone(),
+        },
+        Value::Array(list) => list.iter().map(|value| resolved(value, known)).collect(),
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), resolved(value, known))).collect(),
+        other => other.clone(),
+    }
+}
+
+fn example(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
+    serde_saphyr::from_str(&std::fs::read_to_string(path).expect(name)).expect(name)
+}
+
+#[test]
+fn the_examples_use_types_settings_and_ports_that_exist() {
+    let catalogue = catalogue();
+    for name in ["hello.yaml", "etl.yaml", "order.yaml"] {
+        let document = example(name);
+        let components = document["components"].as_object().expect("components");
+        for (id, component) in components {
+            let kind = component["type"].as_str().expect("a type");
+            let descriptor = catalogue.get(kind).unwrap_or_else(|| panic!("{name} {id}: {kind}"));
+            let config = component.get("config").cloned().unwrap_or_else(|| serde_json::json!({}));
+            assert_eq!((descriptor.check)(&config), [], "{name} {id}");
+            let schema = (descriptor.schema)();
+            for setting in config.as_object().expect("a map").keys() {
+                assert!(schema["properties"].get(setting).is_some(), "{name} {id}: {setting}");
+            }
+            for need in component.get("needs").and_then(Value::as_array).into_iter().flatten() {
+                let need = need.as_str().expect("a need");
+                let (from, port) = need.split_once('.').unwrap_or((need, "success"));
+                let source = &components[from];
+                let source_kind = catalogue.get(source["type"].as_str().expect("a type")).expect("a type");
+                let own = (source_kind.ports)(source.get("config").unwrap_or(&Value::Null)).names;
+                assert!(port == "success" || own.iter().any(|known| known == port), "{name} {id}: {need}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_etl_example_loads_its_orders_and_running_it_twice_changes_nothing() {
+    let (context, folder) = context();
+    let document = example("etl.yaml");
+    let mut reports = Vec::new();
+    for _ in 0..2 {
+        let mut known = serde_json::json!({ "parameters": {}, "components": {} });
+        for (name, parameter) in document["parameters"].as_object().expect("parameters") {
+            known["parameters"][name] = parameter["default"].clone();
+        }
+        for (id, component) in document["components"].as_object().expect("components") {
+            let kind = component["type"].as_str().expect("a type");
+            if kind == "end" {
+                continue;
+            }
+            let config = resolved(&component["config"], &known);
+            let outcome = run_in(kind, config, &context).await.unwrap_or_else(|f| panic!("{id}: {f}"));
+            known["components"][id] = serde_json::json!({ "output": outcome.output });
+        }
+        assert_eq!(known["components"]["check"]["output"]["rows_out"], 3_000);
+        assert_eq!(known["components"]["store"]["output"]["results"][2]["rows_affected"], 10);
+        let stored = serde_json::json!({ "connector": "data", "sql": "select * from orders_by_country order by country" });
+        let stored = run_in("database_query", stored, &context).await.expect("stored").output;
+        let report = std::fs::read_to_string(folder.path().join("files/reports/orders-by-country.json"))
+            .expect("a report");
+        let written: Value = serde_json::from_str(&report).expect("JSON");
+        assert_eq!(written["countries"], stored["rows"]);
+        reports.push((report, stored));
+    }
+    assert_eq!(reports[0], reports[1]);
+}
+
+/// The cost of the load test's step, to be looked at: `cargo nextest run --release --run-ignored all cost`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn cost_of_counting_up() {
+    let (context, _folder) = context();
+    let rounds = 100_000_u32;
+    let started = std::time::Instant::now();
+    for n in 0..rounds {
+        let config = serde_json::json!({ "rows": [n], "expression": "item + 1" });
+        run_in_once(config, &context).await;
+    }
+    let each = started.elapsed() / rounds;
+    assert!(each < std::time::Duration::from_micros(10), "{each:?}");
+}
+
+async fn run_in_once(config: Value, context: &Context) {
+    let build =
+        CATALOGUE.iter().find(|descriptor| descriptor.kind == "map").and_then(|map| map.build).expect("map");
+    build(config).expect("a config").run(context).await.expect("a row");
+}

@@ -1,0 +1,3 @@
+//! Waiting.
+
+pub mod delay;

@@ -1,0 +1,3 @@
+//! Small things that workflows need around their work.
+
+pub mod log;

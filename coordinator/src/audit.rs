@@ -1,0 +1,215 @@
+//! Checks the invariants on a live store: what `apg audit` runs.
+//!
+//! Every journal is folded event by event with the rules of the engine, and the tables are compared with
+//! it. Nothing is changed.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde::Serialize;
+use shared::{
+    component::{Catalogue, FailureClass},
+    execution::{Event, Execution, Joined, Phase, Status, Turn},
+    ids::ExecutionId,
+    port::store::{DynStore, ExecutionRow, Finding, StoreError},
+    workflow::{self, Workflow},
+};
+
+/// How far the audit is.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Progress {
+    pub executions: u64,
+    pub turns: u64,
+    pub findings: u64,
+}
+
+/// What the audit found.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    pub checked: Progress,
+    /// Executions by status.
+    pub completed: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub open: u64,
+    pub findings: Vec<Finding>,
+}
+
+/// Read in pages of this many executions.
+const PAGE: u32 = 200;
+
+/// Checks every execution of the store.
+pub async fn run(
+    store: DynStore,
+    catalogue: Catalogue,
+    on_progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Report, StoreError> {
+    let mut report = Report::default();
+    let mut workflows: HashMap<String, Option<Arc<Workflow>>> = HashMap::new();
+    let mut after = None;
+    loop {
+        let rows = store.audit_page(after, PAGE).await?;
+        let Some(last) = rows.last() else { break };
+        after = Some(last.id);
+        let ids: Vec<ExecutionId> = rows.iter().map(|row| row.id).collect();
+        for (row, stored) in rows.iter().zip(store.load(&ids).await?) {
+            report.checked.executions += 1;
+            match row.status {
+                Status::Completed => report.completed += 1,
+                Status::Failed => report.failed += 1,
+                Status::Cancelled => report.cancelled += 1,
+                _ => report.open += 1,
+            }
+            let Some(stored) = stored else {
+                report.findings.push(finding("I0", row.id, "it has a row and no journal".to_owned()));
+                continue;
+            };
+            report.checked.turns += stored.turns.len() as u64;
+            let Some(hash) = crate::desk::Desk::hash_of(&stored.turns) else {
+                report.findings.push(finding("I0", row.id, "its journal does not begin with `accepted`".to_owned()));
+                continue;
+            };
+            if !workflows.contains_key(hash) {
+                let compiled = match store.snapshot(hash).await? {
+                    Some(text) => workflow::compile_snapshot(&text, &catalogue).ok(),
+                    None => None,
+                };
+                workflows.insert(hash.to_owned(), compiled);
+            }
+            match workflows.get(hash) {
+                Some(Some(workflow)) => check(row, workflow, &stored.turns, &mut report.findings),
+                _ => report.findings.push(finding("I13", row.id, format!("its snapshot {hash} cannot be compiled"))),
+            }
+        }
+        report.checked.findings = report.findings.len() as u64;
+        on_progress(report.checked);
+    }
+    report.findings.extend(store.audit_tables().await?);
+    report.checked.findings = report.findings.len() as u64;
+    Ok(report)
+}
+
+fn finding(invariant: &str, execution: ExecutionId, message: String) -> Finding {
+    Finding { invariant: invariant.to_owned(), execution: Some(execution), message }
+}
+
+/// Checks one journal against the rules and against its row.
+pub fn check(row: &ExecutionRow, workflow: &Arc<Workflow>, turns: &[Turn], findings: &mut Vec<Finding>) {
+    let state = journal(row.id, workflow, turns, findings);
+    let Some(state) = state else { return };
+    if state.status != row.status {
+        findings.push(finding(
+            "I13",
+            row.id,
+            format!("its journal says {}, its row says {}", state.status.as_str(), row.status.as_str()),
+        ));
+    }
+}
+
+/// Folds a journal event by event and says which rule a step breaks. `None` when it does not fold.
+pub fn journal(
+    id: ExecutionId,
+    workflow: &Arc<Workflow>,
+    turns: &[Turn],
+    findings: &mut Vec<Finding>,
+) -> Option<Execution> {
+    let (first, rest) = turns.split_first()?;
+    let mut state = match Execution::replay(Arc::clone(workflow), std::slice::from_ref(first)) {
+        Ok(state) => state,
+        Err(error) => {
+            findings.push(finding("I2", id, error.to_string()));
+            return None;
+        }
+    };
+    for turn in rest {
+        if turn.seq != state.seq + 1 {
+            findings.push(finding("I2", id, format!("turn {} follows turn {}", turn.seq, state.seq)));
+            return None;
+        }
+        for event in &turn.events {
+            if state.status.is_terminal() {
+                let rule = if matches!(event, Event::Finished { .. }) { "I2" } else { "I6" };
+                findings.push(finding(rule, id, format!("turn {} adds to an execution that had ended", turn.seq)));
+                return None;
+            }
+            step(&state, turn, event, findings);
+            if let Err(error) = state.apply(event, turn.at, turn.cause) {
+                findings.push(finding("I13", id, error.to_string()));
+                return None;
+            }
+        }
+        state.close_turn(turn.at);
+    }
+    Some(state)
+}
+
+/// Whether an event says that nobody knows what the holder of an attempt did: anyone may report that.
+fn is_unknown(event: &Event) -> bool {
+    matches!(event, Event::TaskFailed { failure, .. } if failure.class == FailureClass::OutcomeUnknown)
+}
+
+/// What must hold before an event.
+fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Finding>) {
+    let mut wrong = |rule: &str, message: String| {
+        findings.push(finding(rule, state.id, format!("turn {}: {message}", turn.seq)));
+    };
+    match event {
+        Event::TaskDispatched { task, attempt, dispatch } => {
+            let Ok(index) = state.index_of(task) else { return };
+            let component = &state.components[index];
+            let policy = &state.workflow.components[index].retry;
+            match component.phase {
+                Phase::Waiting if state.join(index) != Joined::Ready => {
+                    wrong("I9", format!("{task} was dispatched before its join was met"));
+                }
+                phase if phase.is_settled() => wrong("I3", format!("{task} was dispatched after it had settled")),
+                Phase::Dispatched if *attempt != component.attempt || *dispatch != component.dispatch + 1 => {
+                    wrong("I7", format!("{task}: attempt {attempt} began while attempt {} was under way", component.attempt));
+                }
+                _ => {}
+            }
+            if attempt.saturating_sub(component.lost) > policy.max_attempts {
+                wrong("I7", format!("{task}: attempt {attempt} goes beyond {} attempts", policy.max_attempts));
+            }
+            if component.fence.as_ref().is_some_and(|fence| fence.granted) && *attempt == component.attempt {
+                wrong("I5", format!("{task}: attempt {attempt} was sent again after its grant"));
+            }
+        }
+        Event::TaskCompleted { task, attempt, .. } | Event::TaskFailed { task, attempt, .. } => {
+            let Ok(index) = state.index_of(task) else { return };
+            let component = &state.components[index];
+            if component.phase.is_settled() {
+                wrong("I3", format!("{task} settled twice"));
+            } else if component.attempt != *attempt {
+                wrong("I4", format!("{task}: a result of attempt {attempt} counted during attempt {}", component.attempt));
+            }
+            let reporter = match event {
+                Event::TaskCompleted { worker, .. } => Some(*worker),
+                Event::TaskFailed { worker, .. } => *worker,
+                _ => None,
+            };
+            if let (Some(fence), Some(reporter)) = (&component.fence, reporter)
+                && fence.worker != reporter
+                && !is_unknown(event)
+            {
+                wrong("I4", format!("{task}: {reporter} settled an attempt that {} held", fence.worker));
+            }
+        }
+        Event::TaskGranted { task, attempt, .. } => {
+            let Ok(index) = state.index_of(task) else { return };
+            let component = &state.components[index];
+            if component.fence.is_some() || component.attempt != *attempt || component.phase != Phase::Dispatched {
+                wrong("I5", format!("{task}: attempt {attempt} was granted twice, or when it was not under way"));
+            }
+        }
+        Event::Decided { task, .. } | Event::DecisionFailed { task, .. } | Event::Skipped { task, .. } => {
+            let Ok(index) = state.index_of(task) else { return };
+            if state.components[index].phase.is_settled() {
+                wrong("I3", format!("{task} settled twice"));
+            }
+        }
+        Event::Finished { .. } if (state.settled as usize) < state.components.len() && state.status == Status::Running => {
+            wrong("I2", "it ended before every component had settled".to_owned());
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,732 @@
+//! The coordinator's desk: what one batch of inbox messages makes of the executions it names.
+//!
+//! Every step between two awaits is a method here, without I/O, so that the schedule explorer can kill
+//! a coordinator between any two of them. The order is the contract: gather → adopt what is missing →
+//! decide → commit → settle → publish → acknowledge. Nothing is published before its turn is durable,
+//! and no message is acknowledged before its commands are confirmed.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use serde_json::Value;
+use shared::{
+    execution::{Event, Execution, Payload, ReplayError, Status, StoredPayload, TaskKey, TimerKey, Turn},
+    ids::{ExecutionId, MessageId, PayloadId, RequestId, TenantId},
+    port::{
+        progress::{ComponentProgress, Update},
+        store::{Commit, Kept, LateResult, TimerChange},
+    },
+    time::Timestamp,
+    wire::{Ask, InboxBody, InboxMessage, Renewal, RequestBody, Task, TaskResult, WorkerRecord},
+    workflow::Workflow,
+};
+use shared::{ids::WorkerId, port::queue::Audience, wire::Control};
+
+use crate::engine::{self, Command, Decision, Input, NeedsPayloads, Rules, Surroundings};
+
+/// One thing a message says about one execution.
+#[derive(Debug)]
+enum Said {
+    Start,
+    Result(TaskResult),
+    Ask(Ask),
+    Timer(TimerKey),
+    Request(RequestId, RequestBody),
+    Sweep,
+    Wake,
+}
+
+impl Said {
+    fn as_input(&self) -> Input<'_> {
+        match self {
+            Self::Start => Input::Start,
+            Self::Result(result) => Input::Result(result),
+            Self::Ask(ask) => Input::Ask(ask),
+            Self::Timer(key) => Input::Timer(key),
+            Self::Request(_, body) => Input::Request(body),
+            Self::Sweep => Input::Sweep,
+            Self::Wake => Input::Wake,
+        }
+    }
+}
+
+/// What one message says about one execution: decided together, in one turn.
+#[derive(Debug)]
+struct Matter {
+    cause: MessageId,
+    redelivered: bool,
+    said: Vec<Said>,
+}
+
+/// Everything a batch says about one execution, in the order it arrived.
+#[derive(Debug)]
+pub struct Work {
+    pub execution: ExecutionId,
+    matters: Vec<Matter>,
+    /// The first turn, when a `Start` brought it.
+    first: Option<Box<Turn>>,
+}
+
+/// What a batch says that is about no execution.
+#[derive(Debug, Default)]
+pub struct Aside {
+    pub workers: Vec<WorkerRecord>,
+    pub renewals: Vec<(WorkerId, Vec<Renewal>)>,
+}
+
+/// Sorts a batch by execution.
+pub fn gather(messages: Vec<(InboxMessage, bool)>) -> (Vec<Work>, Aside) {
+    let mut works: Vec<Work> = Vec::new();
+    let mut index: HashMap<ExecutionId, usize> = HashMap::new();
+    let mut aside = Aside::default();
+    for (message, redelivered) in messages {
+        let InboxMessage { id, body, .. } = message;
+        let mut add = |execution: ExecutionId, said: Said| -> usize {
+            let at = *index.entry(execution).or_insert_with(|| {
+                works.push(Work { execution, matters: Vec::new(), first: None });
+                works.len() - 1
+            });
+            match works[at].matters.last_mut() {
+                // The same message twice in a batch: what holds for either holds for both.
+                Some(matter) if matter.cause == id => {
+                    matter.redelivered |= redelivered;
+                    matter.said.push(said);
+                }
+                _ => works[at].matters.push(Matter { cause: id, redelivered, said: vec![said] }),
+            }
+            at
+        };
+        match body {
+            InboxBody::Start { first } => {
+                let at = add(first.execution, Said::Start);
+                if !redelivered {
+                    works[at].first = Some(first);
+                }
+            }
+            InboxBody::Results { results } => {
+                for result in results {
+                    add(result.execution, Said::Result(result));
+                }
+            }
+            InboxBody::Ask { ask } => {
+                add(ask.execution, Said::Ask(ask));
+            }
+            InboxBody::Timer { execution, key } => {
+                add(execution, Said::Timer(key));
+            }
+            InboxBody::Request { execution, id, body } => {
+                add(execution, Said::Request(id, body));
+            }
+            InboxBody::Sweep { execution } => {
+                add(execution, Said::Sweep);
+            }
+            InboxBody::Wake { execution } => {
+                add(execution, Said::Wake);
+            }
+            InboxBody::Renew { worker, renewals } => aside.renewals.push((worker, renewals)),
+            InboxBody::Worker { record } => aside.workers.push(record),
+            // A kind of a newer release: its sender repeats what matters, and a sweep finds the rest.
+            _ => {}
+        }
+    }
+    (works, aside)
+}
+
+/// A decided turn on its way into the store.
+#[derive(Debug)]
+pub struct Planned {
+    /// Taken out when it goes to the store.
+    pub commit: Option<Commit>,
+    execution: ExecutionId,
+    events: usize,
+    timers: Vec<(TimerKey, Timestamp)>,
+    commands: Vec<Command>,
+    update: Update,
+    /// Slot keys the execution gives back.
+    freed: Vec<String>,
+}
+
+/// What deciding one execution's part of a batch gave.
+#[derive(Debug, Default)]
+pub struct Decided {
+    /// To be committed, in order.
+    pub planned: Vec<Planned>,
+    /// To be published although nothing was added: a crash came between commit and publish.
+    commands: Vec<Command>,
+    pub late: Vec<LateResult>,
+    /// Values too large for the journal, to be kept before the commit.
+    pub payloads: Vec<(TenantId, ExecutionId, PayloadId, Vec<u8>)>,
+    /// Requests that came to nothing.
+    pub forget: Vec<RequestId>,
+    /// When sweeps should look again, where no turn says so.
+    pub sweep_again: Vec<(ExecutionId, Timestamp)>,
+}
+
+impl Decided {
+    /// Whether anything was refused or found to be nothing new. Such a decision has no turn whose number
+    /// could show that the state in memory was old, so it counts only when the state was read after the
+    /// message had arrived.
+    fn is_unfenced(&self) -> bool {
+        self.planned.is_empty()
+    }
+}
+
+#[cfg(test)]
+impl Decided {
+    /// The tasks it would send, for a planted fault that sends them too early.
+    pub(crate) fn tasks(&self) -> Vec<Task> {
+        self.planned
+            .iter()
+            .flat_map(|planned| &planned.commands)
+            .filter_map(|command| match command {
+                Command::Dispatch(task) => Some((**task).clone()),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+/// What is to be sent once the turns are durable.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    pub tasks: Vec<Task>,
+    pub tell: Vec<(Audience, Control)>,
+    pub poison: Vec<(Task, String)>,
+    pub updates: Vec<Update>,
+    /// Timers that were set, and whether they are soon is the timer task's affair.
+    pub timers: Vec<(ExecutionId, TimerKey, Timestamp)>,
+    /// Slot keys that became free.
+    pub freed: Vec<String>,
+    /// Executions that ended, with their status and how long they took from accept.
+    pub ended: Vec<(Status, std::time::Duration)>,
+    /// Whether an execution was refused a slot.
+    pub blocked: bool,
+    pub turns: u64,
+    pub events: u64,
+}
+
+/// The executions that are in memory, and the rules they are decided by.
+#[derive(Debug)]
+pub struct Desk {
+    rules: Rules,
+    workflows: HashMap<String, Arc<Workflow>>,
+    cache: HashMap<ExecutionId, Execution>,
+    /// Those of the cache that were read in this batch, so that they cannot be older than its messages.
+    fresh: HashSet<ExecutionId>,
+    /// Tasks dispatched and not settled, over the cache.
+    outstanding: u64,
+    /// How many there may be.
+    window: u32,
+    /// Executions with tasks held back, by tenant, each once.
+    hungry: BTreeMap<TenantId, VecDeque<ExecutionId>>,
+    hungry_set: HashSet<ExecutionId>,
+    queue_lost_before: Option<Timestamp>,
+}
+
+/// At most this many snapshots stay compiled.
+const MOST_WORKFLOWS: usize = 1_000;
+
+impl Desk {
+    pub fn new(rules: Rules, window: u32, queue_lost_before: Option<Timestamp>) -> Self {
+        Self {
+            rules,
+            workflows: HashMap::new(),
+            cache: HashMap::new(),
+            fresh: HashSet::new(),
+            outstanding: 0,
+            window,
+            hungry: BTreeMap::new(),
+            hungry_set: HashSet::new(),
+            queue_lost_before,
+        }
+    }
+
+    pub fn set_window(&mut self, window: u32) {
+        self.window = window;
+    }
+
+    pub fn cached(&self) -> usize {
+        self.cache.len()
+    }
+
+    pub fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+
+    pub fn execution(&self, id: ExecutionId) -> Option<&Execution> {
+        self.cache.get(&id)
+    }
+
+    /// The compiled snapshot with this hash, if it is known.
+    pub fn workflow(&self, hash: &str) -> Option<Arc<Workflow>> {
+        self.workflows.get(hash).cloned()
+    }
+
+    /// Remembers a compiled snapshot.
+    pub fn learn(&mut self, workflow: Arc<Workflow>) {
+        if self.workflows.len() >= MOST_WORKFLOWS {
+            let used: HashSet<&str> = self.cache.values().map(|execution| execution.workflow.hash.as_str()).collect();
+            let unused: Vec<String> =
+                self.workflows.keys().filter(|hash| !used.contains(hash.as_str())).cloned().collect();
+            for hash in unused {
+                self.workflows.remove(&hash);
+            }
+        }
+        self.workflows.insert(workflow.hash.clone(), workflow);
+    }
+
+    /// The hash of the snapshot that a first turn asks for.
+    pub fn hash_of(turns: &[Turn]) -> Option<&str> {
+        match turns.first()?.events.first()? {
+            Event::Accepted(accepted) => Some(&accepted.hash),
+            _ => None,
+        }
+    }
+
+    /// The first turn that a `Start` brought for an execution not in memory.
+    pub fn brought(&self, work: &mut Work) -> Option<Box<Turn>> {
+        let brought = work.first.take();
+        if self.cache.contains_key(&work.execution) { None } else { brought }
+    }
+
+    /// Whether the execution must be read from the store before it can be decided.
+    pub fn is_missing(&self, work: &Work) -> bool {
+        !self.cache.contains_key(&work.execution) && work.first.is_none()
+    }
+
+    /// Takes an execution into memory. Its workflow must be known.
+    pub fn adopt(&mut self, turns: &[Turn]) -> Result<(), ReplayError> {
+        let hash = Self::hash_of(turns).ok_or(ReplayError::NotAccepted)?;
+        let workflow = self.workflow(hash).ok_or(ReplayError::NotAccepted)?;
+        let execution = Execution::replay(workflow, turns)?;
+        self.drop_execution(execution.id);
+        self.outstanding += u64::from(execution.dispatched);
+        self.fresh.insert(execution.id);
+        self.cache.insert(execution.id, execution);
+        Ok(())
+    }
+
+    /// Forgets an execution's state: it was not kept, or is not needed.
+    pub fn drop_execution(&mut self, id: ExecutionId) {
+        self.fresh.remove(&id);
+        if let Some(execution) = self.cache.remove(&id) {
+            self.outstanding -= u64::from(execution.dispatched);
+        }
+    }
+
+    /// Forgets everything: somebody else may have decided meanwhile.
+    pub fn drop_all(&mut self) {
+        self.cache.clear();
+        self.fresh.clear();
+        self.outstanding = 0;
+        self.hungry.clear();
+        self.hungry_set.clear();
+    }
+
+    /// How many tasks one execution may dispatch now: an even share of the room when others are held back.
+    fn room(&self) -> u32 {
+        let free = u64::from(self.window).saturating_sub(self.outstanding) as u32;
+        let waiting = self.hungry_set.len() as u32;
+        if free == 0 { 0 } else { (free / (waiting + 1)).max(1) }
+    }
+
+    /// Executions that may dispatch held-back tasks now, tenants in turn, each once.
+    pub fn feed(&mut self) -> Vec<ExecutionId> {
+        let mut free = u64::from(self.window).saturating_sub(self.outstanding);
+        let mut fed = Vec::new();
+        while free > 0 && !self.hungry_set.is_empty() {
+            let tenants: Vec<TenantId> = self.hungry.keys().copied().collect();
+            for tenant in tenants {
+                if free == 0 {
+                    break;
+                }
+                let Some(queue) = self.hungry.get_mut(&tenant) else { continue };
+                if let Some(id) = queue.pop_front() {
+                    self.hungry_set.remove(&id);
+                    fed.push(id);
+                    free -= 1;
+                }
+                if queue.is_empty() {
+                    self.hungry.remove(&tenant);
+                }
+            }
+        }
+        fed
+    }
+
+    /// A batch of one `Wake` for each of these executions.
+    pub fn wakes(executions: Vec<ExecutionId>, cause: impl Fn() -> MessageId) -> Vec<Work> {
+        executions
+            .into_iter()
+            .map(|execution| Work {
+                execution,
+                matters: vec![Matter { cause: cause(), redelivered: false, said: vec![Said::Wake] }],
+                first: None,
+            })
+            .collect()
+    }
+
+    /// Decides everything a batch says about one execution. Unknown executions give nothing.
+    ///
+    /// When payloads are needed the state is as before: load them and call again. When nothing is to be
+    /// added and the state may be old, it is forgotten and `None` is the answer: read it and call again.
+    pub fn decide(
+        &mut self,
+        work: &Work,
+        now: Timestamp,
+        queue_is_deep: bool,
+        payloads: &HashMap<PayloadId, Value>,
+        new_payload: &mut dyn FnMut() -> PayloadId,
+    ) -> Result<Option<Decided>, NeedsPayloads> {
+        let mut decided = Decided::default();
+        let Some(mut execution) = self.cache.remove(&work.execution) else {
+            for matter in &work.matters {
+                for said in &matter.said {
+                    if let Said::Request(id, _) = said {
+                        decided.forget.push(*id);
+                    }
+                }
+            }
+            return Ok(Some(decided));
+        };
+        self.outstanding -= u64::from(execution.dispatched);
+        // Only a state that holds stored payloads can ask for one, and then half a decision must be undone.
+        let backup = may_need_payloads(&execution, work).then(|| execution.clone());
+        let outcome = self.decide_matters(
+            &mut execution,
+            work,
+            &Circumstances { now, queue_is_deep, payloads },
+            new_payload,
+            &mut decided,
+        );
+        if outcome.is_err()
+            && let Some(backup) = backup
+        {
+            execution = backup;
+        }
+        if outcome.is_ok() && decided.is_unfenced() && !self.fresh.contains(&execution.id) {
+            return Ok(None);
+        }
+        self.outstanding += u64::from(execution.dispatched);
+        if execution.ready > 0 && !execution.status.is_terminal() && self.hungry_set.insert(execution.id) {
+            self.hungry.entry(execution.accepted.tenant).or_default().push_back(execution.id);
+        }
+        self.cache.insert(execution.id, execution);
+        outcome.map(|()| Some(decided))
+    }
+
+    fn decide_matters(
+        &self,
+        execution: &mut Execution,
+        work: &Work,
+        around: &Circumstances<'_>,
+        new_payload: &mut dyn FnMut() -> PayloadId,
+        decided: &mut Decided,
+    ) -> Result<(), NeedsPayloads> {
+        for matter in &work.matters {
+            let inputs: Vec<Input<'_>> = matter.said.iter().map(Said::as_input).collect();
+            let surroundings = Surroundings {
+                rules: &self.rules,
+                now: around.now,
+                room: self.room(),
+                payloads: around.payloads,
+                queue_is_deep: around.queue_is_deep,
+                queue_lost_before: self.queue_lost_before,
+            };
+            let Decision { events, commands, change, timers, take, release, finished, late, sweep_at } =
+                engine::decide(execution, &inputs, matter.cause, &surroundings)?;
+            // The broker marks what it may have delivered before: its duplicates are no news.
+            if !matter.redelivered {
+                decided.late.extend(late);
+            }
+            let request = matter.said.iter().find_map(|said| match said {
+                Said::Request(id, _) => Some(*id),
+                _ => None,
+            });
+            if events.is_empty() {
+                decided.commands.extend(commands);
+                decided.forget.extend(request);
+                if matter.redelivered {
+                    decided.commands.extend(engine::commands_again(execution, matter.cause, around.payloads)?);
+                }
+                if let Some(at) = sweep_at {
+                    decided.sweep_again.push((execution.id, at));
+                }
+                continue;
+            }
+            let mut turn = Turn {
+                execution: execution.id,
+                seq: execution.seq,
+                cause: matter.cause,
+                at: around.now,
+                events,
+            };
+            let mut change = change;
+            offload(execution, &mut turn, &mut change, new_payload, &mut decided.payloads);
+            let freed = if release {
+                engine::slots(execution, around.payloads, &self.rules)
+                    .map(|claims| claims.into_iter().map(|claim| claim.key).collect())
+                    .unwrap_or_default()
+            } else {
+                Vec::new()
+            };
+            let update = update(execution, &turn);
+            decided.planned.push(Planned {
+                execution: execution.id,
+                events: turn.events.len(),
+                timers: timers
+                    .iter()
+                    .filter_map(|timer| match timer {
+                        TimerChange::Set { key, due_at, .. } => Some((key.clone(), *due_at)),
+                        TimerChange::Clear { .. } => None,
+                    })
+                    .collect(),
+                commit: Some(Commit {
+                    turn,
+                    tenant: execution.accepted.tenant,
+                    workflow: execution.accepted.workflow,
+                    change,
+                    timers,
+                    take,
+                    release,
+                    finished,
+                    request,
+                    sweep_at,
+                }),
+                commands,
+                update,
+                freed,
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes the store's answers for one execution's turns: what to send, or whether the execution must be
+    /// read and decided again.
+    pub fn settle(&mut self, decided: Decided, kept: &[Kept], outgoing: &mut Outgoing) -> Settled {
+        let mut settled = Settled::Done;
+        for (planned, kept) in decided.planned.into_iter().zip(kept) {
+            let execution = planned.execution;
+            match kept {
+                Kept::Committed => {
+                    outgoing.turns += 1;
+                    outgoing.events += planned.events as u64;
+                    for command in planned.commands {
+                        push(command, outgoing);
+                    }
+                    outgoing
+                        .timers
+                        .extend(planned.timers.into_iter().map(|(key, due_at)| (execution, key, due_at)));
+                    if planned.update.status.is_terminal() {
+                        let took = self
+                            .cache
+                            .get(&execution)
+                            .map(|state| planned.update.at.since(state.created_at))
+                            .unwrap_or_default();
+                        outgoing.ended.push((planned.update.status, took));
+                    }
+                    outgoing.freed.extend(planned.freed);
+                    outgoing.updates.push(planned.update);
+                }
+                Kept::Superseded => {
+                    settled = Settled::DecideAgain;
+                    break;
+                }
+                Kept::Refused { .. } => {
+                    outgoing.blocked = true;
+                    settled = Settled::Blocked;
+                    break;
+                }
+            }
+        }
+        // What is published again may have been read off a state that these turns made.
+        if settled == Settled::Done {
+            for command in decided.commands {
+                push(command, outgoing);
+            }
+        }
+        settled
+    }
+
+    /// Forgets executions that nothing has happened to for long. Somebody else may have gone on with them,
+    /// and what is remembered of their tasks would fill the dispatch window for ever.
+    pub fn forget_idle(&mut self, now: Timestamp, idle: std::time::Duration) {
+        let old: Vec<ExecutionId> = self
+            .cache
+            .values()
+            .filter(|execution| now.since(execution.last_at) > idle)
+            .map(|execution| execution.id)
+            .collect();
+        for id in old {
+            self.drop_execution(id);
+        }
+    }
+
+    /// Forgets executions that need no memory: ended ones, and those that only wait for time.
+    pub fn tidy(&mut self, touched: impl Iterator<Item = ExecutionId>, most: usize) {
+        self.fresh.clear();
+        for id in touched {
+            let idle = self.cache.get(&id).is_some_and(|execution| {
+                execution.status.is_terminal() || (execution.dispatched == 0 && execution.ready == 0)
+            });
+            if idle {
+                self.drop_execution(id);
+            }
+        }
+        if self.cache.len() > most {
+            let surplus: Vec<ExecutionId> = self.cache.keys().take(self.cache.len() - most).copied().collect();
+            for id in surplus {
+                self.drop_execution(id);
+            }
+        }
+    }
+}
+
+struct Circumstances<'a> {
+    now: Timestamp,
+    queue_is_deep: bool,
+    payloads: &'a HashMap<PayloadId, Value>,
+}
+
+/// What became of one execution's part of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    Done,
+    /// Somebody else decided: drop the state, read it, decide the same work again.
+    DecideAgain,
+    /// A slot is full: drop the state; it is woken when the slot is free.
+    Blocked,
+}
+
+fn push(command: Command, outgoing: &mut Outgoing) {
+    match command {
+        Command::Dispatch(task) => outgoing.tasks.push(*task),
+        Command::Tell(audience, control) => outgoing.tell.push((audience, control)),
+        Command::Poison(task, reason) => outgoing.poison.push((*task, reason)),
+    }
+}
+
+fn may_need_payloads(execution: &Execution, work: &Work) -> bool {
+    let stored = |payload: &Payload| matches!(payload, Payload::Stored(_));
+    execution.components.iter().any(|component| component.output.as_ref().is_some_and(stored))
+        || work.matters.iter().flat_map(|matter| &matter.said).any(|said| match said {
+            Said::Result(TaskResult { ending: shared::wire::Ending::Completed { output, .. }, .. }) => stored(output),
+            _ => false,
+        })
+}
+
+/// Moves values that are too large for the journal to the payload store.
+fn offload(
+    execution: &mut Execution,
+    turn: &mut Turn,
+    change: &mut Option<shared::port::store::StatusChange>,
+    new_payload: &mut dyn FnMut() -> PayloadId,
+    payloads: &mut Vec<(TenantId, ExecutionId, PayloadId, Vec<u8>)>,
+) {
+    let tenant = execution.accepted.tenant;
+    let id = execution.id;
+    let mut store = |payload: &mut Payload| -> bool {
+        let Payload::Inline(value) = payload else { return false };
+        if !is_longer_than(value, Payload::INLINE_LIMIT) {
+            return false;
+        }
+        let bytes = value.to_string().into_bytes();
+        let stored = StoredPayload { id: new_payload(), size: bytes.len() as u64 };
+        payloads.push((tenant, id, stored.id, bytes));
+        *payload = Payload::Stored(stored);
+        true
+    };
+    for event in &mut turn.events {
+        match event {
+            Event::Decided { task, output, .. } => {
+                if store(output)
+                    && let Ok(index) = execution.index_of(task)
+                {
+                    execution.components[index].output = Some(output.clone());
+                }
+            }
+            Event::Finished { output: Some(output), .. } => {
+                if store(output) {
+                    execution.output = Some(output.clone());
+                    if let Some(change) = change {
+                        change.output = Some(output.clone());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a value's JSON text is longer than `limit` bytes; stops counting there.
+pub(crate) fn is_longer_than(value: &Value, limit: usize) -> bool {
+    fn count(value: &Value, left: &mut isize) -> bool {
+        *left -= match value {
+            Value::Null | Value::Bool(_) => 5,
+            Value::Number(_) => 8,
+            Value::String(text) => text.len() as isize + 2,
+            Value::Array(list) => {
+                *left -= 2;
+                return list.iter().all(|item| {
+                    *left -= 1;
+                    count(item, left)
+                });
+            }
+            Value::Object(map) => {
+                *left -= 2;
+                return map.iter().all(|(key, item)| {
+                    *left -= key.len() as isize + 4;
+                    count(item, left)
+                });
+            }
+        };
+        *left >= 0
+    }
+    !count(value, &mut (limit as isize))
+}
+
+/// What watchers are told of a turn.
+fn update(execution: &Execution, turn: &Turn) -> Update {
+    let mut changed: Vec<&TaskKey> = Vec::new();
+    for event in &turn.events {
+        let task = match event {
+            Event::TaskReady { task }
+            | Event::TaskDispatched { task, .. }
+            | Event::TaskLost { task, .. }
+            | Event::TaskReturned { task, .. }
+            | Event::TaskCompleted { task, .. }
+            | Event::TaskFailed { task, .. }
+            | Event::Decided { task, .. }
+            | Event::DecisionFailed { task, .. }
+            | Event::Delayed { task, .. }
+            | Event::Skipped { task, .. }
+            | Event::TaskCancelled { task, .. } => task,
+            _ => continue,
+        };
+        changed.push(task);
+    }
+    // The same component twice in a row (lost, then dispatched again) is shown once, as it now stands.
+    changed.dedup();
+    Update {
+        tenant: execution.accepted.tenant,
+        execution: execution.id,
+        seq: turn.seq,
+        at: turn.at,
+        status: execution.status,
+        settled: execution.settled,
+        total: execution.components.len() as u32,
+        components: changed
+            .into_iter()
+            .filter_map(|task| {
+                let state = &execution.components[execution.index_of(task).ok()?];
+                Some(ComponentProgress {
+                    component: task.component.clone(),
+                    state: state.phase.as_str().to_owned(),
+                    attempt: state.attempt,
+                })
+            })
+            .collect(),
+    }
+}

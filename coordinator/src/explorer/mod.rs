@@ -1,0 +1,159 @@
+//! The schedule explorer: the real desk and engine, with an in-memory store, broker, workers and clients,
+//! advanced one await-free step at a time by a seeded scheduler that also injects faults.
+//!
+//! Random, not exhaustive. It does not see what real adapters do; the conformance suites and the
+//! whole-process fault harness do.
+
+mod broker;
+mod shapes;
+mod storage;
+mod tests;
+mod world;
+
+use crate::seeded::Bug;
+
+/// How a run is set up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) bug: Option<Bug>,
+    /// Faults in a hundred actions.
+    pub(crate) faults: u32,
+    /// Whether the safety net is up. Without it nothing may be lost outright, so the broker keeps its data.
+    pub(crate) sweep: bool,
+    /// Whether any coordinator takes any inbox.
+    pub(crate) affinity: bool,
+    /// Whether every task is handed over to a lease at once.
+    pub(crate) lease_all: bool,
+    /// Inbox messages in a batch, at most.
+    pub(crate) batch: usize,
+}
+
+impl Plan {
+    pub(crate) fn of(seed: u64) -> Self {
+        Self { seed, bug: None, faults: 5, sweep: true, affinity: true, lease_all: false, batch: 6 }
+    }
+
+    /// The plan that gives a planted fault a chance: where a second layer would hide it, that layer is off.
+    pub(crate) fn hunting(seed: u64, bug: Bug) -> Self {
+        let plain = Self { bug: Some(bug), ..Self::of(seed) };
+        match bug {
+            Bug::B2AckBeforeCommit
+            | Bug::B3AckBeforeConfirmNoSweep
+            | Bug::B10AckBeforeLease
+            | Bug::B11AckBeforeResultConfirm
+            | Bug::B25MultipleAckCoversUnconfirmed
+            | Bug::B12LeasesNeverExpire => Self { sweep: false, lease_all: seed % 2 == 0, ..plain },
+            Bug::B5NoSweep => Self { ..plain },
+            Bug::B7LeasedResultWithoutToken => Self { lease_all: true, ..plain },
+            Bug::B1AppendWithoutSequence | Bug::B17CacheKeptAfterConflict | Bug::B27LostFenceDropsTheBatch => {
+                Self { affinity: false, ..plain }
+            }
+            _ => plain,
+        }
+    }
+}
+
+/// What a run did, so that a hollow one is noticed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub(crate) actions: u64,
+    pub(crate) submitted: u64,
+    pub(crate) completed: u64,
+    pub(crate) ended: u64,
+    pub(crate) kills: u64,
+    pub(crate) cuts: u64,
+    pub(crate) wipes: u64,
+    pub(crate) unknown_commits: u64,
+    pub(crate) lost_confirms: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) superseded: u64,
+    pub(crate) restarts: u64,
+    pub(crate) late: u64,
+    pub(crate) repeats: u64,
+    pub(crate) drains: u64,
+    pub(crate) checked: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self {
+            actions,
+            submitted,
+            completed,
+            ended,
+            kills,
+            cuts,
+            wipes,
+            unknown_commits,
+            lost_confirms,
+            duplicates,
+            superseded,
+            restarts,
+            late,
+            repeats,
+            drains,
+            checked,
+        } = other;
+        self.actions += actions;
+        self.submitted += submitted;
+        self.completed += completed;
+        self.ended += ended;
+        self.kills += kills;
+        self.cuts += cuts;
+        self.wipes += wipes;
+        self.unknown_commits += unknown_commits;
+        self.lost_confirms += lost_confirms;
+        self.duplicates += duplicates;
+        self.superseded += superseded;
+        self.restarts += restarts;
+        self.late += late;
+        self.repeats += repeats;
+        self.drains += drains;
+        self.checked += checked;
+    }
+}
+
+/// A broken promise.
+#[derive(Debug, Clone)]
+pub(crate) struct Violation {
+    pub(crate) invariant: &'static str,
+    pub(crate) message: String,
+}
+
+/// Xorshift64*: small, fast, and the same everywhere (S. Vigna, *An experimental exploration of
+/// Marsaglia's xorshift generators*, 2016).
+#[derive(Debug, Clone)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        // Neighbouring seeds must not give neighbouring runs.
+        let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        Self((z ^ (z >> 31)) | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        ((u128::from(self.next()) * bound as u128) >> 64) as usize
+    }
+
+    pub(crate) fn chance(&mut self, percent: u32) -> bool {
+        (self.below(100) as u32) < percent
+    }
+
+    pub(crate) fn uuid(&mut self) -> uuid::Uuid {
+        uuid::Builder::from_random_bytes(
+            ((u128::from(self.next()) << 64) | u128::from(self.next())).to_be_bytes(),
+        )
+        .into_uuid()
+    }
+}

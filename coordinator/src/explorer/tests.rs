@@ -1,0 +1,117 @@
+//! The explorer's runs.
+
+use super::{Plan, Tally, Violation, world::World};
+use crate::seeded::{Bug, plant};
+
+/// Schedules explored in the test run.
+const SCHEDULES: u64 = 50_000;
+/// Schedules that a planted fault may survive.
+const PATIENCE: u64 = 20_000;
+
+fn run(plan: Plan) -> (Tally, Result<(), Violation>) {
+    plant(plan.bug);
+    let outcome = World::new(plan).run();
+    plant(None);
+    outcome
+}
+
+/// Explores seeds in as many threads as there are cores; the first violation wins.
+fn explore(seeds: std::ops::Range<u64>, plan: impl Fn(u64) -> Plan + Sync) -> Tally {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    let plan = &plan;
+    let tallies: Vec<Tally> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads)
+            .map(|thread| {
+                let seeds = seeds.clone();
+                scope.spawn(move || {
+                    let mut sum = Tally::default();
+                    for seed in seeds.filter(|seed| seed % threads == thread) {
+                        let plan = plan(seed);
+                        let (tally, outcome) = run(plan);
+                        sum.add(tally);
+                        if let Err(violation) = outcome {
+                            panic!("{}: {}\nreplay with {plan:?}", violation.invariant, violation.message);
+                        }
+                    }
+                    sum
+                })
+            })
+            .collect();
+        handles.into_iter().map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    let mut sum = Tally::default();
+    tallies.into_iter().for_each(|tally| sum.add(tally));
+    sum
+}
+
+/// A run that proves nothing is a failure too.
+fn is_not_hollow(tally: &Tally) {
+    println!("{tally:?}");
+    for (count, what) in [
+        (tally.kills, "kills"),
+        (tally.cuts, "cut connections"),
+        (tally.unknown_commits, "unknown commits"),
+        (tally.lost_confirms, "lost confirms"),
+        (tally.restarts, "broker restarts"),
+        (tally.drains, "drains"),
+        (tally.checked, "compared states"),
+    ] {
+        assert!(count > 0, "no {what} in the whole run");
+    }
+    assert!(tally.completed * 100 >= tally.ended * 60, "fewer than 60 % of the executions completed: {tally:?}");
+}
+
+#[test]
+fn fifty_thousand_schedules_keep_every_promise() {
+    for seed in include_str!("seeds.txt").lines().filter_map(|line| line.trim().parse().ok()) {
+        let (_, outcome) = run(Plan::of(seed));
+        assert!(outcome.is_ok(), "the known seed {seed} fails again: {outcome:?}");
+    }
+    let tally = explore(0..SCHEDULES, Plan::of);
+    is_not_hollow(&tally);
+    assert!(tally.wipes > 0 && tally.duplicates > 0 && tally.superseded > 0 && tally.late > 0, "{tally:?}");
+}
+
+#[test]
+fn without_faults_no_effect_is_repeated() {
+    let tally = explore(0..2_000, |seed| Plan { faults: 0, sweep: false, ..Plan::of(seed) });
+    assert_eq!(tally.repeats, 0);
+}
+
+#[test]
+fn without_affinity_it_is_slower_but_right() {
+    is_not_hollow(&explore(0..4_000, |seed| Plan { affinity: false, ..Plan::of(seed) }));
+}
+
+#[test]
+fn with_every_task_leased_it_is_right() {
+    is_not_hollow(&explore(0..4_000, |seed| Plan { lease_all: true, ..Plan::of(seed) }));
+}
+
+#[test]
+fn in_batches_of_one_it_is_right() {
+    is_not_hollow(&explore(0..4_000, |seed| Plan { batch: 1, ..Plan::of(seed) }));
+}
+
+#[test]
+fn without_the_safety_net_nothing_is_stuck_while_the_broker_keeps_its_data() {
+    is_not_hollow(&explore(0..4_000, |seed| Plan { sweep: false, ..Plan::of(seed) }));
+}
+
+#[test]
+fn every_planted_fault_is_found() {
+    let mut missed = Vec::new();
+    for bug in Bug::ALL {
+        let found = (0..PATIENCE).find_map(|seed| {
+            let (_, outcome) = run(Plan::hunting(seed, bug));
+            outcome.err().map(|violation| (seed, violation))
+        });
+        match found {
+            Some((seed, violation)) => {
+                println!("{bug:?}: {} at seed {seed}: {}", violation.invariant, violation.message);
+            }
+            None => missed.push(bug),
+        }
+    }
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}

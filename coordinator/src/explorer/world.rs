@@ -1,0 +1,1240 @@
+//! The world of one run: clients, coordinators, workers, timers and sweeps, step by step.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::{Map, Value};
+use shared::{
+    component::{Failure, FailureClass},
+    execution::{Accepted, Event, Execution, Iteration, Mode, Payload, Status, TaskKey, TimerKey, Turn},
+    ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId, WorkflowId},
+    port::store::Kept,
+    time::Timestamp,
+    wire::{
+        Ask, AskKind, Control, Ending, InboxBody, InboxMessage, Renewal, RequestBody, Task, TaskResult,
+    },
+    workflow::{Delivery, Priority},
+};
+
+use super::{
+    Dice, Plan, Tally, Violation,
+    broker::{Broker, Tag, serves},
+    shapes,
+    storage::Storage,
+};
+use crate::{
+    audit,
+    desk::{self, Aside, Decided, Desk, Outgoing, Settled, Work},
+    engine::Rules,
+    seeded::{Bug, has},
+};
+
+const LEASE: Duration = Duration::from_secs(60);
+
+/// A batch of a coordinator between two awaits.
+#[derive(Debug)]
+enum Stage {
+    /// Received; to be decided.
+    Received { works: Vec<Work>, aside: Aside, tags: Vec<Tag> },
+    /// Decided; to be committed.
+    Decided { decided: Vec<(Work, Decided)>, outgoing: Outgoing, tags: Vec<Tag> },
+}
+
+/// Durable turns on their way to the broker.
+#[derive(Debug)]
+struct Publishing {
+    outgoing: Outgoing,
+    tags: Vec<Tag>,
+}
+
+#[derive(Debug)]
+struct Coordinator {
+    alive: bool,
+    paused: bool,
+    connection: u64,
+    desk: Desk,
+    stage: Option<Stage>,
+    publishing: VecDeque<Publishing>,
+}
+
+/// Where an attempt stands in a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Asks for a grant or lease before it begins.
+    Ask,
+    /// Waits for the answer since this instant.
+    Asked(Timestamp),
+    Begin,
+    /// The effect is done; asks for a lease.
+    HandOver,
+    HandedOver(Timestamp),
+    Finish,
+    Report,
+    Ack,
+}
+
+#[derive(Debug)]
+struct Running {
+    task: Task,
+    tag: Option<Tag>,
+    token: Option<Token>,
+    step: Step,
+    ending: Option<Ending>,
+    leased: bool,
+    cancelled: bool,
+}
+
+#[derive(Debug)]
+struct Worker {
+    alive: bool,
+    id: WorkerId,
+    connection: u64,
+    running: Vec<Running>,
+}
+
+/// One effect that a task had outside.
+#[derive(Debug, Clone)]
+struct Effect {
+    execution: ExecutionId,
+    component: String,
+    attempt: u32,
+    token: Option<Token>,
+    at_most_once: bool,
+}
+
+/// A client that waits for an answer to a submission.
+#[derive(Debug)]
+struct Client {
+    key: String,
+    shape: usize,
+    /// The execution it was answered with, each time.
+    answers: BTreeSet<ExecutionId>,
+    /// Two API processes have looked for the key and not found it (planted fault B13).
+    checked: u32,
+}
+
+pub(super) struct World {
+    plan: Plan,
+    dice: Dice,
+    now: Timestamp,
+    storage: Storage,
+    broker: Broker,
+    coordinators: Vec<Coordinator>,
+    workers: Vec<Worker>,
+    clients: Vec<Client>,
+    effects: Vec<Effect>,
+    connections: u64,
+    pub(super) tally: Tally,
+    violation: Option<Violation>,
+    faults_on: bool,
+}
+
+fn rules() -> Rules {
+    Rules { max_concurrent_executions: 4, ..Rules::default() }
+}
+
+impl World {
+    pub(super) fn new(plan: Plan) -> Self {
+        let mut world = Self {
+            dice: Dice::new(plan.seed),
+            plan,
+            now: Timestamp::from_micros(1_700_000_000_000_000),
+            storage: Storage::default(),
+            broker: Broker::default(),
+            coordinators: Vec::new(),
+            workers: Vec::new(),
+            clients: Vec::new(),
+            effects: Vec::new(),
+            connections: 0,
+            tally: Tally::default(),
+            violation: None,
+            faults_on: plan.faults > 0,
+        };
+        for _ in 0..2 {
+            let connection = world.connect();
+            world.coordinators.push(Coordinator {
+                alive: true,
+                paused: false,
+                connection,
+                desk: world.new_desk(),
+                stage: None,
+                publishing: VecDeque::new(),
+            });
+        }
+        for _ in 0..3 {
+            let worker = world.new_worker();
+            world.workers.push(worker);
+        }
+        world
+    }
+
+    fn connect(&mut self) -> u64 {
+        self.connections += 1;
+        self.connections
+    }
+
+    fn new_desk(&self) -> Desk {
+        // Tasks held back when a coordinator dies are found by the sweep alone.
+        let mut desk = Desk::new(rules(), if self.plan.sweep { 8 } else { 1_000 }, None);
+        for workflow in shapes::shapes() {
+            desk.learn(Arc::clone(workflow));
+        }
+        desk
+    }
+
+    fn new_worker(&mut self) -> Worker {
+        let id = WorkerId::from_uuid(self.dice.uuid());
+        let connection = self.connect();
+        self.broker.controls.insert(id, VecDeque::new());
+        Worker { alive: true, id, connection, running: Vec::new() }
+    }
+
+    fn broken(&mut self, invariant: &'static str, message: String) {
+        if self.violation.is_none() {
+            self.violation = Some(Violation { invariant, message });
+        }
+    }
+
+    /// Runs the schedule, heals, drains, and checks every promise.
+    pub(super) fn run(mut self) -> (Tally, Result<(), Violation>) {
+        let actions = 200 + self.dice.below(200);
+        for _ in 0..actions {
+            self.tally.actions += 1;
+            if self.faults_on && self.dice.chance(self.plan.faults) {
+                self.fault();
+            } else {
+                self.act();
+            }
+            if self.violation.is_some() {
+                break;
+            }
+        }
+        if self.violation.is_none() {
+            self.heal();
+            self.drain();
+        }
+        if self.violation.is_none() {
+            self.check();
+        }
+        self.tally.submitted = self.clients.len() as u64;
+        let result = self.violation.map_or(Ok(()), Err);
+        (self.tally, result)
+    }
+
+    fn act(&mut self) {
+        self.now = self.now.after(Duration::from_micros(50 + self.dice.next() % 5_000));
+        match self.dice.below(20) {
+            0 => self.submit(),
+            1 if self.dice.chance(25) => self.cancel(),
+            2 => self.fire_timers(),
+            3 if self.dice.chance(30) => self.sweep(),
+            4 if self.dice.chance(30) => {
+                self.now = self.now.after(Duration::from_millis(self.dice.next() % 40_000));
+            }
+            5..=11 => {
+                let index = self.dice.below(self.coordinators.len());
+                self.step_coordinator(index);
+            }
+            _ => {
+                let index = self.dice.below(self.workers.len());
+                self.step_worker(index);
+            }
+        }
+    }
+
+    // ---- clients and API -------------------------------------------------------------------
+
+    fn submit(&mut self) {
+        // A client that did not hear an answer asks again with its key.
+        if !self.clients.is_empty() && self.dice.chance(20) {
+            let index = self.dice.below(self.clients.len());
+            self.submit_again(index);
+            return;
+        }
+        if self.clients.len() >= 8 {
+            return;
+        }
+        let shape = self.dice.below(shapes::shapes().len());
+        let key = format!("key-{}", self.clients.len());
+        self.clients.push(Client { key, shape, answers: BTreeSet::new(), checked: 0 });
+        self.submit_again(self.clients.len() - 1);
+    }
+
+    fn first_turn(&mut self, shape: usize) -> Turn {
+        let workflow = &shapes::shapes()[shape];
+        let execution = ExecutionId::from_uuid(self.dice.uuid());
+        Turn {
+            execution,
+            seq: 1,
+            cause: MessageId::derived(execution, "submit"),
+            at: self.now,
+            events: vec![Event::Accepted(Box::new(Accepted {
+                tenant: TenantId::DEFAULT,
+                workflow: WorkflowId::from_uuid(uuid::Uuid::from_u128(shape as u128 + 1)),
+                version: 1,
+                hash: workflow.hash.clone(),
+                parameters: Map::new(),
+                priority: Priority::Normal,
+                mode: Mode::Live,
+                scheduled_at: None,
+                tags: Vec::new(),
+                principal: "explorer".to_owned(),
+            }))],
+        }
+    }
+
+    fn submit_again(&mut self, index: usize) {
+        let first = self.first_turn(self.clients[index].shape);
+        let key = self.clients[index].key.clone();
+        // B13: look, and insert a moment later without looking again.
+        let mut check_key = true;
+        if has(Bug::B13SubmitCheckThenInsert) {
+            if !self.storage.idempotency.contains_key(&key) {
+                self.clients[index].checked += 1;
+                if self.clients[index].checked < 2 && self.dice.chance(60) {
+                    return;
+                }
+                for _ in 1..self.clients[index].checked {
+                    let again = self.first_turn(self.clients[index].shape);
+                    let id = self.storage.accept(again.clone(), &key, false);
+                    self.clients[index].answers.insert(id);
+                    self.publish_start(again);
+                }
+                check_key = false;
+            }
+        }
+        let unknown = self.faults_on && self.dice.chance(self.plan.faults);
+        let applied = !unknown || self.dice.chance(50);
+        if unknown {
+            self.tally.unknown_commits += 1;
+        }
+        let id = if applied { Some(self.storage.accept(first.clone(), &key, check_key)) } else { None };
+        if unknown {
+            if has(Bug::B14UnknownCommitTakenAsSuccess) {
+                self.clients[index].answers.insert(first.execution);
+            }
+            if has(Bug::B15UnknownSubmitRepeatedWithNewId) {
+                let again = self.first_turn(self.clients[index].shape);
+                let id = self.storage.accept(again.clone(), &key, false);
+                self.clients[index].answers.insert(id);
+                self.publish_start(again);
+                if let Some(first_id) = id.ne(&first.execution).then_some(first.execution)
+                    && self.storage.journals.contains_key(&first_id)
+                {
+                    self.clients[index].answers.insert(first_id);
+                }
+            }
+            // The client hears nothing and will ask again.
+            return;
+        }
+        let Some(id) = id else { return };
+        self.clients[index].answers.insert(id);
+        if id != first.execution && !self.plan.sweep {
+            // Nothing else would find an execution whose first answer was lost.
+            let first = self.storage.journals[&id][0].clone();
+            self.publish_start(first);
+        }
+        if id == first.execution && !(self.plan.sweep && self.dice.chance(10)) {
+            self.publish_start(first);
+        }
+    }
+
+    fn publish_start(&mut self, first: Turn) {
+        self.broker.inbox.publish(InboxMessage {
+            id: MessageId::derived(first.execution, "start"),
+            shard: Shard::of(first.execution),
+            body: InboxBody::Start { first: Box::new(first) },
+        });
+    }
+
+    fn cancel(&mut self) {
+        let open: Vec<ExecutionId> = self
+            .storage
+            .rows
+            .iter()
+            .filter(|(_, row)| !row.status.is_terminal())
+            .map(|(id, _)| *id)
+            .collect();
+        if open.is_empty() {
+            return;
+        }
+        let execution = open[self.dice.below(open.len())];
+        let id = RequestId::from_uuid(self.dice.uuid());
+        let body = RequestBody::Cancel { by: "client".to_owned(), reason: String::new() };
+        self.storage.requests.push((id, execution, body.clone(), self.now));
+        if !self.plan.sweep || self.dice.chance(80) {
+            self.broker.inbox.publish(InboxMessage {
+                id: MessageId::derived(execution, &format!("request/{id}")),
+                shard: Shard::of(execution),
+                body: InboxBody::Request { execution, id, body },
+            });
+        }
+    }
+
+    // ---- timers and sweeps -----------------------------------------------------------------
+
+    fn fire_timers(&mut self) {
+        let due: Vec<(ExecutionId, TimerKey, Timestamp)> = self
+            .storage
+            .timers
+            .iter()
+            .filter(|(_, (due, _))| *due <= self.now)
+            .map(|((execution, key), (due, _))| (*execution, key.clone(), *due))
+            .collect();
+        for (execution, key, due) in due {
+            if has(Bug::B12LeasesNeverExpire) && matches!(key, TimerKey::Lease(_)) {
+                continue;
+            }
+            self.broker.inbox.publish(InboxMessage {
+                id: MessageId::derived(execution, &format!("timer/{key}/{}", due.as_micros())),
+                shard: Shard::of(execution),
+                body: InboxBody::Timer { execution, key },
+            });
+        }
+    }
+
+    fn sweep(&mut self) {
+        let sweep = self.plan.sweep && !has(Bug::B5NoSweep);
+        let mut found: Vec<(ExecutionId, InboxBody)> = Vec::new();
+        for (id, row) in &mut self.storage.rows {
+            if sweep && row.sweep_at.is_some_and(|at| at <= self.now) {
+                row.sweep_at = Some(self.now.after(Duration::from_secs(60)));
+                found.push((*id, InboxBody::Sweep { execution: *id }));
+            }
+            if row.blocked_by.is_some() {
+                found.push((*id, InboxBody::Wake { execution: *id }));
+            }
+        }
+        for (id, execution, body, at) in &self.storage.requests {
+            if sweep && self.now.since(*at) > Duration::from_secs(5) {
+                found.push((
+                    *execution,
+                    InboxBody::Request { execution: *execution, id: *id, body: body.clone() },
+                ));
+            }
+        }
+        for (execution, body) in found {
+            let id = match &body {
+                InboxBody::Request { id, .. } => MessageId::derived(execution, &format!("request/{id}")),
+                _ => MessageId::from_uuid(self.dice.uuid()),
+            };
+            self.broker.inbox.publish(InboxMessage { id, shard: Shard::of(execution), body });
+        }
+    }
+
+    // ---- coordinators ----------------------------------------------------------------------
+
+    fn step_coordinator(&mut self, index: usize) {
+        if !self.coordinators[index].alive || self.coordinators[index].paused {
+            return;
+        }
+        if !self.coordinators[index].publishing.is_empty() && self.dice.chance(50) {
+            self.publish(index);
+            return;
+        }
+        match self.coordinators[index].stage.take() {
+            None => self.receive(index),
+            Some(Stage::Received { works, aside, tags }) => self.decide(index, works, aside, tags),
+            Some(Stage::Decided { decided, outgoing, tags }) => self.commit(index, decided, outgoing, tags),
+        }
+    }
+
+    fn receive(&mut self, index: usize) {
+        let alive: Vec<bool> = self.coordinators.iter().map(|one| one.alive).collect();
+        let affinity = self.plan.affinity;
+        let most = 1 + self.dice.below(self.plan.batch);
+        let connection = self.coordinators[index].connection;
+        let mut messages = Vec::new();
+        let mut tags = Vec::new();
+        for _ in 0..most {
+            let tag = self.broker.tag();
+            let Some(held) = self.broker.inbox.deliver(tag, connection, &mut self.dice, |message| {
+                !affinity || serves(message.shard, index, &alive)
+            }) else {
+                break;
+            };
+            tags.push(tag);
+            messages.push((held.message, held.redelivered));
+        }
+        if messages.is_empty() {
+            return;
+        }
+        if has(Bug::B2AckBeforeCommit) {
+            for tag in &tags {
+                self.broker.inbox.ack(*tag, connection);
+            }
+        }
+        let (works, aside) = desk::gather(messages);
+        self.coordinators[index].stage = Some(Stage::Received { works, aside, tags });
+    }
+
+    fn decide(&mut self, index: usize, mut works: Vec<Work>, aside: Aside, tags: Vec<Tag>) {
+        let now = self.now;
+        let mut outgoing = Outgoing::default();
+        for (worker, renewals) in aside.renewals {
+            let lost: Vec<Token> = renewals
+                .iter()
+                .filter(|renewal| {
+                    let key = TimerKey::Lease(TaskKey {
+                        component: renewal.component.clone(),
+                        iteration: renewal.iteration.clone(),
+                    });
+                    !self.storage.renew(renewal.execution, key, renewal.token, now, now.after(LEASE))
+                })
+                .map(|renewal| renewal.token)
+                .collect();
+            if !lost.is_empty() {
+                outgoing
+                    .tell
+                    .push((shared::port::queue::Audience::Worker(worker), Control::Lost { tokens: lost }));
+            }
+        }
+        let decided = self.decide_works(index, &mut works);
+        let decided: Vec<(Work, Decided)> = works.into_iter().zip(decided).collect();
+        if has(Bug::B4PublishBeforeCommit) {
+            // Peeks at the commands as the publisher would see them.
+            let mut early = Outgoing::default();
+            for (_, made) in &decided {
+                for task in made.tasks() {
+                    early.tasks.push(task);
+                }
+            }
+            for task in early.tasks {
+                self.dispatch(task);
+            }
+        }
+        self.coordinators[index].stage = Some(Stage::Decided { decided, outgoing, tags });
+    }
+
+    fn decide_works(&mut self, index: usize, works: &mut [Work]) -> Vec<Decided> {
+        let now = self.now;
+        for work in works.iter_mut() {
+            let desk = &mut self.coordinators[index].desk;
+            let missing = desk.is_missing(work);
+            match desk.brought(work) {
+                Some(first) => self.adopt(index, &[*first]),
+                None if missing => self.read(index, work.execution),
+                None => {}
+            }
+        }
+        let payloads: HashMap<PayloadId, Value> = HashMap::new();
+        let mut made = Vec::with_capacity(works.len());
+        for work in works.iter() {
+            let mut fresh = || PayloadId::from_uuid(uuid::Uuid::nil());
+            let mut decided = None;
+            for _ in 0..2 {
+                match self.coordinators[index].desk.decide(work, now, false, &payloads, &mut fresh) {
+                    Ok(Some(done)) => {
+                        decided = Some(done);
+                        break;
+                    }
+                    Ok(None) => self.read(index, work.execution),
+                    Err(_) => self.broken("I1", "a decision asked for payloads that do not exist".to_owned()),
+                }
+            }
+            made.push(decided.unwrap_or_default());
+        }
+        made
+    }
+
+    fn read(&mut self, index: usize, execution: ExecutionId) {
+        if let Some(turns) = self.storage.journals.get(&execution).cloned() {
+            self.adopt(index, &turns);
+        }
+    }
+
+    fn adopt(&mut self, index: usize, turns: &[Turn]) {
+        if let Err(error) = self.coordinators[index].desk.adopt(turns) {
+            self.broken("I13", format!("a journal does not fold: {error}"));
+        }
+    }
+
+    fn commit(&mut self, index: usize, mut decided: Vec<(Work, Decided)>, mut outgoing: Outgoing, tags: Vec<Tag>) {
+        let mut again = self.keep(index, &mut decided, &mut outgoing, &tags);
+        let Some(mut works) = again.take() else { return };
+        // Whoever lost the race decides again at once.
+        for _ in 0..4 {
+            if works.is_empty() {
+                break;
+            }
+            let made = self.decide_works(index, &mut works);
+            let mut decided: Vec<(Work, Decided)> = works.into_iter().zip(made).collect();
+            match self.keep(index, &mut decided, &mut outgoing, &tags) {
+                Some(next) => works = next,
+                None => return,
+            }
+        }
+        if !works.is_empty() {
+            // Always second: the messages go back.
+            let connection = self.coordinators[index].connection;
+            for tag in tags {
+                self.broker.inbox.requeue(tag, connection);
+            }
+            return;
+        }
+        let fed = self.coordinators[index].desk.feed();
+        if !fed.is_empty() {
+            let cause = MessageId::from_uuid(self.dice.uuid());
+            let mut wakes = Desk::wakes(fed, || cause);
+            let made = self.decide_works(index, &mut wakes);
+            let mut decided: Vec<(Work, Decided)> = wakes.into_iter().zip(made).collect();
+            if self.keep(index, &mut decided, &mut outgoing, &tags).is_none() {
+                return;
+            }
+        }
+        let touched: Vec<ExecutionId> = outgoing.updates.iter().map(|update| update.execution).collect();
+        self.compare_cache(index, &touched);
+        self.coordinators[index].desk.tidy(touched.into_iter(), 6);
+        self.coordinators[index].desk.forget_idle(self.now, Duration::from_secs(60));
+        // Slots that became free wake whoever waits for them.
+        let freed = std::mem::take(&mut outgoing.freed);
+        for key in freed {
+            let waiting = self.storage.rows.iter().find(|(_, row)| row.blocked_by.as_ref() == Some(&key));
+            if let Some((execution, _)) = waiting {
+                let execution = *execution;
+                let id = MessageId::from_uuid(self.dice.uuid());
+                self.broker.inbox.publish(InboxMessage {
+                    id,
+                    shard: Shard::of(execution),
+                    body: InboxBody::Wake { execution },
+                });
+            }
+        }
+        if has(Bug::B3AckBeforeConfirmNoSweep) {
+            let connection = self.coordinators[index].connection;
+            for tag in &tags {
+                self.broker.inbox.ack(*tag, connection);
+            }
+        }
+        self.coordinators[index].publishing.push_back(Publishing { outgoing, tags });
+    }
+
+    /// Commits; `None` when the outcome is unknown and the batch goes back.
+    fn keep(
+        &mut self,
+        index: usize,
+        decided: &mut Vec<(Work, Decided)>,
+        outgoing: &mut Outgoing,
+        tags: &[Tag],
+    ) -> Option<Vec<Work>> {
+        let commits: Vec<_> = decided
+            .iter_mut()
+            .flat_map(|(_, made)| made.planned.iter_mut().filter_map(|planned| planned.commit.take()))
+            .collect();
+        for (_, made) in decided.iter_mut() {
+            self.tally.late += made.late.len() as u64;
+            for request in made.forget.drain(..) {
+                self.storage.requests.retain(|(held, ..)| *held != request);
+            }
+            for (execution, at) in made.sweep_again.drain(..) {
+                if let Some(row) = self.storage.rows.get_mut(&execution)
+                    && !row.status.is_terminal()
+                {
+                    row.sweep_at = Some(at);
+                }
+            }
+        }
+        let unknown = self.faults_on && !commits.is_empty() && self.dice.chance(self.plan.faults);
+        if unknown {
+            self.tally.unknown_commits += 1;
+            if self.dice.chance(50) {
+                self.storage.commit(&commits);
+            }
+            let coordinator = &mut self.coordinators[index];
+            coordinator.desk.drop_all();
+            let connection = coordinator.connection;
+            for tag in tags {
+                self.broker.inbox.requeue(*tag, connection);
+            }
+            return None;
+        }
+        let kept = self.storage.commit(&commits);
+        let mut kept: &[Kept] = &kept;
+        let mut again = Vec::new();
+        for (work, made) in decided.drain(..) {
+            let (mine, rest) = kept.split_at(made.planned.len());
+            kept = rest;
+            let desk = &mut self.coordinators[index].desk;
+            match desk.settle(made, mine, outgoing) {
+                Settled::Done => {}
+                Settled::DecideAgain => {
+                    self.tally.superseded += 1;
+                    if !has(Bug::B17CacheKeptAfterConflict) {
+                        desk.drop_execution(work.execution);
+                    }
+                    again.push(work);
+                }
+                Settled::Blocked => desk.drop_execution(work.execution),
+            }
+        }
+        Some(again)
+    }
+
+    /// I13: the state in memory is what the journal folds to (unless somebody else has gone on).
+    fn compare_cache(&mut self, index: usize, touched: &[ExecutionId]) {
+        let mut wrong = None;
+        for id in touched {
+            let Some(cached) = self.coordinators[index].desk.execution(*id) else { continue };
+            let Some(turns) = self.storage.journals.get(id) else { continue };
+            if turns.len() as u32 != cached.seq {
+                continue;
+            }
+            self.tally.checked += 1;
+            match Execution::replay(Arc::clone(&cached.workflow), turns) {
+                Ok(folded) if folded == *cached => {}
+                Ok(_) => wrong = Some(format!("the state of {id} in memory differs from its journal")),
+                Err(error) => wrong = Some(format!("the journal of {id} does not fold: {error}")),
+            }
+        }
+        if let Some(message) = wrong {
+            self.broken("I13", message);
+        }
+    }
+
+    fn publish(&mut self, index: usize) {
+        // Publishes finish in any order.
+        let at = self.dice.below(self.coordinators[index].publishing.len().max(1));
+        let Some(Publishing { outgoing, tags }) = self.coordinators[index].publishing.remove(at) else { return };
+        for task in &outgoing.tasks {
+            self.dispatch(task.clone());
+        }
+        if self.faults_on && !outgoing.tasks.is_empty() && self.dice.chance(self.plan.faults) {
+            // The confirm was lost: they are there, and are published again.
+            self.tally.lost_confirms += 1;
+            for task in &outgoing.tasks {
+                self.dispatch(task.clone());
+            }
+        }
+        for (audience, control) in &outgoing.tell {
+            self.broker.tell(*audience, control);
+        }
+        let connection = self.coordinators[index].connection;
+        if has(Bug::B25MultipleAckCoversUnconfirmed) {
+            if let Some(highest) = tags.iter().max() {
+                self.broker.inbox.ack_up_to(*highest, connection);
+            }
+            return;
+        }
+        for tag in tags {
+            self.broker.inbox.ack(tag, connection);
+        }
+    }
+
+    /// A4: what is published is in the journal.
+    fn dispatch(&mut self, task: Task) {
+        if !self.storage.has_dispatch(task.execution, task.component.as_str(), task.attempt, task.dispatch)
+            && !has(Bug::B16AcknowledgedCommitRolledBack)
+            && !has(Bug::B27LostFenceDropsTheBatch)
+            && !has(Bug::B14UnknownCommitTakenAsSuccess)
+        {
+            self.broken("A4", format!("{} was published before its turn was durable", task.key()));
+        }
+        self.broker.tasks.publish(task);
+    }
+
+    // ---- workers ---------------------------------------------------------------------------
+
+    fn step_worker(&mut self, index: usize) {
+        if !self.workers[index].alive {
+            return;
+        }
+        self.hear(index);
+        let running = self.workers[index].running.len();
+        if running < 3 && (running == 0 || self.dice.chance(40)) {
+            self.take_task(index);
+            return;
+        }
+        if running > 0 {
+            let at = self.dice.below(running);
+            self.step_attempt(index, at);
+        }
+    }
+
+    fn hear(&mut self, index: usize) {
+        let id = self.workers[index].id;
+        let Some(queue) = self.broker.controls.get_mut(&id) else { return };
+        let heard: Vec<Control> = queue.drain(..).collect();
+        for control in heard {
+            for running in &mut self.workers[index].running {
+                match &control {
+                    Control::Answer { token, granted } if running.token == Some(*token) => match running.step {
+                        Step::Asked(_) if *granted => running.step = Step::Begin,
+                        Step::HandedOver(_) if *granted => {
+                            running.step = Step::Finish;
+                            running.leased = true;
+                        }
+                        // Not ours: no effect, no result, only the acknowledgement.
+                        Step::Asked(_) | Step::HandedOver(_) => running.step = Step::Ack,
+                        _ => {}
+                    },
+                    Control::Lost { tokens } if running.token.is_some_and(|token| tokens.contains(&token)) => {
+                        if running.leased && running.step != Step::Ack {
+                            running.step = Step::Ack;
+                        }
+                    }
+                    Control::Cancel { execution } if *execution == running.task.execution => {
+                        running.cancelled = true;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn take_task(&mut self, index: usize) {
+        let tag = self.broker.tag();
+        let connection = self.workers[index].connection;
+        let Some(held) = self.broker.tasks.deliver(tag, connection, &mut self.dice, |_| true) else { return };
+        let task = held.message;
+        let at_most_once = task.delivery == Delivery::AtMostOnce;
+        let (step, ending) = if held.redelivered {
+            (Step::Report, Some(Ending::Lost { reason: "the broker delivered it again".to_owned() }))
+        } else if at_most_once {
+            (Step::Ask, None)
+        } else {
+            (Step::Begin, None)
+        };
+        self.workers[index].running.push(Running {
+            task,
+            tag: Some(tag),
+            token: None,
+            step,
+            ending,
+            leased: false,
+            cancelled: false,
+        });
+    }
+
+    fn step_attempt(&mut self, index: usize, at: usize) {
+        let connection = self.workers[index].connection;
+        let worker = self.workers[index].id;
+        let now = self.now;
+        let fresh = Token::from_uuid(self.dice.uuid());
+        let hands_over = self.plan.lease_all || self.dice.chance(15);
+        let running = &mut self.workers[index].running[at];
+        let task = running.task.clone();
+        match running.step {
+            Step::Ask => {
+                running.token = Some(fresh);
+                running.step =
+                    if has(Bug::B8EffectBeforeGrant) { Step::Begin } else { Step::Asked(now) };
+                self.ask(&task, worker, fresh, AskKind::Grant);
+            }
+            Step::Asked(since) => {
+                if now.since(since) > Duration::from_secs(30) {
+                    running.ending = Some(Ending::NotGranted);
+                    running.step = Step::Report;
+                }
+            }
+            Step::Begin => {
+                if running.cancelled {
+                    running.ending =
+                        Some(Ending::Failed(Failure::new(FailureClass::Cancelled, "told to stop")));
+                    running.step = Step::Report;
+                    return;
+                }
+                let token = running.token;
+                running.step = if hands_over && task.delivery != Delivery::AtMostOnce {
+                    Step::HandOver
+                } else {
+                    Step::Finish
+                };
+                self.effects.push(Effect {
+                    execution: task.execution,
+                    component: task.component.to_string(),
+                    attempt: task.attempt,
+                    token,
+                    at_most_once: task.delivery == Delivery::AtMostOnce,
+                });
+            }
+            Step::HandOver => {
+                if has(Bug::B10AckBeforeLease)
+                    && let Some(tag) = running.tag.take()
+                {
+                    self.broker.tasks.ack(tag, connection);
+                    return;
+                }
+                let running = &mut self.workers[index].running[at];
+                running.token = Some(fresh);
+                running.step = Step::HandedOver(now);
+                self.ask(&task, worker, fresh, AskKind::Lease);
+            }
+            Step::HandedOver(since) => {
+                // No answer: the delivery is still held, the attempt may end in the ordinary way, fenced by
+                // the token that it asked with.
+                if now.since(since) > Duration::from_secs(30) {
+                    running.step = Step::Finish;
+                }
+            }
+            Step::Finish => {
+                if running.leased
+                    && let Some(tag) = running.tag.take()
+                {
+                    self.broker.tasks.ack(tag, connection);
+                    return;
+                }
+                if running.leased && self.dice.chance(30) {
+                    let token = self.workers[index].running[at].token.unwrap_or(fresh);
+                    self.renew(&task, worker, token);
+                    return;
+                }
+                let running = &mut self.workers[index].running[at];
+                running.ending = Some(outcome(&task));
+                running.step = Step::Report;
+            }
+            Step::Report => {
+                if has(Bug::B11AckBeforeResultConfirm)
+                    && let Some(tag) = running.tag.take()
+                {
+                    self.broker.tasks.ack(tag, connection);
+                    return;
+                }
+                let running = &mut self.workers[index].running[at];
+                let Some(ending) = running.ending.clone() else { return };
+                let token = running.token;
+                running.step = Step::Ack;
+                self.report(&task, worker, token, ending);
+            }
+            Step::Ack => {
+                let running = self.workers[index].running.swap_remove(at);
+                if let Some(tag) = running.tag {
+                    self.broker.tasks.ack(tag, connection);
+                }
+            }
+        }
+    }
+
+    fn inbox_message(&mut self, execution: ExecutionId, body: InboxBody) {
+        let id = MessageId::from_uuid(self.dice.uuid());
+        self.broker.inbox.publish(InboxMessage { id, shard: Shard::of(execution), body });
+    }
+
+    fn ask(&mut self, task: &Task, worker: WorkerId, token: Token, kind: AskKind) {
+        let ask = Ask {
+            execution: task.execution,
+            component: task.component.clone(),
+            iteration: Iteration::default(),
+            attempt: task.attempt,
+            worker,
+            token,
+            kind,
+        };
+        self.inbox_message(task.execution, InboxBody::Ask { ask });
+    }
+
+    fn renew(&mut self, task: &Task, worker: WorkerId, token: Token) {
+        let renewals = vec![Renewal {
+            execution: task.execution,
+            component: task.component.clone(),
+            iteration: Iteration::default(),
+            token,
+        }];
+        self.inbox_message(task.execution, InboxBody::Renew { worker, renewals });
+    }
+
+    fn report(&mut self, task: &Task, worker: WorkerId, token: Option<Token>, ending: Ending) {
+        let result = TaskResult {
+            execution: task.execution,
+            component: task.component.clone(),
+            iteration: Iteration::default(),
+            attempt: task.attempt,
+            dispatch: task.dispatch,
+            worker,
+            token,
+            started_at: self.now,
+            finished_at: self.now,
+            ending,
+            log: Vec::new(),
+        };
+        self.inbox_message(task.execution, InboxBody::Results { results: vec![result] });
+    }
+
+    // ---- faults ----------------------------------------------------------------------------
+
+    fn fault(&mut self) {
+        // Without the safety net nothing may be lost outright.
+        let kinds = if self.plan.sweep { 11 } else { 8 };
+        match self.dice.below(kinds) {
+            0 | 1 => {
+                let index = self.dice.below(self.workers.len());
+                self.kill_worker(index);
+            }
+            2 => {
+                let index = self.dice.below(self.coordinators.len());
+                self.kill_coordinator(index);
+            }
+            3 => {
+                let index = self.dice.below(self.coordinators.len());
+                let paused = !self.coordinators[index].paused;
+                self.coordinators[index].paused = paused;
+            }
+            4 => {
+                self.tally.cuts += 1;
+                // The connection breaks; the process goes on, and its old tags are void.
+                let index = self.dice.below(self.coordinators.len());
+                let old = self.coordinators[index].connection;
+                self.broker.inbox.cut(old);
+                self.coordinators[index].connection = self.connect();
+            }
+            5 => {
+                self.tally.cuts += 1;
+                let index = self.dice.below(self.workers.len());
+                let old = self.workers[index].connection;
+                self.broker.tasks.cut(old);
+                self.workers[index].connection = self.connect();
+            }
+            6 => {
+                self.tally.restarts += 1;
+                let connections: Vec<u64> = self
+                    .coordinators
+                    .iter()
+                    .map(|one| one.connection)
+                    .chain(self.workers.iter().map(|one| one.connection))
+                    .collect();
+                self.broker.restart(&connections);
+                self.reconnect_all();
+            }
+            7 => {
+                self.tally.drains += 1;
+                let index = self.dice.below(self.workers.len());
+                self.drain_worker(index);
+            }
+            8 => {
+                let duplicated = if self.dice.chance(50) {
+                    self.broker.inbox.duplicate(&mut self.dice)
+                } else {
+                    self.broker.tasks.duplicate(&mut self.dice)
+                };
+                self.tally.duplicates += u64::from(duplicated);
+            }
+            9 => {
+                self.tally.wipes += 1;
+                self.broker.wipe();
+                self.reconnect_all();
+            }
+            _ => {
+                for queue in self.broker.controls.values_mut() {
+                    queue.clear();
+                }
+            }
+        }
+    }
+
+    fn reconnect_all(&mut self) {
+        for index in 0..self.coordinators.len() {
+            self.coordinators[index].connection = self.connect();
+        }
+        for index in 0..self.workers.len() {
+            self.workers[index].connection = self.connect();
+        }
+    }
+
+    fn kill_worker(&mut self, index: usize) {
+        self.tally.kills += 1;
+        let old = self.workers[index].connection;
+        self.broker.tasks.cut(old);
+        self.broker.controls.remove(&self.workers[index].id);
+        self.workers[index] = self.new_worker();
+    }
+
+    fn drain_worker(&mut self, index: usize) {
+        let worker = self.workers[index].id;
+        let connection = self.workers[index].connection;
+        let running = std::mem::take(&mut self.workers[index].running);
+        for one in running {
+            let ending = match one.step {
+                Step::Ack => None,
+                // A leased one is left to its lease; one that waits for a grant has not begun.
+                _ if one.leased => None,
+                Step::Ask | Step::Asked(_) => Some(Ending::NotGranted),
+                Step::Begin if one.token.is_none() => Some(Ending::Returned),
+                Step::Report => one.ending.clone(),
+                _ => Some(Ending::Lost { reason: "the worker was told to leave".to_owned() }),
+            };
+            if let Some(ending) = ending {
+                self.report(&one.task, worker, one.token, ending);
+            }
+            if let Some(tag) = one.tag {
+                self.broker.tasks.ack(tag, connection);
+            }
+        }
+        self.broker.controls.remove(&worker);
+        self.workers[index] = self.new_worker();
+    }
+
+    fn kill_coordinator(&mut self, index: usize) {
+        self.tally.kills += 1;
+        let old = self.coordinators[index].connection;
+        self.broker.inbox.cut(old);
+        let connection = self.connect();
+        let desk = self.new_desk();
+        let coordinator = &mut self.coordinators[index];
+        coordinator.connection = connection;
+        coordinator.desk = desk;
+        coordinator.stage = None;
+        coordinator.publishing.clear();
+        coordinator.paused = false;
+    }
+
+    // ---- the end ---------------------------------------------------------------------------
+
+    fn heal(&mut self) {
+        self.faults_on = false;
+        for coordinator in &mut self.coordinators {
+            coordinator.paused = false;
+        }
+        // Clients that never heard an answer ask until they do.
+        for index in 0..self.clients.len() {
+            if self.clients[index].answers.is_empty() {
+                self.submit_again(index);
+                self.submit_again(index);
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        for round in 0..20_000 {
+            if self.storage.open() == 0 {
+                return;
+            }
+            self.now = self.now.after(Duration::from_millis(1));
+            let before = (self.broker.inbox.len(), self.broker.tasks.len());
+            for index in 0..self.coordinators.len() {
+                self.step_coordinator(index);
+            }
+            for index in 0..self.workers.len() {
+                self.step_worker(index);
+            }
+            if before == (0, 0) || round % 256 == 0 {
+                self.fire_timers();
+                self.sweep();
+            }
+            if before == (0, 0) {
+                // Nothing is under way but what time brings.
+                self.now = self.now.after(Duration::from_secs(2));
+            }
+            if self.violation.is_some() {
+                return;
+            }
+        }
+        let stuck: Vec<String> = self
+            .storage
+            .rows
+            .iter()
+            .filter(|(_, row)| !row.status.is_terminal())
+            .map(|(id, row)| format!("{id} ({}): {}", row.status.as_str(), self.describe(*id)))
+            .collect();
+        self.broken("I1", format!("stuck: {}", stuck.join(", ")));
+    }
+
+    /// The end of a journal, for whoever looks for the reason.
+    fn describe(&self, id: ExecutionId) -> String {
+        let Some(turns) = self.storage.journals.get(&id) else { return "no journal".to_owned() };
+        let last: Vec<String> =
+            turns.iter().rev().take(3).map(|turn| format!("{}: {:?}", turn.seq, turn.events)).collect();
+        let timers: Vec<String> = self
+            .storage
+            .timers
+            .keys()
+            .filter(|(owner, _)| *owner == id)
+            .map(|(_, key)| key.to_string())
+            .collect();
+        format!("{} | timers {timers:?}", last.join(" | "))
+    }
+
+    fn check(&mut self) {
+        let mut findings = Vec::new();
+        for (id, turns) in &self.storage.journals {
+            let hash = Desk::hash_of(turns).unwrap_or_default();
+            let Some(workflow) = shapes::shapes().iter().find(|shape| shape.hash == hash) else { continue };
+            if let Some(state) = audit::journal(*id, workflow, turns, &mut findings) {
+                let row = &self.storage.rows[id];
+                if state.status != row.status {
+                    self.violation = Some(Violation { invariant: "I13", message: format!("{id}: row and journal disagree") });
+                }
+                self.tally.ended += 1;
+                if state.status == Status::Completed {
+                    self.tally.completed += 1;
+                }
+            }
+        }
+        if let Some(first) = findings.into_iter().next() {
+            let invariant = match first.invariant.as_str() {
+                "I2" => "I2",
+                "I3" => "I3",
+                "I4" => "I4",
+                "I5" => "I5",
+                "I6" => "I6",
+                "I7" => "I7",
+                "I9" => "I9",
+                "I13" => "I13",
+                _ => "I0",
+            };
+            self.broken(invariant, first.message);
+        }
+        for index in 0..self.clients.len() {
+            let answers = self.clients[index].answers.clone();
+            if answers.len() > 1 {
+                self.broken("I8", format!("one key, {} executions", answers.len()));
+            }
+            for answer in answers {
+                if !self.storage.journals.contains_key(&answer) {
+                    self.broken("I0", format!("{answer} was acknowledged and does not exist"));
+                }
+            }
+        }
+        for (key, (most, limit)) in self.storage.most_holders.clone() {
+            if most > limit as usize {
+                self.broken("I15", format!("{most} executions held `{key}`, which lets {limit} through"));
+            }
+        }
+        if let Some((key, holder)) = self.storage.slots.first().cloned() {
+            self.broken("I15", format!("`{key}` is still held by {holder}, which has ended"));
+        }
+        self.check_effects();
+    }
+
+    fn check_effects(&mut self) {
+        let mut by_attempt: HashMap<(ExecutionId, String, u32), u32> = HashMap::new();
+        let mut wrong = None;
+        for effect in &self.effects {
+            let count = by_attempt
+                .entry((effect.execution, effect.component.clone(), effect.attempt))
+                .and_modify(|count| *count += 1)
+                .or_insert(1);
+            if *count > 1 {
+                self.tally.repeats += 1;
+            }
+            if effect.at_most_once {
+                let granted = effect.token.is_some_and(|token| {
+                    self.storage.has_grant(effect.execution, &effect.component, effect.attempt, token)
+                });
+                if !granted {
+                    wrong = Some(("I5", format!("{} took effect without its grant", effect.component)));
+                }
+                if *count > 1 {
+                    wrong = Some(("I7", format!("{} took effect twice in attempt {}", effect.component, effect.attempt)));
+                }
+            }
+        }
+        if self.plan.faults == 0 && self.tally.repeats > 0 {
+            wrong = Some(("I7", "an effect was repeated in a run without faults".to_owned()));
+        }
+        if let Some((invariant, message)) = wrong {
+            self.broken(invariant, message);
+        }
+    }
+}
+
+/// What a task of the shapes gives: its config says how often it fails first.
+fn outcome(task: &Task) -> Ending {
+    let fail_first = task.config.get(shapes::FAIL_FIRST).and_then(Value::as_u64).unwrap_or(0);
+    if u64::from(task.attempt) <= fail_first {
+        Ending::Failed(Failure::new(FailureClass::Unavailable, "not yet"))
+    } else {
+        Ending::Completed { output: Payload::Inline(Value::from(task.attempt)), ports: Vec::new() }
+    }
+}

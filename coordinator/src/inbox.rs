@@ -1,0 +1,478 @@
+//! The inbox loop: the hands around the desk.
+//!
+//! One loop decides everything this coordinator serves, batch after batch; publishing and acknowledging
+//! go on beside it. When store or queue fail, what was not finished goes back to the queue unacknowledged.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use shared::{
+    ids::{DeadLetterId, ExecutionId, MessageId, PayloadId, Shard},
+    port::{
+        queue::{Acknowledge, Audience, Delivery, Inbox},
+        store::{DeadLetter, Kept, LeaseRenewal, StoreError},
+    },
+    retry::Reconnect,
+    time::Clock,
+    wire::{Control, InboxBody, InboxMessage},
+    workflow,
+};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, error, warn};
+
+use crate::{
+    Config, CoordinatorError, Ports, Stats,
+    desk::{self, Aside, Decided, Desk, Outgoing, Settled, Work},
+    engine::{EXECUTIONS_KEY, NeedsPayloads},
+    membership::Share,
+    store_clock::StoreClock,
+    timers,
+};
+
+/// Batches whose commands are on their way to the broker at once.
+const PUBLISHING: usize = 16;
+/// How often one execution is decided again because somebody else was first, before its message is put back.
+const RACES: usize = 8;
+
+struct Loop<'a> {
+    config: &'a Config,
+    ports: &'a Ports,
+    desk: Desk,
+    clock: Arc<StoreClock>,
+    timers: mpsc::UnboundedSender<timers::Set>,
+    stats: &'a Arc<Stats>,
+    publishing: Arc<Semaphore>,
+    tracker: TaskTracker,
+    /// Ends the tries to publish when the process must go.
+    hard_stop: CancellationToken,
+    /// Whether an execution may be waiting for a slot.
+    someone_is_blocked: bool,
+    queue_is_deep: bool,
+    depth_read_at: Option<Instant>,
+    tidied_at: Instant,
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one coordinator, put together once")]
+pub(crate) async fn run(
+    config: &Config,
+    ports: &Ports,
+    mut inbox: Box<dyn Inbox>,
+    mut share: watch::Receiver<Share>,
+    clock: Arc<StoreClock>,
+    timers: mpsc::UnboundedSender<timers::Set>,
+    stats: &Arc<Stats>,
+    shutdown: &CancellationToken,
+) -> Result<(), CoordinatorError> {
+    let queue_lost_before = ports.queue.dies_with_the_process().then(|| clock.now());
+    let mut this = Loop {
+        config,
+        ports,
+        desk: Desk::new(config.rules(), config.task_queue_size, queue_lost_before),
+        clock,
+        timers,
+        stats,
+        publishing: Arc::new(Semaphore::new(PUBLISHING)),
+        tracker: TaskTracker::new(),
+        hard_stop: CancellationToken::new(),
+        someone_is_blocked: false,
+        queue_is_deep: false,
+        depth_read_at: None,
+        tidied_at: Instant::now(),
+    };
+    let mut fixed = false;
+    loop {
+        let deliveries = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            changed = share.changed(), if !fixed => {
+                fixed = changed.is_err();
+                let now = share.borrow_and_update().clone();
+                if now.members > 0 {
+                    this.desk.set_window(window(config, now.members));
+                    // Others may have decided on what we hold; the fence would tell, but late.
+                    this.desk.drop_all();
+                    inbox.serve(&now.shards).await?;
+                }
+                continue;
+            }
+            received = inbox.receive(config.batch) => received?,
+        };
+        this.serve(deliveries).await;
+    }
+    // What is decided is durable; give its messages a moment to leave.
+    this.tracker.close();
+    if tokio::time::timeout(Duration::from_secs(10), this.tracker.wait()).await.is_err() {
+        warn!("Some messages could not be published before the end; they are published again by others");
+        this.hard_stop.cancel();
+        this.tracker.wait().await;
+    }
+    Ok(())
+}
+
+fn window(config: &Config, members: u32) -> u32 {
+    (config.task_queue_size / members.max(1)).max(1)
+}
+
+type Answers = Vec<Box<dyn Acknowledge>>;
+
+impl Loop<'_> {
+    /// Decides a batch, keeps it, and hands its commands to the publisher.
+    async fn serve(&mut self, deliveries: Vec<Delivery<InboxMessage>>) {
+        let began = Instant::now();
+        Stats::add(&self.stats.batches, 1);
+        Stats::add(&self.stats.messages, deliveries.len() as u64);
+        let mut messages = Vec::with_capacity(deliveries.len());
+        let mut answers: Answers = Vec::with_capacity(deliveries.len());
+        for Delivery { message, redelivered, answer } in deliveries {
+            if redelivered {
+                Stats::add(&self.stats.redelivered, 1);
+            }
+            messages.push((message, redelivered));
+            answers.push(answer);
+        }
+        let (works, aside) = desk::gather(messages);
+        let mut outgoing = Outgoing::default();
+        let outcome = self.keep(works, aside, &mut outgoing).await;
+        Stats::set(&self.stats.inbox_lag_micros, began.elapsed().as_micros() as u64);
+        match outcome {
+            Ok(()) => {
+                if let Err(error) = self.follow(&mut outgoing).await {
+                    debug!(error = &error as &dyn std::error::Error, "Waiting executions are woken by the next sweep");
+                }
+                self.send(outgoing, answers).await;
+            }
+            Err(error) => {
+                // Whether anything was kept is unknown: nothing is acknowledged, and everything is read again.
+                warn!(error = &error as &dyn std::error::Error, "The store failed; a batch goes back to the queue");
+                self.desk.drop_all();
+                let pause = if error.is_retryable() { Duration::from_millis(500) } else { Duration::from_secs(5) };
+                tokio::time::sleep(pause).await;
+                for answer in answers {
+                    answer.requeue().await;
+                }
+            }
+        }
+    }
+
+    async fn keep(&mut self, works: Vec<Work>, aside: Aside, outgoing: &mut Outgoing) -> Result<(), StoreError> {
+        self.put_aside(aside, outgoing).await?;
+        let touched: Vec<ExecutionId> = works.iter().map(|work| work.execution).collect();
+        let mut works = works;
+        for _ in 0..RACES {
+            if works.is_empty() {
+                break;
+            }
+            works = self.decide_and_commit(works, outgoing).await?;
+        }
+        if !works.is_empty() {
+            return Err(StoreError::Unknown("another coordinator was always first".into()));
+        }
+        // Room in the dispatch window goes to those that were held back, tenants in turn.
+        for _ in 0..RACES {
+            let fed = self.desk.feed();
+            if fed.is_empty() {
+                break;
+            }
+            let mut wakes = Desk::wakes(fed, MessageId::generate);
+            while !wakes.is_empty() {
+                wakes = self.decide_and_commit(wakes, outgoing).await?;
+            }
+        }
+        self.desk.tidy(touched.into_iter(), self.config.cached_executions);
+        self.forget_idle();
+        Stats::set(&self.stats.outstanding, self.desk.outstanding());
+        Stats::set(&self.stats.cached_executions, self.desk.cached() as u64);
+        Ok(())
+    }
+
+    /// Decides and commits; answers what must be decided again because somebody else was first.
+    async fn decide_and_commit(
+        &mut self,
+        mut works: Vec<Work>,
+        outgoing: &mut Outgoing,
+    ) -> Result<Vec<Work>, StoreError> {
+        self.read_missing(&mut works).await?;
+        let now = self.clock.now();
+        let mut decided: Vec<(Work, Decided)> = Vec::with_capacity(works.len());
+        for work in works {
+            if let Some(made) = self.decide(&work, now).await? {
+                decided.push((work, made));
+            }
+        }
+        for (_, made) in &mut decided {
+            for (tenant, execution, id, bytes) in made.payloads.drain(..) {
+                self.ports.store.payload_put(tenant, execution, id, bytes).await?;
+            }
+        }
+        let commits: Vec<_> = decided
+            .iter_mut()
+            .flat_map(|(_, made)| made.planned.iter_mut().filter_map(|planned| planned.commit.take()))
+            .collect();
+        let kept = if commits.is_empty() { Vec::new() } else { self.ports.store.commit(commits).await? };
+        let mut kept: &[Kept] = &kept;
+        let mut again = Vec::new();
+        let mut late = Vec::new();
+        let mut sweep_again = Vec::new();
+        for (work, mut made) in decided {
+            late.append(&mut made.late);
+            sweep_again.append(&mut made.sweep_again);
+            for request in made.forget.drain(..) {
+                self.ports.store.forget_request(request).await?;
+            }
+            let (mine, rest) = kept.split_at(made.planned.len());
+            kept = rest;
+            match self.desk.settle(made, mine, outgoing) {
+                Settled::Done => {}
+                Settled::DecideAgain => {
+                    Stats::add(&self.stats.superseded, 1);
+                    self.desk.drop_execution(work.execution);
+                    again.push(work);
+                }
+                Settled::Blocked => {
+                    self.someone_is_blocked = true;
+                    self.desk.drop_execution(work.execution);
+                }
+            }
+        }
+        if !late.is_empty() {
+            Stats::add(&self.stats.late_results, late.len() as u64);
+            self.ports.store.record_late(late).await?;
+        }
+        if !sweep_again.is_empty() {
+            self.ports.store.sweep_again(sweep_again).await?;
+        }
+        Ok(again)
+    }
+
+    /// Brings every execution and workflow that a batch needs into memory.
+    async fn read_missing(&mut self, works: &mut [Work]) -> Result<(), StoreError> {
+        let missing: Vec<ExecutionId> =
+            works.iter().filter(|work| self.desk.is_missing(work)).map(|work| work.execution).collect();
+        let stored = if missing.is_empty() { Vec::new() } else { self.ports.store.load(&missing).await? };
+        for work in works {
+            if let Some(first) = self.desk.brought(work) {
+                self.adopt(std::slice::from_ref(&*first)).await?;
+            }
+        }
+        for stored in stored.into_iter().flatten() {
+            self.adopt(&stored.turns).await?;
+        }
+        Ok(())
+    }
+
+    async fn adopt(&mut self, turns: &[shared::execution::Turn]) -> Result<(), StoreError> {
+        let corrupt = |error: String| StoreError::Corrupt(error.into());
+        let Some(hash) = Desk::hash_of(turns) else {
+            return Err(corrupt("a journal does not begin with `accepted`".to_owned()));
+        };
+        if self.desk.workflow(hash).is_none() {
+            let text = self.ports.store.snapshot(hash).await?;
+            let text = text.ok_or_else(|| corrupt(format!("the snapshot {hash} is missing")))?;
+            match workflow::compile_snapshot(&text, &self.ports.catalogue) {
+                Ok(workflow) => self.desk.learn(workflow),
+                // A type this build lacks. The execution waits for a build that has it; the others go on.
+                Err(problems) => {
+                    error!(workflow.hash = hash, "A snapshot cannot be compiled by this build: {problems}");
+                    return Ok(());
+                }
+            }
+        }
+        if let Err(error) = self.desk.adopt(turns) {
+            let execution = turns.first().map(|turn| turn.execution);
+            error!(?execution, error = &error as &dyn std::error::Error, "A journal does not fold; its execution stands still");
+        }
+        Ok(())
+    }
+
+    /// Decides one execution, loading the payloads that its expressions look into.
+    async fn decide(&mut self, work: &Work, now: shared::time::Timestamp) -> Result<Option<Decided>, StoreError> {
+        let mut payloads: HashMap<PayloadId, Value> = HashMap::new();
+        for _ in 0..RACES {
+            match self.desk.decide(work, now, self.queue_is_deep, &payloads, &mut PayloadId::generate) {
+                Ok(Some(decided)) => return Ok(Some(decided)),
+                Ok(None) => {
+                    if let Some(stored) = self.ports.store.load(&[work.execution]).await?.into_iter().flatten().next() {
+                        self.adopt(&stored.turns).await?;
+                    }
+                }
+                Err(NeedsPayloads(ids)) => {
+                    for id in ids {
+                        let bytes = self.ports.store.payload_get(work.execution, id).await?;
+                        let bytes = bytes.ok_or_else(|| StoreError::Corrupt(format!("{id} is missing").into()))?;
+                        let value = serde_json::from_slice(&bytes).map_err(|error| StoreError::Corrupt(error.into()))?;
+                        payloads.insert(id, value);
+                    }
+                }
+            }
+        }
+        error!(execution.id = %work.execution, "An execution could not be decided; it stands still until the next sweep");
+        Ok(None)
+    }
+
+    async fn put_aside(&mut self, aside: Aside, outgoing: &mut Outgoing) -> Result<(), StoreError> {
+        if !aside.workers.is_empty() {
+            self.ports.store.worker_alive(aside.workers).await?;
+        }
+        for (worker, renewals) in aside.renewals {
+            let until = self.clock.now().after(Duration::from_secs(self.config.lease_seconds.into()));
+            let asked = renewals
+                .iter()
+                .map(|renewal| LeaseRenewal {
+                    execution: renewal.execution,
+                    task: shared::execution::TaskKey {
+                        component: renewal.component.clone(),
+                        iteration: renewal.iteration.clone(),
+                    },
+                    token: renewal.token,
+                })
+                .collect();
+            let renewed = self.ports.store.renew_leases(asked, until).await?;
+            let lost: Vec<_> = renewals
+                .iter()
+                .zip(renewed)
+                .filter(|(_, renewed)| !renewed)
+                .map(|(renewal, _)| renewal.token)
+                .collect();
+            if !lost.is_empty() {
+                outgoing.tell.push((Audience::Worker(worker), Control::Lost { tokens: lost }));
+            }
+        }
+        Ok(())
+    }
+
+    /// What durable turns bring with them: slots that became free, timers, watchers, counters.
+    async fn follow(&mut self, outgoing: &mut Outgoing) -> Result<(), StoreError> {
+        Stats::add(&self.stats.turns, outgoing.turns);
+        Stats::add(&self.stats.events, outgoing.events);
+        for (status, took) in outgoing.ended.drain(..) {
+            self.stats.ended(status, took);
+        }
+        for timer in outgoing.timers.drain(..) {
+            // The receiver ends only with the process.
+            let _ = self.timers.send(timer);
+        }
+        if !outgoing.updates.is_empty() {
+            self.ports.progress.show(std::mem::take(&mut outgoing.updates));
+        }
+        self.read_depths().await;
+        if outgoing.freed.is_empty() {
+            return Ok(());
+        }
+        let mut freed: HashMap<String, u32> = HashMap::new();
+        for key in outgoing.freed.drain(..) {
+            *freed.entry(key).or_default() += 1;
+        }
+        let mut woken: HashSet<ExecutionId> = HashSet::new();
+        for (key, count) in freed {
+            if key == EXECUTIONS_KEY && !self.someone_is_blocked {
+                continue;
+            }
+            let waiting = self.ports.store.blocked_by(&key, count).await?;
+            if key == EXECUTIONS_KEY && waiting.is_empty() {
+                self.someone_is_blocked = false;
+            }
+            woken.extend(waiting);
+        }
+        let hints: Vec<InboxMessage> = woken
+            .into_iter()
+            .map(|execution| InboxMessage {
+                id: MessageId::generate(),
+                shard: Shard::of(execution),
+                body: InboxBody::Wake { execution },
+            })
+            .collect();
+        if !hints.is_empty()
+            && let Err(error) = self.ports.queue.publish_inbox(hints).await
+        {
+            debug!(error = &error as &dyn std::error::Error, "Waiting executions are woken by the next sweep");
+        }
+        Ok(())
+    }
+
+    /// Every half minute: forgets what somebody else may have gone on with.
+    fn forget_idle(&mut self) {
+        const EVERY: Duration = Duration::from_secs(30);
+        if self.tidied_at.elapsed() > EVERY {
+            self.tidied_at = Instant::now();
+            self.desk.forget_idle(self.clock.now(), 2 * EVERY);
+        }
+    }
+
+    /// Whether tasks queue up anyway, so that silence means nothing. Asked at most every few seconds, and
+    /// only when the sweep could care.
+    async fn read_depths(&mut self) {
+        const EVERY: Duration = Duration::from_secs(10);
+        let due = self.depth_read_at.is_none_or(|at| at.elapsed() > EVERY);
+        if !due || self.desk.outstanding() == 0 {
+            return;
+        }
+        self.depth_read_at = Some(Instant::now());
+        if let Ok(depths) = self.ports.queue.depths().await {
+            self.queue_is_deep = depths.iter().any(|depth| depth.ready > 0 && depth.consumers > 0);
+        }
+    }
+
+    /// Publishes a batch's commands, and acknowledges its messages when the broker has confirmed them.
+    async fn send(&self, outgoing: Outgoing, answers: Answers) {
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&self.publishing).acquire_owned().await else { return };
+        let ports = self.ports.clone();
+        let hard_stop = self.hard_stop.clone();
+        let now = self.clock.now();
+        self.tracker.spawn(async move {
+            let _permit = permit;
+            let mut pause = Reconnect::default();
+            let mut tasks = outgoing.tasks;
+            while !tasks.is_empty() {
+                match ports.queue.publish_tasks(tasks.clone()).await {
+                    Ok(()) => tasks.clear(),
+                    Err(error) => {
+                        warn!(error = &error as &dyn std::error::Error, "Tasks could not be published; trying again");
+                        tokio::select! {
+                            () = tokio::time::sleep(pause.pause()) => {}
+                            () = hard_stop.cancelled() => {
+                                for answer in answers {
+                                    answer.requeue().await;
+                                }
+                                return;
+                            }
+                        }
+                    }
+                }
+            }
+            for (audience, control) in outgoing.tell {
+                // Never needed for correctness: whoever waits for it asks again or is found by a sweep.
+                if let Err(error) = ports.queue.publish_control(audience, control).await {
+                    debug!(error = &error as &dyn std::error::Error, "A control message was not sent");
+                }
+            }
+            for (task, reason) in outgoing.poison {
+                let letter = DeadLetter {
+                    id: DeadLetterId::generate(),
+                    queue: format!("tasks.{}.{}", task.pool, task.priority.as_str()),
+                    reason,
+                    at: now,
+                    execution: Some(task.execution),
+                    message: None,
+                    headers: serde_json::json!({
+                        "component": task.component,
+                        "type": task.kind,
+                        "attempt": task.attempt,
+                    }),
+                    bytes: shared::wire::encode(&task).unwrap_or_default(),
+                };
+                if let Err(error) = ports.store.dead_letter_add(letter).await {
+                    error!(error = &error as &dyn std::error::Error, "A poison task could not be kept among the dead letters");
+                }
+            }
+            for answer in answers {
+                answer.ack().await;
+            }
+        });
+    }
+}

@@ -1,0 +1,75 @@
+//! Faults that the schedule explorer plants to prove that it would find them. Compiled into tests only.
+
+use std::cell::Cell;
+
+/// A planted fault. The numbers are those of the fault-test reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bug {
+    B1AppendWithoutSequence,
+    B2AckBeforeCommit,
+    B3AckBeforeConfirmNoSweep,
+    B4PublishBeforeCommit,
+    B5NoSweep,
+    B6ResultWithoutAttemptCheck,
+    B7LeasedResultWithoutToken,
+    B8EffectBeforeGrant,
+    B9SecondGrant,
+    B10AckBeforeLease,
+    B11AckBeforeResultConfirm,
+    B12LeasesNeverExpire,
+    B13SubmitCheckThenInsert,
+    B14UnknownCommitTakenAsSuccess,
+    B15UnknownSubmitRepeatedWithNewId,
+    B16AcknowledgedCommitRolledBack,
+    B17CacheKeptAfterConflict,
+    B18JoinCountedFromMessages,
+    B19SweepRaisesTheAttempt,
+    B20RetryTimerFiresTwice,
+    B21NoTerminalCheck,
+    B25MultipleAckCoversUnconfirmed,
+    B27LostFenceDropsTheBatch,
+    B28SlotNotReleased,
+}
+
+impl Bug {
+    pub(crate) const ALL: [Self; 24] = [
+        Self::B1AppendWithoutSequence,
+        Self::B2AckBeforeCommit,
+        Self::B3AckBeforeConfirmNoSweep,
+        Self::B4PublishBeforeCommit,
+        Self::B5NoSweep,
+        Self::B6ResultWithoutAttemptCheck,
+        Self::B7LeasedResultWithoutToken,
+        Self::B8EffectBeforeGrant,
+        Self::B9SecondGrant,
+        Self::B10AckBeforeLease,
+        Self::B11AckBeforeResultConfirm,
+        Self::B12LeasesNeverExpire,
+        Self::B13SubmitCheckThenInsert,
+        Self::B14UnknownCommitTakenAsSuccess,
+        Self::B15UnknownSubmitRepeatedWithNewId,
+        Self::B16AcknowledgedCommitRolledBack,
+        Self::B17CacheKeptAfterConflict,
+        Self::B18JoinCountedFromMessages,
+        Self::B19SweepRaisesTheAttempt,
+        Self::B20RetryTimerFiresTwice,
+        Self::B21NoTerminalCheck,
+        Self::B25MultipleAckCoversUnconfirmed,
+        Self::B27LostFenceDropsTheBatch,
+        Self::B28SlotNotReleased,
+    ];
+}
+
+thread_local! {
+    static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+}
+
+/// Plants a fault in this thread, or removes it.
+pub(crate) fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Whether a fault is planted in this thread.
+pub(crate) fn has(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}

@@ -1,0 +1,162 @@
+//! Timers are rows; those due soon are also held here, so that they fire in time without polling.
+//!
+//! A timer that fires only sends a hint to the inbox. The row stays until its turn is in the journal,
+//! and until then the hint is sent again.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use shared::{
+    execution::TimerKey,
+    ids::{ExecutionId, MessageId, Shard},
+    port::store::DueTimer,
+    time::{Clock, Timestamp},
+    wire::{InboxBody, InboxMessage},
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::{Ports, Stats, membership::Share, store_clock::StoreClock};
+
+/// Timers due within this are held in memory.
+const HORIZON: Duration = Duration::from_secs(60);
+/// How often the store is asked for them.
+const POLL: Duration = Duration::from_secs(30);
+/// A fired timer whose turn has not come is fired again after this.
+const AGAIN: Duration = Duration::from_secs(15);
+/// At most this many in one read; the next read follows at once.
+const PAGE: u32 = 5_000;
+
+/// A timer that was set.
+pub(crate) type Set = (ExecutionId, TimerKey, Timestamp);
+
+pub(crate) async fn run(
+    ports: Ports,
+    clock: Arc<StoreClock>,
+    mut share: watch::Receiver<Share>,
+    mut set: mpsc::UnboundedReceiver<Set>,
+    stats: Arc<Stats>,
+    shutdown: CancellationToken,
+) {
+    let mut heap: BinaryHeap<Reverse<(Timestamp, ExecutionId, TimerKey)>> = BinaryHeap::new();
+    // What is in the heap, by its latest due time: a timer that was moved leaves its old entry behind.
+    let mut held: HashMap<(ExecutionId, TimerKey), Timestamp> = HashMap::new();
+    let mut next_poll = clock.now();
+    loop {
+        let now = clock.now();
+        if now >= next_poll {
+            let shards = share.borrow_and_update().shards.clone();
+            next_poll = now.after(POLL);
+            if !shards.is_empty() {
+                match ports.store.timers_due(&shards, now.after(HORIZON), PAGE).await {
+                    Ok(due) => {
+                        if due.len() as u32 == PAGE {
+                            next_poll = now.after(Duration::from_secs(1));
+                        }
+                        for DueTimer { execution, key, due_at, .. } in due {
+                            hold(&mut heap, &mut held, execution, key, due_at);
+                        }
+                    }
+                    Err(error) => {
+                        debug!(error = &error as &dyn std::error::Error, "Timers could not be read");
+                        next_poll = now.after(Duration::from_secs(1));
+                    }
+                }
+            }
+        }
+        fire(&ports, &stats, &mut heap, &mut held, clock.now()).await;
+        let wake = heap.peek().map_or(next_poll, |Reverse((due, ..))| (*due).min(next_poll));
+        tokio::select! {
+            () = tokio::time::sleep(wake.since(clock.now())) => {}
+            () = changed(&mut share) => next_poll = clock.now(),
+            timer = set.recv() => {
+                let Some((execution, key, due_at)) = timer else { return };
+                let horizon = clock.now().after(HORIZON);
+                if due_at <= horizon {
+                    hold(&mut heap, &mut held, execution, key, due_at);
+                }
+                while let Ok((execution, key, due_at)) = set.try_recv() {
+                    if due_at <= horizon {
+                        hold(&mut heap, &mut held, execution, key, due_at);
+                    }
+                }
+            }
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Waits for another share; for ever when it is fixed.
+async fn changed(share: &mut watch::Receiver<Share>) {
+    if share.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn hold(
+    heap: &mut BinaryHeap<Reverse<(Timestamp, ExecutionId, TimerKey)>>,
+    held: &mut HashMap<(ExecutionId, TimerKey), Timestamp>,
+    execution: ExecutionId,
+    key: TimerKey,
+    due_at: Timestamp,
+) {
+    if held.insert((execution, key.clone()), due_at) != Some(due_at) {
+        heap.push(Reverse((due_at, execution, key)));
+    }
+}
+
+/// Sends a hint for each timer that is due.
+async fn fire(
+    ports: &Ports,
+    stats: &Stats,
+    heap: &mut BinaryHeap<Reverse<(Timestamp, ExecutionId, TimerKey)>>,
+    held: &mut HashMap<(ExecutionId, TimerKey), Timestamp>,
+    now: Timestamp,
+) {
+    let mut hints = Vec::new();
+    let mut latest = Duration::ZERO;
+    while let Some(Reverse((due, ..))) = heap.peek()
+        && *due <= now
+        && let Some(Reverse((due, execution, key))) = heap.pop()
+    {
+        let name = (execution, key);
+        if held.get(&name) != Some(&due) {
+            continue;
+        }
+        held.remove(&name);
+        let (execution, key) = name;
+        if matches!(key, TimerKey::Lease(_)) {
+            // A lease is moved in the store by its renewals: only the row knows whether it ran out.
+            let shard = [Shard::of(execution)];
+            match ports.store.timers_due(&shard, now, PAGE).await {
+                Ok(rows) if !rows.iter().any(|row| row.execution == execution && row.key == key) => continue,
+                Ok(_) => {}
+                Err(_) => {
+                    hold(heap, held, execution, key, now.after(Duration::from_secs(1)));
+                    continue;
+                }
+            }
+        }
+        latest = latest.max(now.since(due));
+        hints.push(InboxMessage {
+            id: MessageId::derived(execution, &format!("timer/{key}/{}", due.as_micros())),
+            shard: Shard::of(execution),
+            body: InboxBody::Timer { execution, key },
+        });
+    }
+    if hints.is_empty() {
+        return;
+    }
+    Stats::add(&stats.timers_fired, hints.len() as u64);
+    Stats::set(&stats.timer_lateness_micros, latest.as_micros() as u64);
+    if let Err(error) = ports.queue.publish_inbox(hints).await {
+        // The rows are still there: the next poll finds them again.
+        debug!(error = &error as &dyn std::error::Error, "Due timers could not be announced; they stay due");
+        tokio::time::sleep(AGAIN.min(Duration::from_secs(1))).await;
+    }
+}
