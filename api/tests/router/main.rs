@@ -15,7 +15,7 @@ use progress::in_process::InProcessProgress;
 use queue::in_process::InProcessQueue;
 use serde_json::{Value, json};
 use shared::{
-    component::{Catalogue, Descriptor, Effect, Family, Field, OwnPorts, Runs},
+    component::{Catalogue, Descriptor, Effect, Failure, FailureClass, Family, Field, OwnPorts, Runs},
     execution::{Event, Payload, Status, TaskKey},
     ids::{DeadLetterId, ExecutionId, MessageId, PayloadId, Shard, WorkerId},
     port::{
@@ -593,4 +593,37 @@ async fn the_end_waits_for_nothing_when_nothing_is_under_way() {
     shutdown.cancel();
     let served = tokio::time::timeout(std::time::Duration::from_secs(1), served).await;
     assert!(matches!(served, Ok(Ok(()))), "{served:?}");
+}
+
+#[tokio::test]
+async fn whatever_waits_says_until_when() {
+    let api = start(Config::default());
+    let workflow = api.workflow().await;
+    let later = json!({ "parameters": { "who": "you" }, "scheduled_at": "2999-01-01T00:00:00Z" });
+    let accepted = api.post(&format!("/api/v1/workflows/{workflow}/execute"), later).await.json();
+    let id: ExecutionId = accepted["id"].as_str().expect("an id").parse().expect("an execution id");
+    let path = format!("/api/v1/executions/{id}/why");
+    let why = api.get(&path).await.json();
+    assert_eq!(
+        (&why["waiting"][0]["reason"], &why["waiting"][0]["until"]),
+        (&json!("scheduled"), &json!("2999-01-01T00:00:00.000000Z"))
+    );
+
+    let failed = Event::TaskFailed {
+        task: TaskKey::of("first".into()),
+        attempt: 1,
+        failure: Failure::new(FailureClass::Http5xx, "the shop answered 502"),
+        retry_at: "2999-01-02T00:00:00Z".parse().ok(),
+        worker: None,
+        started_at: None,
+        log: Vec::new(),
+    };
+    api.store.append(id, vec![Event::Started, dispatched("first"), failed]);
+    let why = api.get(&path).await.json();
+    assert_eq!(
+        (&why["waiting"][0]["reason"], &why["waiting"][0]["until"]),
+        (&json!("retry"), &json!("2999-01-02T00:00:00.000000Z"))
+    );
+    let summary = why["summary"].as_str().expect("a sentence");
+    assert!(summary.starts_with("`first`: Attempt 1 failed (http_5xx: the shop answered 502);"), "{summary}");
 }
