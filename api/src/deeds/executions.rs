@@ -388,7 +388,8 @@ impl Deeds {
             return Ok(Cancelled { id, outcome: CancelOutcome::AlreadyEnded, status });
         }
         self.hints.send(InboxMessage {
-            id: MessageId::derived(id, &request.to_string()),
+            // As the sweep names it, so that the hint and a swept request are one cause.
+            id: MessageId::derived(id, &format!("request/{request}")),
             shard: Shard::of(id),
             body: InboxBody::Request { execution: id, id: request, body },
         });

@@ -418,13 +418,14 @@ async fn a_cancellation_is_a_row_before_it_is_a_hint() {
     assert_eq!((cancelled.status, &cancelled.json()["outcome"]), (202, &json!("requested")));
     let request = api.store.requests().remove(0);
     inbox.serve(&Shard::all().collect::<Vec<_>>()).await.expect("shards");
-    let mut bodies = Vec::new();
-    while bodies.len() < 2 {
-        bodies.extend(
-            inbox.receive(10).await.expect("hints").into_iter().map(|delivery| delivery.message.body),
-        );
+    let mut hints = Vec::new();
+    while hints.len() < 2 {
+        hints.extend(inbox.receive(10).await.expect("hints").into_iter().map(|delivery| delivery.message));
     }
-    assert!(bodies.iter().any(|body| matches!(body, InboxBody::Request { id, .. } if *id == request.id)));
+    let hint =
+        hints.iter().find(|hint| matches!(&hint.body, InboxBody::Request { id, .. } if *id == request.id));
+    let cause = MessageId::derived(id, &format!("request/{}", request.id));
+    assert_eq!(hint.map(|hint| hint.id), Some(cause));
 }
 
 #[tokio::test]
