@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use shared::{
     component::Catalogue,
@@ -10,12 +10,27 @@ use shared::{
 };
 
 /// A document as its author sends it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone)]
 pub(crate) enum Definition {
     /// YAML or JSON as text.
     Text(String),
     Object(Map<String, Value>),
+}
+
+impl<'de> Deserialize<'de> for Definition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let found = match Value::deserialize(deserializer)? {
+            Value::String(text) => return Ok(Self::Text(text)),
+            Value::Object(object) => return Ok(Self::Object(object)),
+            Value::Null => "null",
+            Value::Bool(_) => "a boolean",
+            Value::Number(_) => "a number",
+            Value::Array(_) => "a list",
+        };
+        Err(serde::de::Error::custom(format_args!(
+            "`definition` is {found}; send the workflow document as an object, or as text in YAML or JSON"
+        )))
+    }
 }
 
 /// A document without mistakes.
@@ -96,7 +111,7 @@ mod tests {
     fn yaml_stays_as_it_was_written_and_json_becomes_yaml() {
         let yaml = "# ours\nname: a\n";
         assert_eq!(as_yaml(yaml), yaml);
-let made = as_yaml(r#"{"workflow":"v1","name":"a","components":{"go":{"type":"noop"}}}"#);
+        let made = as_yaml(r#"{"workflow":"v1","name":"a","components":{"go":{"type":"noop"}}}"#);
         assert!(made.contains("name: a\n") && !made.contains('{'), "{made}");
     }
 }

@@ -28,7 +28,10 @@ pub struct Check {
 
 impl std::fmt::Debug for Check {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Check").field("name", &self.name).field("is_vital", &self.is_vital).finish_non_exhaustive()
+        f.debug_struct("Check")
+            .field("name", &self.name)
+            .field("is_vital", &self.is_vital)
+            .finish_non_exhaustive()
     }
 }
 
@@ -124,12 +127,13 @@ pub(crate) async fn look(checks: &[Check]) -> Health {
         (check.name, check.is_vital, part)
     });
     let answers = futures::future::join_all(asked).await;
-    let status = answers.iter().fold(Condition::Ok, |worst, (_, is_vital, part)| match (part.status, is_vital) {
-        (Condition::Ok, _) => worst,
-        (_, true) => Condition::Down,
-        (_, false) if worst == Condition::Down => worst,
-        (_, false) => Condition::Degraded,
-    });
+    let status =
+        answers.iter().fold(Condition::Ok, |worst, (_, is_vital, part)| match (part.status, is_vital) {
+            (Condition::Ok, _) => worst,
+            (_, true) => Condition::Down,
+            (_, false) if worst == Condition::Down => worst,
+            (_, false) => Condition::Degraded,
+        });
     Health {
         status,
         version: VERSION,

@@ -14,12 +14,7 @@ mod metrics;
 mod openapi;
 mod problem;
 
-use std::{
-    future::IntoFuture,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::IntoFuture, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, serve::ListenerExt};
 use shared::{
@@ -147,9 +142,8 @@ pub async fn serve(
         }
     });
     let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let mut served = std::pin::pin!(served.into_future());
     let outcome = tokio::select! {
-        outcome = &mut served => outcome,
+        outcome = served.into_future() => outcome,
         () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE).await } => {
             warn!("Requests were still under way {} s after the end was asked for; they are cut off", GRACE.as_secs());
             Ok(())

@@ -22,7 +22,10 @@ pub enum Kind {
     Gauge,
     /// Upper bounds with how many observations were at or below each, ascending and without infinity; how
     /// many there were in all. The sample's `value` is their sum.
-    Histogram { buckets: Vec<(f64, u64)>, count: u64 },
+    Histogram {
+        buckets: Vec<(f64, u64)>,
+        count: u64,
+    },
 }
 
 /// One number that a role measures.
@@ -97,7 +100,11 @@ pub(crate) fn write_samples(samples: &[Sample]) -> String {
             let own = labels(&sample.labels, None);
             if let Kind::Histogram { buckets, count } = &sample.kind {
                 for (bound, below) in buckets {
-                    let _ = writeln!(text, "{name}_bucket{} {below}", labels(&sample.labels, Some(&number(*bound))));
+                    let _ = writeln!(
+                        text,
+                        "{name}_bucket{} {below}",
+                        labels(&sample.labels, Some(&number(*bound)))
+                    );
                 }
                 let _ = writeln!(text, "{name}_bucket{} {count}", labels(&sample.labels, Some("+Inf")));
                 let _ = writeln!(text, "{name}_sum{own} {}", number(sample.value));
@@ -112,8 +119,11 @@ pub(crate) fn write_samples(samples: &[Sample]) -> String {
 
 /// The machine and this process, looked at no more than once a second.
 pub(crate) struct Machine {
-    last: Mutex<(Option<System>, Option<(Instant, Vec<Sample>)>)>,
+    last: Mutex<(Option<System>, Option<Looked>)>,
 }
+
+/// What was seen, and when.
+type Looked = (Instant, Vec<Sample>);
 
 impl Machine {
     pub(crate) fn new() -> Self {
@@ -188,21 +198,24 @@ pub(crate) struct Metrics {
     responses: IntCounterVec,
     duration: Histogram,
     pub machine: Machine,
-    stored: tokio::sync::Mutex<Option<(Instant, Vec<Sample>)>>,
+    stored: tokio::sync::Mutex<Option<Looked>>,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         let registry = Registry::new();
         let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels).expect("the name and labels are fixed");
+            let counter =
+                IntCounterVec::new(Opts::new(name, help), labels).expect("the name and labels are fixed");
             registry.register(Box::new(counter.clone())).expect("each name is registered once");
             counter
         };
-        let requests = counter("api_requests_total", "Requests by method and endpoint.", &["method", "endpoint"]);
+        let requests =
+            counter("api_requests_total", "Requests by method and endpoint.", &["method", "endpoint"]);
         let responses = counter("api_responses_total", "Answers by class of status.", &["status"]);
         let duration = Histogram::with_opts(
-            HistogramOpts::new("api_request_duration_seconds", "Time to answer a request.").buckets(BOUNDS.to_vec()),
+            HistogramOpts::new("api_request_duration_seconds", "Time to answer a request.")
+                .buckets(BOUNDS.to_vec()),
         )
         .expect("the name and buckets are fixed");
         registry.register(Box::new(duration.clone())).expect("each name is registered once");
@@ -257,7 +270,11 @@ fn count_samples(counts: &[(Status, u64)]) -> Vec<Sample> {
         })
         .collect();
     let active = of(Status::Pending) + of(Status::Running) + of(Status::Paused);
-    samples.push(Sample::gauge("workflow_active_count", "Executions that were accepted and have not ended.", active));
+    samples.push(Sample::gauge(
+        "workflow_active_count",
+        "Executions that were accepted and have not ended.",
+        active,
+    ));
     samples
 }
 
@@ -295,7 +312,8 @@ async fn stored(app: &App) -> Vec<Sample> {
 
 /// Everything this process measures, as Prometheus text.
 pub(crate) async fn text(app: &App) -> Result<String, Problem> {
-    let mut text = TextEncoder::new().encode_to_string(&app.metrics.registry.gather()).map_err(Problem::internal)?;
+    let mut text =
+        TextEncoder::new().encode_to_string(&app.metrics.registry.gather()).map_err(Problem::internal)?;
     let mut samples = stored(app).await;
     samples.extend(app.metrics.machine.samples());
     samples.push(Sample::counter(
@@ -305,12 +323,8 @@ pub(crate) async fn text(app: &App) -> Result<String, Problem> {
     ));
     let known: Vec<&str> = samples.iter().map(|sample| sample.name).collect();
     // What the store counted over all processes outranks what a role of this one counted.
-    let of_roles: Vec<Sample> = app
-        .meters
-        .iter()
-        .flat_map(|meter| meter())
-        .filter(|sample| !known.contains(&sample.name))
-        .collect();
+    let of_roles: Vec<Sample> =
+        app.meters.iter().flat_map(|meter| meter()).filter(|sample| !known.contains(&sample.name)).collect();
     samples.extend(of_roles);
     let promised = "workflow_execution_duration_seconds";
     if !samples.iter().any(|sample| sample.name == promised) {
@@ -361,7 +375,8 @@ b 2
 
     #[test]
     fn every_end_is_counted_even_when_there_was_none() {
-        let text = write_samples(&count_samples(&[(Status::Running, 2), (Status::Pending, 1), (Status::Failed, 4)]));
+        let text =
+            write_samples(&count_samples(&[(Status::Running, 2), (Status::Pending, 1), (Status::Failed, 4)]));
         for line in [
             "workflow_executions_total{status=\"completed\"} 0",
             "workflow_executions_total{status=\"failed\"} 4",

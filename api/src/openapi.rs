@@ -16,7 +16,9 @@ pub(crate) fn document() -> &'static Value {
 /// What is said about a field, also where its shape has a name or may be null.
 pub(crate) fn description(shape: &Value) -> Option<&str> {
     let own = shape["description"].as_str();
-    own.or_else(|| shape["oneOf"].as_array().into_iter().flatten().find_map(|one| one["description"].as_str()))
+    own.or_else(|| {
+        shape["oneOf"].as_array().into_iter().flatten().find_map(|one| one["description"].as_str())
+    })
 }
 
 /// The OpenAPI 3.1 document of this release, as served at `/api/v1/openapi.json`.

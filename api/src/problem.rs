@@ -192,7 +192,10 @@ impl From<StoreError> for Problem {
 impl From<QueueError> for Problem {
     fn from(error: QueueError) -> Self {
         tracing::warn!(cause = chain(&error), "The queue is unavailable; a request was refused");
-        Self::new(Code::QueueUnavailable, "The message was not confirmed by the broker. Try again in a moment.")
+        Self::new(
+            Code::QueueUnavailable,
+            "The message was not confirmed by the broker. Try again in a moment.",
+        )
     }
 }
 

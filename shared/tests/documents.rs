@@ -70,8 +70,8 @@ fn the_order_example_is_read() {
     assert_eq!(ids, ["fetch", "large", "note", "ship", "failed"]);
     let fetch = &workflow.components[0];
     assert_eq!(
-        (&*fetch.kind, fetch.runs, fetch.readers.as_slice()),
-        ("http_request", Runs::Worker, &[1][..])
+        (&*fetch.kind, fetch.runs, fetch.outgoing.as_slice()),
+        ("http_request", Runs::Worker, &[(1, Output::Success)][..])
     );
     assert_eq!((fetch.retry.max_attempts, fetch.retry.growth), (5, Growth::Exponential));
     assert_eq!(fetch.retry.on, [FailureClass::Timeout, FailureClass::Http5xx]);

@@ -49,7 +49,7 @@ impl Default for Config {
 
 impl Config {
     /// RabbitMQ closes a channel that holds a delivery for 30 minutes (its default since 3.8.17).
-    const LONGEST_DELIVERY: Duration = Duration::from_secs(30 * 60);
+    const LONGEST_DELIVERY: Duration = Duration::from_mins(30);
 
     pub(crate) fn handover_after(&self) -> Duration {
         Duration::from_secs(self.handover_after_seconds.get().into()).min(Self::LONGEST_DELIVERY / 3)
@@ -77,6 +77,6 @@ mod tests {
     #[test]
     fn a_delivery_is_never_held_for_more_than_a_third_of_the_brokers_limit() {
         let config = Config { handover_after_seconds: NonZeroU32::MAX, ..Config::default() };
-        assert_eq!(config.handover_after(), Duration::from_secs(600));
+        assert_eq!(config.handover_after(), Duration::from_mins(10));
     }
 }

@@ -50,7 +50,7 @@ const TIMEOUT_GRACE: Duration = Duration::from_millis(750);
 /// Longest line of an execution's log, in bytes.
 const LONGEST_LINE: usize = 16 * 1024;
 /// Time-outs beyond this are none.
-const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+const FAR: Duration = Duration::from_hours(365 * 24);
 
 /// What every attempt of this worker shares.
 pub(crate) struct Around {

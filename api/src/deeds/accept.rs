@@ -104,13 +104,14 @@ impl Deeds {
             return Err(Problem::new(Code::WorkflowArchived, format!("{id} is archived.")));
         }
         let idempotency = key.map(|key| (key, content_hash(id, &body)));
-        let parameters = documents::check_parameters(&newest.workflow, &body.parameters).map_err(|problems| {
-            let detail = match problems.len() {
-                1 => "One parameter is wrong; nothing was started.".to_owned(),
-                many => format!("{many} parameters are wrong; nothing was started."),
-            };
-            Problem::new(Code::InvalidParameters, detail).with_problems(problems)
-        })?;
+        let parameters =
+            documents::check_parameters(&newest.workflow, &body.parameters).map_err(|problems| {
+                let detail = match problems.len() {
+                    1 => "One parameter is wrong; nothing was started.".to_owned(),
+                    many => format!("{many} parameters are wrong; nothing was started."),
+                };
+                Problem::new(Code::InvalidParameters, detail).with_problems(problems)
+            })?;
 
         let at = self.clock.now(&self.store).await?;
         let execution = ExecutionId::generate();
@@ -168,7 +169,9 @@ impl Deeds {
             }
             Some(Submitted::KeyReused(earlier)) => Err(Problem::new(
                 Code::IdempotencyKeyReused,
-                format!("The key stands for {earlier}, which was submitted with other content. Nothing was started."),
+                format!(
+                    "The key stands for {earlier}, which was submitted with other content. Nothing was started."
+                ),
             )),
             Some(Submitted::NoWorkflow) => {
                 self.snapshots.forget(caller.tenant, id);

@@ -80,7 +80,10 @@ pub(crate) struct ComponentList {
 impl Deeds {
     pub(crate) fn component_list(&self, caller: &Caller) -> Result<ComponentList, Problem> {
         caller.must(Permission::Read)?;
-        Ok(ComponentList { items: self.catalogue.iter().map(ComponentType::from).collect(), next_cursor: None })
+        Ok(ComponentList {
+            items: self.catalogue.iter().map(ComponentType::from).collect(),
+            next_cursor: None,
+        })
     }
 
     pub(crate) fn component_get(&self, caller: &Caller, kind: &str) -> Result<ComponentType, Problem> {

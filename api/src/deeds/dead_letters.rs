@@ -117,7 +117,11 @@ impl Deeds {
         })
     }
 
-    pub(crate) async fn dead_letter_get(&self, caller: &Caller, id: DeadLetterId) -> Result<DeadLetterView, Problem> {
+    pub(crate) async fn dead_letter_get(
+        &self,
+        caller: &Caller,
+        id: DeadLetterId,
+    ) -> Result<DeadLetterView, Problem> {
         let letter = self.dead_letter(caller, id).await?;
         let content = match read(&letter.bytes) {
             Ok(Content::Inbox(message)) => serde_json::to_value(message).ok(),
@@ -129,10 +133,15 @@ impl Deeds {
     }
 
     /// Sends a dead letter again, then drops it. Twice is harmless: what counts is fenced elsewhere.
-    pub(crate) async fn dead_letter_replay(&self, caller: &Caller, id: DeadLetterId) -> Result<Replayed, Problem> {
+    pub(crate) async fn dead_letter_replay(
+        &self,
+        caller: &Caller,
+        id: DeadLetterId,
+    ) -> Result<Replayed, Problem> {
         let letter = self.dead_letter(caller, id).await?;
-        let content = read(&letter.bytes)
-            .map_err(|error| Problem::new(Code::DeadLetterUnreadable, format!("It was not sent: {error}.")))?;
+        let content = read(&letter.bytes).map_err(|error| {
+            Problem::new(Code::DeadLetterUnreadable, format!("It was not sent: {error}."))
+        })?;
         let sent_as = match content {
             Content::Inbox(message) => {
                 self.queue.publish_inbox(vec![*message]).await?;

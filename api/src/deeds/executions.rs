@@ -283,7 +283,11 @@ fn statuses(text: Option<&str>) -> Result<Vec<Status>, Problem> {
 }
 
 impl Deeds {
-    pub(super) async fn execution_row(&self, caller: &Caller, id: ExecutionId) -> Result<ExecutionRow, Problem> {
+    pub(super) async fn execution_row(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+    ) -> Result<ExecutionRow, Problem> {
         caller.must(Permission::Read)?;
         self.store.execution_get(caller.tenant, id).await?.ok_or_else(|| Problem::not_found(id))
     }
@@ -310,7 +314,11 @@ impl Deeds {
         })
     }
 
-    pub(crate) async fn execution_get(&self, caller: &Caller, id: ExecutionId) -> Result<ExecutionView, Problem> {
+    pub(crate) async fn execution_get(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+    ) -> Result<ExecutionView, Problem> {
         let row = self.execution_row(caller, id).await?;
         let now = self.clock.now(&self.store).await?;
         let (mut view, output) = view(row, now);
@@ -380,7 +388,8 @@ impl Deeds {
             return Ok(Cancelled { id, outcome: CancelOutcome::AlreadyEnded, status });
         }
         self.hints.send(InboxMessage {
-            id: MessageId::derived(id, &request.to_string()),
+            // As the sweep names it, so that the hint and a swept request are one cause.
+            id: MessageId::derived(id, &format!("request/{request}")),
             shard: Shard::of(id),
             body: InboxBody::Request { execution: id, id: request, body },
         });

@@ -24,13 +24,20 @@ type Slot = Arc<tokio::sync::Mutex<Option<Execution>>>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Folds {
-    kept: Mutex<(u64, HashMap<ExecutionId, (u64, Slot)>)>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    uses: u64,
+    /// With the use that was its last.
+    slots: HashMap<ExecutionId, (u64, Slot)>,
 }
 
 impl Folds {
     fn slot(&self, id: ExecutionId) -> Slot {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (uses, slots) = &mut *kept;
+        let Kept { uses, slots } = &mut *kept;
         *uses += 1;
         if !slots.contains_key(&id) && slots.len() >= KEPT {
             let oldest = slots.iter().min_by_key(|(_, (used, _))| *used).map(|(id, _)| *id);
@@ -44,7 +51,7 @@ impl Folds {
     }
 
     fn forget(&self, id: ExecutionId) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&id);
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).slots.remove(&id);
     }
 }
 
@@ -57,7 +64,8 @@ impl Deeds {
     ) -> Result<Option<OwnedMutexGuard<Option<Execution>>>, Problem> {
         let mut slot = self.folds.slot(id).lock_owned().await;
         let folded = self.fold_into(&mut slot, tenant, id).await;
-        let is_kept = matches!((&folded, &*slot), (Ok(()), Some(execution)) if !execution.status.is_terminal());
+        let is_kept =
+            matches!((&folded, &*slot), (Ok(()), Some(execution)) if !execution.status.is_terminal());
         if !is_kept {
             self.folds.forget(id);
         }
@@ -85,7 +93,9 @@ impl Deeds {
             if slot.is_none() {
                 let Some(first) = turns.first() else { return Ok(()) };
                 let Some(Event::Accepted(accepted)) = first.events.first() else {
-                    return Err(Problem::internal(format_args!("the journal of {id} does not begin with its acceptance")));
+                    return Err(Problem::internal(format_args!(
+                        "the journal of {id} does not begin with its acceptance"
+                    )));
                 };
                 let workflow = self.snapshot(&accepted.hash).await?;
                 *slot = Some(Execution::replay(workflow, &turns[..1]).map_err(Problem::internal)?);
@@ -95,7 +105,9 @@ impl Deeds {
                 for turn in rest {
                     if let Err(error) = execution.append(turn) {
                         *slot = None;
-                        return Err(Problem::internal(format_args!("the journal of {id} does not fold: {error}")));
+                        return Err(Problem::internal(format_args!(
+                            "the journal of {id} does not fold: {error}"
+                        )));
                     }
                 }
             }
@@ -106,7 +118,11 @@ impl Deeds {
     }
 
     /// Every turn of an execution; `None` when it is not this tenant's.
-    pub(super) async fn turns(&self, tenant: TenantId, id: ExecutionId) -> Result<Option<Vec<Turn>>, Problem> {
+    pub(super) async fn turns(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+    ) -> Result<Option<Vec<Turn>>, Problem> {
         let mut all: Vec<Turn> = Vec::new();
         loop {
             let after = all.last().map_or(0, |turn| turn.seq);

@@ -14,9 +14,10 @@ use shared::{
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Deeds, page_limit,
+    Deeds,
     executions::{FailureView, PayloadReference},
     folding::TURNS,
+    page_limit,
 };
 use crate::{
     caller::{Caller, Permission},
@@ -203,7 +204,8 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
                 say(LogLevel::Debug, format!("{task} is ready and waits to be dispatched"), Some((task, 0)));
             }
             Event::TaskDispatched { task, attempt, dispatch } => {
-                let again = if *dispatch > 1 { format!(" again (message {dispatch})") } else { String::new() };
+                let again =
+                    if *dispatch > 1 { format!(" again (message {dispatch})") } else { String::new() };
                 let message = format!("{task}, attempt {attempt}, was sent to the workers{again}");
                 say(LogLevel::Debug, message, Some((task, *attempt)));
             }
@@ -211,13 +213,21 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
                 say(LogLevel::Debug, format!("{worker} may run {task} once"), Some((task, *attempt)));
             }
             Event::TaskLeased { task, attempt, worker, .. } => {
-                say(LogLevel::Debug, format!("{worker} runs {task} and holds a lease"), Some((task, *attempt)));
+                say(
+                    LogLevel::Debug,
+                    format!("{worker} runs {task} and holds a lease"),
+                    Some((task, *attempt)),
+                );
             }
             Event::TaskLost { task, attempt, reason } => {
                 say(LogLevel::Warn, format!("{task} lost its worker: {reason}"), Some((task, *attempt)));
             }
             Event::TaskReturned { task, attempt } => {
-                say(LogLevel::Info, format!("{task} was given back by a worker that leaves"), Some((task, *attempt)));
+                say(
+                    LogLevel::Info,
+                    format!("{task} was given back by a worker that leaves"),
+                    Some((task, *attempt)),
+                );
             }
             Event::TaskCompleted { task, attempt, log, .. } => {
                 written.extend(log.iter().map(|line| (line, Some((task, *attempt)))));
@@ -228,10 +238,14 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
                 match retry_at {
                     Some(at) => say(
                         LogLevel::Warn,
-                        format!("{task}, attempt {attempt}, failed ({failure}); the next attempt is due at {at}"),
+                        format!(
+                            "{task}, attempt {attempt}, failed ({failure}); the next attempt is due at {at}"
+                        ),
                         Some((task, *attempt)),
                     ),
-                    None => say(LogLevel::Error, format!("{task} failed ({failure})"), Some((task, *attempt))),
+                    None => {
+                        say(LogLevel::Error, format!("{task} failed ({failure})"), Some((task, *attempt)));
+                    }
                 }
             }
             Event::Decided { task, log, .. } => {
@@ -259,7 +273,9 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
             }
             Event::Noted { line } => written.push((line, None)),
             Event::Finished { status, failure, .. } => match failure {
-                Some(failure) => say(LogLevel::Error, format!("Ended as {} ({failure})", status.as_str()), None),
+                Some(failure) => {
+                    say(LogLevel::Error, format!("Ended as {} ({failure})", status.as_str()), None);
+                }
                 None => say(LogLevel::Info, format!("Ended as {}", status.as_str()), None),
             },
             _ => {}
@@ -370,7 +386,8 @@ impl<'a> Attempts<'a> {
                     entry.dispatches = *dispatch;
                     entry.dispatched_at.get_or_insert(turn.at);
                 }
-                Event::TaskGranted { task, attempt, worker, .. } | Event::TaskLeased { task, attempt, worker, .. } => {
+                Event::TaskGranted { task, attempt, worker, .. }
+                | Event::TaskLeased { task, attempt, worker, .. } => {
                     let entry = self.at(task, *attempt);
                     entry.status = "running";
                     entry.worker = Some(*worker);
@@ -381,7 +398,16 @@ impl<'a> Attempts<'a> {
                     entry.reason = Some(reason.clone());
                 }
                 Event::TaskReturned { task, attempt } => self.at(task, *attempt).status = "returned",
-                Event::TaskCompleted { task, attempt, output, ports, worker, started_at, finished_at, .. } => {
+                Event::TaskCompleted {
+                    task,
+                    attempt,
+                    output,
+                    ports,
+                    worker,
+                    started_at,
+                    finished_at,
+                    ..
+                } => {
                     let entry = self.at(task, *attempt);
                     entry.worker = Some(*worker);
                     Self::end(entry, "completed", Some(*started_at), *finished_at);
@@ -487,7 +513,9 @@ impl Deeds {
         let limit = page_limit(limit) as usize;
         let turns = self.turns(caller.tenant, id).await?.ok_or_else(|| Problem::not_found(id))?;
         let Some(Event::Accepted(accepted)) = turns.first().and_then(|turn| turn.events.first()) else {
-            return Err(Problem::internal(format_args!("the journal of {id} does not begin with its acceptance")));
+            return Err(Problem::internal(format_args!(
+                "the journal of {id} does not begin with its acceptance"
+            )));
         };
         let workflow = self.snapshot(&accepted.hash).await?;
         let mut attempts = Attempts::new(&workflow, id);

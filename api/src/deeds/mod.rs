@@ -31,6 +31,7 @@ pub(crate) use dead_letters::{DeadLetterList, DeadLetterView, Replayed};
 pub(crate) use executions::{
     CancelExecution, CancelOutcome, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, LateList,
 };
+pub(crate) use hints::Hinting;
 pub(crate) use journal::{JournalList, LogList, LogQuery, TaskList};
 pub(crate) use watch::{ProgressView, Sight};
 pub(crate) use why::Why;
@@ -38,7 +39,6 @@ pub(crate) use workers::WorkerList;
 pub(crate) use workflows::{
     SaveWorkflow, UpdateWorkflow, ValidateWorkflow, Validation, WorkflowList, WorkflowQuery, WorkflowView,
 };
-pub(crate) use hints::Hinting;
 
 /// Everything that can be done, over the adapter ports.
 pub(crate) struct Deeds {

@@ -32,7 +32,11 @@ impl Deeds {
     }
 
     /// The bytes of a payload, for a worker.
-    pub(crate) async fn worker_payload_get(&self, execution: ExecutionId, id: PayloadId) -> Result<Vec<u8>, Problem> {
+    pub(crate) async fn worker_payload_get(
+        &self,
+        execution: ExecutionId,
+        id: PayloadId,
+    ) -> Result<Vec<u8>, Problem> {
         self.store.payload_get(execution, id).await?.ok_or_else(|| Problem::not_found(id))
     }
 }

@@ -124,7 +124,11 @@ fn pending(execution: &Execution, around: &Surroundings<'_>) -> Waiting {
         return Waiting { holders: Some(holders), ..Waiting::new(None, "slot", sentence) };
     }
     let age = roughly(around.now.since(execution.last_at));
-    Waiting::new(None, "coordinator", format!("It was accepted {age} ago and waits for a coordinator to take it up."))
+    Waiting::new(
+        None,
+        "coordinator",
+        format!("It was accepted {age} ago and waits for a coordinator to take it up."),
+    )
 }
 
 fn port_name(from: &Component, port: &Output) -> String {
@@ -177,7 +181,8 @@ fn dispatched(execution: &Execution, index: usize, around: &Surroundings<'_>) ->
         );
         return Waiting::new(Some(component), "workers_busy", sentence);
     }
-    let sentence = format!("It was sent to the pool `{pool}` {since} ago and is with a worker or about to be.");
+    let sentence =
+        format!("It was sent to the pool `{pool}` {since} ago and is with a worker or about to be.");
     Waiting::new(Some(component), "worker", sentence)
 }
 
@@ -256,7 +261,8 @@ fn explain(execution: &Execution, around: &Surroundings<'_>) -> Why {
             Some(Waiting { component: None, sentence, .. }) => sentence.clone(),
             Some(Waiting { component: Some(component), sentence, .. }) => {
                 let others = waiting.len() - 1;
-                let more = if others > 0 { format!(" {others} more component(s) wait.") } else { String::new() };
+                let more =
+                    if others > 0 { format!(" {others} more component(s) wait.") } else { String::new() };
                 format!("`{component}`: {sentence}{more}")
             }
             None => "Everything has settled; the next decision ends it.".to_owned(),
@@ -277,7 +283,8 @@ impl Deeds {
             self.store.workers(HEARD_WITHIN).await?.into_iter().map(|(record, _)| record).collect();
         let now = self.clock.now(&self.store).await?;
         let folded = self.fold(caller.tenant, id).await?;
-        let execution = folded.as_ref().and_then(|slot| slot.as_ref()).ok_or_else(|| Problem::not_found(id))?;
+        let execution =
+            folded.as_ref().and_then(|slot| slot.as_ref()).ok_or_else(|| Problem::not_found(id))?;
         let around =
             Surroundings { now, blocked_by: row.blocked_by.as_deref(), holders: &holders, workers: &workers };
         Ok(explain(execution, &around))

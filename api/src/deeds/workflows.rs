@@ -236,7 +236,9 @@ impl Deeds {
     /// Reads a document away from the threads that answer requests: a large one takes a while.
     async fn read(&self, definition: Definition) -> Result<Result<Document, Vec<Value>>, Problem> {
         let catalogue = self.catalogue.clone();
-        tokio::task::spawn_blocking(move || documents::read(definition, &catalogue)).await.map_err(Problem::internal)
+        tokio::task::spawn_blocking(move || documents::read(definition, &catalogue))
+            .await
+            .map_err(Problem::internal)
     }
 
     async fn read_or_refuse(&self, definition: Definition) -> Result<Document, Problem> {
@@ -277,7 +279,11 @@ impl Deeds {
         self.store.workflow_get(caller.tenant, id).await?.ok_or_else(|| Problem::not_found(id))
     }
 
-    pub(crate) async fn workflow_create(&self, caller: &Caller, body: SaveWorkflow) -> Result<WorkflowView, Problem> {
+    pub(crate) async fn workflow_create(
+        &self,
+        caller: &Caller,
+        body: SaveWorkflow,
+    ) -> Result<WorkflowView, Problem> {
         caller.must(Permission::WorkflowCreate)?;
         let document = self.read_or_refuse(body.definition).await?;
         let name = body.name.unwrap_or_else(|| document.workflow.name.clone());
@@ -363,19 +369,31 @@ impl Deeds {
         }
     }
 
-    pub(crate) async fn workflow_get(&self, caller: &Caller, id: WorkflowId) -> Result<WorkflowView, Problem> {
+    pub(crate) async fn workflow_get(
+        &self,
+        caller: &Caller,
+        id: WorkflowId,
+    ) -> Result<WorkflowView, Problem> {
         let row = self.workflow_row(caller, id).await?;
         let workflow = self.snapshot(&row.hash).await?;
         Ok(WorkflowView::whole(row, &workflow, Vec::new()))
     }
 
     /// The document as YAML, and the version it is of.
-    pub(crate) async fn workflow_definition(&self, caller: &Caller, id: WorkflowId) -> Result<(String, u32), Problem> {
+    pub(crate) async fn workflow_definition(
+        &self,
+        caller: &Caller,
+        id: WorkflowId,
+    ) -> Result<(String, u32), Problem> {
         let row = self.workflow_row(caller, id).await?;
         Ok((documents::as_yaml(&row.document), row.version))
     }
 
-    pub(crate) async fn workflow_list(&self, caller: &Caller, query: WorkflowQuery) -> Result<WorkflowList, Problem> {
+    pub(crate) async fn workflow_list(
+        &self,
+        caller: &Caller,
+        query: WorkflowQuery,
+    ) -> Result<WorkflowList, Problem> {
         caller.must(Permission::Read)?;
         if let Some(status) = query.status.as_deref()
             && !matches!(status, "active" | "archived")

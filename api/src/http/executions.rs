@@ -25,8 +25,8 @@ use crate::{
     app::App,
     caller::Caller,
     deeds::{
-        CancelExecution, CancelOutcome, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, JournalList, LateList,
-        LogList, LogQuery, Sight, TaskList, Why,
+        CancelExecution, CancelOutcome, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, JournalList,
+        LateList, LogList, LogQuery, Sight, TaskList, Why,
     },
     problem::Problem,
 };

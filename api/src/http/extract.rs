@@ -44,10 +44,12 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Asked<T> {
 async fn bytes(request: Request, app: &App) -> Result<Bytes, Problem> {
     match Bytes::from_request(request, app).await {
         Ok(bytes) => Ok(bytes),
-        Err(BytesRejection::FailedToBufferBody(rejection)) if rejection.status().as_u16() == 413 => Err(Problem::new(
-            Code::BodyTooLarge,
-            format!("At most {} bytes are read.", app.config.body_limit_bytes),
-        )),
+        Err(BytesRejection::FailedToBufferBody(rejection)) if rejection.status().as_u16() == 413 => {
+            Err(Problem::new(
+                Code::BodyTooLarge,
+                format!("At most {} bytes are read.", app.config.body_limit_bytes),
+            ))
+        }
         Err(rejection) => Err(Problem::new(Code::MalformedJson, format!("The body broke off: {rejection}."))),
     }
 }
@@ -58,7 +60,8 @@ fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
     if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
         return Ok(());
     }
-    let said = if found.is_empty() { "No content type was given".to_owned() } else { format!("It is `{found}`") };
+    let said =
+        if found.is_empty() { "No content type was given".to_owned() } else { format!("It is `{found}`") };
     Err(Problem::new(Code::UnsupportedMediaType, format!("{said}; send `Content-Type: application/json`.")))
 }
 
@@ -130,7 +133,10 @@ impl FromRequestParts<App> for IdempotencyKey {
     async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Problem> {
         let Some(value) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
         let text = value.to_str().unwrap_or_default().trim();
-        if text.is_empty() || text.len() > 255 || !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        if text.is_empty()
+            || text.len() > 255
+            || !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        {
             return Err(Problem::new(
                 Code::InvalidHeader,
                 "`Idempotency-Key` is 1 to 255 visible ASCII characters.",

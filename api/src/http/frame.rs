@@ -49,7 +49,12 @@ fn is_loopback(name: &str) -> bool {
 ///
 /// A name that its owner points at this machine would otherwise make such a page one of ours (DNS
 /// rebinding), and a form can post anywhere.
-fn guard(config: &Config, method: &Method, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Problem> {
+fn guard(
+    config: &Config,
+    method: &Method,
+    headers: &HeaderMap,
+    authority: Option<&str>,
+) -> Result<(), Problem> {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).or(authority);
     if let Some(host) = host {
         let name = name_of(host);
@@ -69,7 +74,8 @@ fn guard(config: &Config, method: &Method, headers: &HeaderMap, authority: Optio
         return Err(foreign());
     }
     if let Some(origin) = headers.get(header::ORIGIN) {
-        let of = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
+        let of =
+            origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
         if of.is_none() || of != host {
             return Err(foreign());
         }
@@ -119,7 +125,9 @@ pub(crate) async fn frame(State(app): State<App>, request: Request, next: Next) 
     });
     let mut response = match tokio::spawn(work.instrument(span.clone())).await {
         Ok(response) => response,
-        Err(error) => REQUEST_ID.sync_scope(id, || span.in_scope(|| Problem::internal(error).into_response())),
+        Err(error) => {
+            REQUEST_ID.sync_scope(id, || span.in_scope(|| Problem::internal(error).into_response()))
+        }
     };
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, id_value);
@@ -162,7 +170,11 @@ mod tests {
             assert_eq!(check(&local, Method::GET, &[("host", host)]), None, "{host}");
         }
         for host in ["evil.example:5000", "localhost.evil.example", "10.0.0.1"] {
-            assert_eq!(check(&local, Method::GET, &[("host", host)]), Some(Code::MisdirectedRequest), "{host}");
+            assert_eq!(
+                check(&local, Method::GET, &[("host", host)]),
+                Some(Code::MisdirectedRequest),
+                "{host}"
+            );
         }
         let named = Config { allowed_hosts: vec!["flows.example".to_owned()], ..Config::default() };
         assert_eq!(check(&named, Method::GET, &[("host", "flows.example")]), None);
@@ -176,9 +188,15 @@ mod tests {
         let host = ("host", "localhost:5000");
         assert_eq!(check(&local, Method::POST, &[host]), None);
         assert_eq!(check(&local, Method::POST, &[host, ("origin", "http://localhost:5000")]), None);
-        assert_eq!(check(&local, Method::POST, &[host, ("origin", "http://evil.example")]), Some(Code::Forbidden));
+        assert_eq!(
+            check(&local, Method::POST, &[host, ("origin", "http://evil.example")]),
+            Some(Code::Forbidden)
+        );
         assert_eq!(check(&local, Method::POST, &[host, ("origin", "null")]), Some(Code::Forbidden));
-        assert_eq!(check(&local, Method::DELETE, &[host, ("sec-fetch-site", "cross-site")]), Some(Code::Forbidden));
+        assert_eq!(
+            check(&local, Method::DELETE, &[host, ("sec-fetch-site", "cross-site")]),
+            Some(Code::Forbidden)
+        );
         assert_eq!(check(&local, Method::GET, &[host, ("sec-fetch-site", "cross-site")]), None);
     }
 }

@@ -52,17 +52,24 @@ pub(crate) struct Refused;
 impl IntoResponses for Refused {
     fn responses() -> BTreeMap<String, RefOr<Answer>> {
         let answer = |description: &str| {
-            let content =
-                ContentBuilder::new().schema(Some(RefOr::Ref(Ref::from_schema_name(ProblemBody::name())))).build();
+            let content = ContentBuilder::new()
+                .schema(Some(RefOr::Ref(Ref::from_schema_name(ProblemBody::name()))))
+                .build();
             RefOr::T(
-                ResponseBuilder::new().description(description).content("application/problem+json", content).build(),
+                ResponseBuilder::new()
+                    .description(description)
+                    .content("application/problem+json", content)
+                    .build(),
             )
         };
         BTreeMap::from([
             ("4XX".to_owned(), answer("The request cannot be done as it is; `code` says why.")),
             ("429".to_owned(), answer("Too much at once; `Retry-After` says when to try again.")),
             ("500".to_owned(), answer("A fault of the server.")),
-            ("503".to_owned(), answer("The store or the queue is unavailable; `Retry-After` says when to try again.")),
+            (
+                "503".to_owned(),
+                answer("The store or the queue is unavailable; `Retry-After` says when to try again."),
+            ),
         ])
     }
 }
@@ -124,10 +131,7 @@ async fn no_such_path(uri: Uri) -> Problem {
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {
-    Problem::new(
-        Code::MethodNotAllowed,
-        format!("`{}` does not take {method}.", uri.path().escape_debug()),
-    )
+    Problem::new(Code::MethodNotAllowed, format!("`{}` does not take {method}.", uri.path().escape_debug()))
 }
 
 /// Every route of the API.
@@ -170,10 +174,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/api/v1/schemas/workflow.json", get(system::workflow_schema))
         .route("/api/v1/workers", get(system::worker_list))
         .route("/api/v1/dead-letters", get(system::dead_letter_list))
-        .route(
-            "/api/v1/dead-letters/{id}",
-            get(system::dead_letter_get).delete(system::dead_letter_delete),
-        )
+        .route("/api/v1/dead-letters/{id}", get(system::dead_letter_get).delete(system::dead_letter_delete))
         .route("/api/v1/dead-letters/{id}/replay", post(system::dead_letter_replay))
         .route("/api/v1/payloads/{execution}/{id}", get(system::payload_get))
         .route("/internal/payloads/{execution}/{id}", payloads)

@@ -60,7 +60,8 @@ fn page(title: &str, body: &str) -> Html<String> {
 }
 
 pub(crate) async fn style() -> Response {
-    let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=3600")];
+    let headers =
+        [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=3600")];
     (headers, STYLE).into_response()
 }
 
@@ -148,10 +149,11 @@ fn fields(schema: &Value) -> String {
 }
 
 fn reference(document: &Value) -> String {
-    let mut body = "<h1>API reference</h1><p>Made from the <a href=\"/api/v1/openapi.json\">OpenAPI document</a>. \
+    let mut body =
+        "<h1>API reference</h1><p>Made from the <a href=\"/api/v1/openapi.json\">OpenAPI document</a>. \
                     Errors are <code>application/problem+json</code> with a stable <code>code</code>: \
                     <a href=\"/docs/errors\">all codes</a>.</p>"
-        .to_owned();
+            .to_owned();
     for (path, operations) in document["paths"].as_object().into_iter().flatten() {
         for (method, operation) in operations.as_object().into_iter().flatten() {
             let _ = write!(
@@ -233,7 +235,8 @@ pub(crate) async fn error_list() -> Html<String> {
 
 pub(crate) async fn error_page(At(code): At<String>) -> Result<Html<String>, Problem> {
     let found = Code::ALL.iter().find(|known| known.as_str() == code);
-    let found = found.ok_or_else(|| Problem::not_found(format_args!("error code `{}`", code.escape_debug())))?;
+    let found =
+        found.ok_or_else(|| Problem::not_found(format_args!("error code `{}`", code.escape_debug())))?;
     let mut body = String::new();
     for block in found.page().split("\n\n") {
         let block = block.trim();

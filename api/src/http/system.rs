@@ -25,7 +25,10 @@ use crate::{
 /// Lists every component type with its schema.
 #[utoipa::path(get, path = "/api/v1/components", tag = "components", operation_id = "component_list",
     responses((status = 200, description = "All component types, in the order of the palette", body = ComponentList), Refused))]
-pub(crate) async fn component_list(State(app): State<App>, caller: Caller) -> Result<Json<ComponentList>, Problem> {
+pub(crate) async fn component_list(
+    State(app): State<App>,
+    caller: Caller,
+) -> Result<Json<ComponentList>, Problem> {
     app.deeds.component_list(&caller).map(Json)
 }
 
@@ -45,7 +48,10 @@ pub(crate) async fn component_get(
 #[utoipa::path(get, path = "/api/v1/schemas/workflow.json", tag = "components", operation_id = "workflow_schema",
     responses((status = 200, description = "A JSON Schema (2020-12)", body = Value, content_type = "application/schema+json"), Refused))]
 pub(crate) async fn workflow_schema(State(app): State<App>, _caller: Caller) -> Response {
-    ([(header::CONTENT_TYPE, "application/schema+json")], Json(app.deeds.workflow_schema()).into_response().into_body())
+    (
+        [(header::CONTENT_TYPE, "application/schema+json")],
+        Json(app.deeds.workflow_schema()).into_response().into_body(),
+    )
         .into_response()
 }
 
@@ -128,7 +134,10 @@ pub(crate) async fn payload_get(
 /// Refuses whoever does not show the workers' secret.
 fn must_be_worker(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(secret) = &app.config.worker_token else {
-        return Err(Problem::new(Code::Forbidden, "The worker gateway is closed: no `worker_token` is configured."));
+        return Err(Problem::new(
+            Code::Forbidden,
+            "The worker gateway is closed: no `worker_token` is configured.",
+        ));
     };
     let given = headers
         .get(header::AUTHORIZATION)
@@ -139,7 +148,10 @@ fn must_be_worker(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     if Sha256::digest(given.trim()) == Sha256::digest(secret.reveal()) {
         return Ok(());
     }
-    Err(Problem::new(Code::Unauthorized, "The worker gateway wants `Authorization: Bearer` and the worker token."))
+    Err(Problem::new(
+        Code::Unauthorized,
+        "The worker gateway wants `Authorization: Bearer` and the worker token.",
+    ))
 }
 
 /// Keeps a payload that a worker made (`X-Tenant-Id` names the tenant; without it, the default one).

@@ -16,8 +16,8 @@ use crate::{
     app::App,
     caller::Caller,
     deeds::{
-        ExecuteWorkflow, SaveWorkflow, Submission, UpdateWorkflow, ValidateWorkflow, Validation, WorkflowList,
-        WorkflowQuery, WorkflowView,
+        ExecuteWorkflow, SaveWorkflow, Submission, UpdateWorkflow, ValidateWorkflow, Validation,
+        WorkflowList, WorkflowQuery, WorkflowView,
     },
     problem::Problem,
 };
@@ -162,6 +162,7 @@ pub(crate) async fn workflow_definition(
     At(id): At<WorkflowId>,
 ) -> Result<Response, Problem> {
     let (text, version) = app.deeds.workflow_definition(&caller, id).await?;
-    let headers = [(header::CONTENT_TYPE, "application/yaml".to_owned()), (header::ETAG, format!("\"{version}\""))];
+    let headers =
+        [(header::CONTENT_TYPE, "application/yaml".to_owned()), (header::ETAG, format!("\"{version}\""))];
     Ok((headers, text).into_response())
 }

@@ -1,5 +1,7 @@
 //! What a worker promises to the engine, one test a rule. Time is paused: waiting costs nothing.
 
+#![allow(clippy::result_large_err, reason = "`Failure` is the contract's error, and failing is rare")]
+
 mod world;
 
 use std::{num::NonZeroU32, sync::atomic::Ordering, time::Duration};
@@ -8,7 +10,8 @@ use serde_json::json;
 use shared::{
     component::FailureClass,
     execution::Payload,
-    ids::{SHARDS, Token},
+    ids::{SHARDS, Shard, Token},
+    port::queue::Queue,
     wire::{AskKind, Control, Ending, InboxBody, Task},
     workflow::Delivery,
 };
@@ -541,4 +544,36 @@ async fn a_task_is_never_given_back_to_the_queue() {
         world.ending(&task(kind, json!(1))).await;
     }
     assert!(!world.seen().iter().any(|seen| matches!(seen, Seen::Requeued)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_the_queue_of_one_process_every_task_is_reported_once() {
+    const TASKS: usize = 2_000;
+    let queue = std::sync::Arc::new(queue::in_process::InProcessQueue::new());
+    let (worker, stats, shutdown) = world::on(queue.clone());
+    let running = tokio::spawn(worker.run(shutdown.clone()));
+    let mut inbox = queue.inbox().await.expect("an inbox");
+    inbox.serve(&Shard::all().collect::<Vec<_>>()).await.expect("all shards are served");
+    let tasks: Vec<Task> = (0..TASKS).map(|number| task("echo", json!(number))).collect();
+    queue.publish_tasks(tasks.clone()).await.expect("the queue takes them");
+    let mut reported = std::collections::HashMap::new();
+    while reported.len() < TASKS {
+        for delivery in inbox.receive(256).await.expect("the queue is open") {
+            if let InboxBody::Results { results } = delivery.message.body {
+                for result in results {
+                    assert!(reported.insert(result.execution, result.ending).is_none(), "reported twice");
+                }
+            }
+            delivery.answer.ack().await;
+        }
+    }
+    for (number, task) in tasks.iter().enumerate() {
+        assert_eq!(*inline(&reported[&task.execution]), json!(number));
+    }
+    shutdown.cancel();
+    running.await.expect("the worker does not panic").expect("the worker leaves in order");
+    assert_eq!(stats.completed.load(Ordering::Relaxed), TASKS as u64);
+    assert!(stats.results_per_message() > 1.0, "{stats:?}");
+    let depths = queue.depths().await.expect("depths are known");
+    assert!(depths.iter().all(|depth| depth.ready == 0 && depth.consumers == 0), "{depths:?}");
 }

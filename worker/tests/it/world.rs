@@ -492,6 +492,20 @@ pub(crate) fn is_acked(seen: &[Seen], execution: ExecutionId) -> bool {
     seen.iter().any(|seen| matches!(seen, Seen::Acked(acked) if *acked == execution))
 }
 
+/// A worker of the same components on another queue.
+pub(crate) fn on(queue: Arc<dyn Queue>) -> (Worker, Arc<Stats>, CancellationToken) {
+    let ports = Ports {
+        queue,
+        catalogue: catalogue(),
+        payloads: Arc::new(Payloads::default()),
+        environment: Arc::new(Stage::default()),
+        clock: Arc::new(SystemClock),
+    };
+    let worker = Worker::new(Config::default(), ports);
+    let stats = worker.stats();
+    (worker, stats, CancellationToken::new())
+}
+
 /// A task of an execution of its own.
 pub(crate) fn task(kind: &str, config: Value) -> Task {
     Task {
@@ -504,7 +518,7 @@ pub(crate) fn task(kind: &str, config: Value) -> Task {
         dispatch: 1,
         config,
         references: Vec::new(),
-        timeout: Duration::from_secs(24 * 3600),
+        timeout: Duration::from_hours(24),
         delivery: workflow::Delivery::AtLeastOnce,
         lease_at_once: false,
         pool: "default".into(),
