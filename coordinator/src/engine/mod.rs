@@ -766,11 +766,7 @@ impl Turning<'_> {
             return Ok(());
         }
         loop {
-            while let Some(index) = self.changed.pop_front() {
-                if self.phase(index) == Phase::Waiting {
-                    self.consider(index)?;
-                }
-            }
+            // Asked before each component, so that nothing begins that the scope's end would cancel again.
             if self.execution.workflow.on_unhandled_failure == OnUnhandledFailure::Stop
                 && self.execution.stopping.is_none()
                 && self.execution.cancel.is_none()
@@ -779,8 +775,9 @@ impl Turning<'_> {
                 let failure = self.failure_of(failed);
                 self.stop(failure);
             }
-            if self.changed.is_empty() {
-                break;
+            let Some(index) = self.changed.pop_front() else { break };
+            if self.phase(index) == Phase::Waiting {
+                self.consider(index)?;
             }
         }
         if self.execution.settled as usize == self.execution.components.len() && !self.execution.status.is_terminal()
