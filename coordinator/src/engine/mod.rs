@@ -739,6 +739,8 @@ impl Turning<'_> {
                 self.emit(Event::TaskCancelled { task: self.key(index), attempt });
             }
         }
+        // What this turn ordered before it came to the end does not go out.
+        self.made.commands.retain(|command| !matches!(command, Command::Dispatch(_)));
         self.made
             .commands
             .push(Command::Tell(Audience::Everyone, Control::Cancel { execution: self.execution.id }));
