@@ -146,6 +146,8 @@ pub fn decide(
     }
     turning.advance()?;
     turning.fill_room()?;
+    // What could not be prepared has failed, and its readers may be ready.
+    turning.advance()?;
     let Turning { execution, made, .. } = turning;
     if !made.events.is_empty() {
         execution.close_turn(around.now);
@@ -917,7 +919,6 @@ impl Turning<'_> {
             Err(EvaluationError::Failed(failure)) => {
                 self.drop_task_timers(index);
                 self.decision_failed(index, failure);
-                self.advance()?;
             }
         }
         Ok(())
