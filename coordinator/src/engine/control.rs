@@ -121,7 +121,11 @@ impl Turning<'_> {
                     format!("`condition` gives {}, not true or false", kind_of(&other)),
                 ),
             },
-            "switch" => switch(&read(config)?),
+            "switch" => {
+                // A value that turned out to be null is a value, and leaves by `default`.
+                let value = config.get("value").cloned();
+                switch(&component.ports, value.as_ref(), &read(config)?)
+            }
             "parallel" => {
                 let branches = read::<control::Parallel>(config)?.branches;
                 Verdict::Completed { output: Value::Null, ports: branches, log: Vec::new() }
@@ -156,10 +160,11 @@ fn read<T: DeserializeOwned>(config: Value) -> Result<T, EvaluationError> {
     })
 }
 
-fn switch(config: &control::Switch) -> Verdict {
+/// The ports stand in the order in which the cases were written, which is the order they are asked in.
+fn switch(written: &[String], value: Option<&Value>, config: &control::Switch) -> Verdict {
     let mut ports = Vec::new();
-    for (port, case) in &config.cases {
-        let matches = match (&config.value, case) {
+    for (port, case) in written.iter().filter_map(|port| Some((port, config.cases.get(port)?))) {
+        let matches = match (value, case) {
             (Some(value), case) => equal(value, case),
             (None, Value::Bool(verdict)) => *verdict,
             (None, other) => {
