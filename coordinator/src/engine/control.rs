@@ -24,6 +24,8 @@ enum Verdict {
     Delayed(Timestamp),
     /// Completed, and nothing else of the scope goes on.
     Terminated(Value),
+    /// Failed, and nothing else of the scope goes on.
+    FailedAtOnce(Failure),
 }
 
 impl Verdict {
@@ -51,6 +53,10 @@ impl Turning<'_> {
                 self.settled(index);
             }
             Verdict::Failed(failure) => self.decision_failed(index, failure),
+            Verdict::FailedAtOnce(failure) => {
+                self.decision_failed(index, failure.clone());
+                self.stop(failure);
+            }
             Verdict::Delayed(until) => {
                 self.emit(Event::Delayed { task: task.clone(), until });
                 self.set_timer(TimerKey::Delay(task), until);
@@ -90,7 +96,8 @@ impl Turning<'_> {
                 let config: control::End = read(config)?;
                 if config.outcome == control::EndOutcome::Failed {
                     let message = config.message.unwrap_or_else(|| "the workflow reached a failed end".to_owned());
-                    return Ok(Verdict::invalid(FailureClass::User(None), message));
+                    let failure = Failure::new(FailureClass::User(None), message);
+                    return Ok(if config.terminate { Verdict::FailedAtOnce(failure) } else { Verdict::Failed(failure) });
                 }
                 let output = match config.output {
                     Some(output) => output,
