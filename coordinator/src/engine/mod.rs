@@ -163,6 +163,9 @@ pub fn commands_again(
     payloads: &HashMap<PayloadId, Value>,
 ) -> Result<Vec<Command>, NeedsPayloads> {
     let mut commands = Vec::new();
+    if execution.cancel.is_some() {
+        return Ok(commands);
+    }
     for (index, component) in execution.components.iter().enumerate() {
         if component.phase == Phase::Dispatched && component.cause == cause && component.fence.is_none() {
             match make_task(execution, payloads, index, component.attempt, component.dispatch) {
@@ -671,7 +674,7 @@ impl Turning<'_> {
             let due =
                 state.dispatched_at.after(patience.saturating_mul(1 << (state.dispatch - 1).min(16)).min(rules.silence_cap.max(patience)));
             if queue_lost || (due <= now && !self.around.queue_is_deep) {
-                if granted {
+                if granted || self.execution.cancel.is_some() {
                     self.lost(index, "nothing was heard of it")?;
                 } else {
                     let (attempt, dispatch) = if planted!(B19SweepRaisesTheAttempt) {
