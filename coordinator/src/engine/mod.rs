@@ -361,7 +361,7 @@ impl Turning<'_> {
             Ending::Completed { output, ports } => self.completed(index, result, output, ports),
             Ending::Failed(failure) => self.attempt_failed(index, result, failure.clone()),
             Ending::Lost { reason } => return self.lost(index, reason),
-            Ending::NotGranted => return self.lost(index, "it was not granted in time and did not run"),
+            Ending::NotGranted => return self.not_begun(index),
             Ending::Returned if self.execution.cancel.is_some() => {
                 self.drop_task_timers(index);
                 self.emit(Event::TaskCancelled { task: key, attempt: result.attempt });
@@ -451,6 +451,23 @@ impl Turning<'_> {
         if retry_at.is_none() {
             self.settled(index);
         }
+    }
+
+    /// The worker that waited for a grant, or holds one that it never heard of, says that it did not begin:
+    /// nothing is unknown and nobody was lost. The next attempt refuses what this one may still ask.
+    fn not_begun(&mut self, index: usize) -> Result<(), NeedsPayloads> {
+        let task = self.key(index);
+        let attempt = self.execution.components[index].attempt;
+        if self.execution.cancel.is_some() {
+            self.drop_task_timers(index);
+            self.emit(Event::TaskCancelled { task, attempt });
+            return Ok(());
+        }
+        if self.execution.components[index].fence.is_some() {
+            self.clear_timer(TimerKey::Lease(task.clone()));
+        }
+        self.emit(Event::TaskLost { task, attempt, reason: "it was not granted in time and did not run".to_owned() });
+        self.dispatch(index)
     }
 
     /// A worker was lost with an attempt: it costs none of the policy's, and a further one follows.
