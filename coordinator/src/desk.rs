@@ -325,9 +325,10 @@ impl Desk {
         self.hungry_set.clear();
     }
 
-    /// How many tasks one execution may dispatch now: an even share of the room when others are held back.
-    fn room(&self) -> u32 {
-        let free = u64::from(self.window).saturating_sub(self.outstanding) as u32;
+    /// How many tasks an execution that is being decided may dispatch beside those it has: an even share of
+    /// the room when others are held back.
+    fn room(&self, dispatched: u32) -> u32 {
+        let free = u64::from(self.window).saturating_sub(self.outstanding + u64::from(dispatched)) as u32;
         let waiting = self.hungry_set.len() as u32;
         if free == 0 { 0 } else { (free / (waiting + 1)).max(1) }
     }
@@ -430,7 +431,7 @@ impl Desk {
             let surroundings = Surroundings {
                 rules: &self.rules,
                 now: around.now,
-                room: self.room(),
+                room: self.room(execution.dispatched),
                 payloads: around.payloads,
                 queue_is_deep: around.queue_is_deep,
                 queue_lost_before: self.queue_lost_before,
