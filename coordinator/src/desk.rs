@@ -222,6 +222,8 @@ pub struct Desk {
     /// Executions with tasks held back, by tenant, each once.
     hungry: BTreeMap<TenantId, VecDeque<ExecutionId>>,
     hungry_set: HashSet<ExecutionId>,
+    /// The tenant that was given a place last: the one after it is next.
+    served: Option<TenantId>,
     queue_lost_before: Option<Timestamp>,
 }
 
@@ -239,6 +241,7 @@ impl Desk {
             window,
             hungry: BTreeMap::new(),
             hungry_set: HashSet::new(),
+            served: None,
             queue_lost_before,
         }
     }
@@ -338,7 +341,9 @@ impl Desk {
         let mut free = u64::from(self.window).saturating_sub(self.outstanding);
         let mut fed = Vec::new();
         while free > 0 && !self.hungry_set.is_empty() {
-            let tenants: Vec<TenantId> = self.hungry.keys().copied().collect();
+            let mut tenants: Vec<TenantId> = self.hungry.keys().copied().collect();
+            let next = tenants.partition_point(|tenant| Some(*tenant) <= self.served);
+            tenants.rotate_left(next);
             for tenant in tenants {
                 if free == 0 {
                     break;
@@ -347,6 +352,7 @@ impl Desk {
                 if let Some(id) = queue.pop_front() {
                     self.hungry_set.remove(&id);
                     fed.push(id);
+                    self.served = Some(tenant);
                     free -= 1;
                 }
                 if queue.is_empty() {
