@@ -6,6 +6,7 @@
 //! and no message is acknowledged before its commands are confirmed.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
@@ -432,13 +433,15 @@ impl Desk {
         new_payload: &mut dyn FnMut() -> PayloadId,
         decided: &mut Decided,
     ) -> Result<(), NeedsPayloads> {
+        // With the values that this batch itself makes too large for the journal: the store has them only later.
+        let mut payloads = Cow::Borrowed(around.payloads);
         for matter in &work.matters {
             let inputs: Vec<Input<'_>> = matter.said.iter().map(Said::as_input).collect();
             let surroundings = Surroundings {
                 rules: &self.rules,
                 now: around.now,
                 room: self.room(execution.dispatched),
-                payloads: around.payloads,
+                payloads: &payloads,
                 queue_is_deep: around.queue_is_deep,
                 queue_lost_before: self.queue_lost_before,
             };
@@ -456,7 +459,7 @@ impl Desk {
                 decided.commands.extend(commands);
                 decided.forget.extend(request);
                 if matter.redelivered {
-                    decided.commands.extend(engine::commands_again(execution, matter.cause, around.payloads)?);
+                    decided.commands.extend(engine::commands_again(execution, matter.cause, &payloads)?);
                 }
                 if let Some(at) = sweep_at {
                     decided.sweep_again.push((execution.id, at));
@@ -471,9 +474,14 @@ impl Desk {
                 events,
             };
             let mut change = change;
+            let before = decided.payloads.len();
             offload(execution, &mut turn, &mut change, new_payload, &mut decided.payloads);
+            for (_, _, id, bytes) in &decided.payloads[before..] {
+                // They were written from a value a moment ago.
+                payloads.to_mut().insert(*id, serde_json::from_slice(bytes).unwrap_or_default());
+            }
             let freed = if release {
-                engine::slots(execution, around.payloads, &self.rules)
+                engine::slots(execution, &payloads, &self.rules)
                     .map(|claims| claims.into_iter().map(|claim| claim.key).collect())
                     .unwrap_or_default()
             } else {
