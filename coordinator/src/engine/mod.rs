@@ -357,6 +357,10 @@ impl Turning<'_> {
             self.late(result, "the attempt is held by another worker");
             return Ok(());
         }
+        if matches!(result.ending, Ending::Returned) && component.dispatch != result.dispatch {
+            self.late(result, "the attempt has been sent again since");
+            return Ok(());
+        }
         match &result.ending {
             Ending::Completed { output, ports } => self.completed(index, result, output, ports),
             Ending::Failed(failure) => self.attempt_failed(index, result, failure.clone()),
