@@ -180,6 +180,15 @@ fn the_third_lost_worker_makes_the_task_poison() {
 }
 
 #[test]
+fn a_task_that_was_returned_twice_goes_out_once() {
+    let mut case = Case::start("a: { type: work }");
+    let returned = case.report("a", Ending::Returned);
+    case.take(Input::Result(&returned));
+    assert!(case.take(Input::Result(&returned)).events.is_empty());
+    assert_eq!(case.sent_of("a"), [(1, 1), (1, 2)]);
+}
+
+#[test]
 fn a_returned_task_goes_out_again_as_the_same_attempt() {
     let mut case = Case::start("a: { type: work }");
     case.end("a", Ending::Returned);
