@@ -16,7 +16,9 @@ use std::{
 
 use serde_json::{Value, json};
 use shared::{
-    component::{Catalogue, Descriptor, Effect, Failure, FailureClass, Family, Field, OwnPorts, Runs, control},
+    component::{
+        Catalogue, Descriptor, Effect, Failure, FailureClass, Family, Field, OwnPorts, Runs, control,
+    },
     execution::{Accepted, Event, Execution, Payload, Status, TaskKey, TimerKey, Turn},
     ids::{ExecutionId, MessageId, PayloadId, TenantId, Token, WorkerId, WorkflowId},
     port::store::TimerChange,
@@ -40,7 +42,6 @@ fn catalogue() -> &'static Catalogue {
     static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
     CATALOGUE.get_or_init(|| {
         let anything = || json!({ "type": "object", "additionalProperties": true });
-        let work = descriptor("work", anything);
         let decided = |kind, schema| Descriptor { runs: Runs::Coordinator, ..descriptor(kind, schema) };
         Catalogue::new(&[
             decided("start", schema_of!(control::Start)),
@@ -62,9 +63,9 @@ fn catalogue() -> &'static Catalogue {
                 field: switch_field,
                 ..decided("switch", schema_of!(control::Switch))
             },
-            Descriptor { kind: "pick", ports: picked_ports, ..work.clone() },
-            Descriptor { kind: "fork", ports: fork_ports, ..work.clone() },
-            work,
+            Descriptor { ports: picked_ports, ..descriptor("pick", anything) },
+            Descriptor { ports: fork_ports, ..descriptor("fork", anything) },
+            descriptor("work", anything),
         ])
     })
 }
@@ -104,7 +105,8 @@ fn fork_ports(config: &Value) -> OwnPorts {
 }
 
 fn switch_ports(config: &Value) -> OwnPorts {
-    let names = config.get("cases").and_then(Value::as_object).into_iter().flat_map(|cases| cases.keys().cloned());
+    let names =
+        config.get("cases").and_then(Value::as_object).into_iter().flat_map(|cases| cases.keys().cloned());
     OwnPorts {
         names: names.chain(["default".to_owned()]).collect(),
         exclusive: config.get("match").and_then(Value::as_str) != Some("all"),
@@ -268,8 +270,13 @@ impl Case {
         if decision.events.is_empty() {
             assert_eq!(state, self.state, "a decision without events changed the state");
         } else {
-            let turn =
-                Turn { execution: state.id, seq: state.seq, cause, at: self.now, events: decision.events.clone() };
+            let turn = Turn {
+                execution: state.id,
+                seq: state.seq,
+                cause,
+                at: self.now,
+                events: decision.events.clone(),
+            };
             self.turns.push(turn);
         }
         self.state = state;
@@ -309,7 +316,9 @@ impl Case {
         let _ = crate::audit::journal(self.state.id, &self.state.workflow, &self.turns, &mut findings);
         assert!(findings.is_empty(), "{findings:?}\n{:#?}", self.turns);
         // The message again: exactly the tasks of its turn.
-        let Ok(again) = commands_again(&self.state, cause, &self.payloads) else { panic!("the payloads were there") };
+        let Ok(again) = commands_again(&self.state, cause, &self.payloads) else {
+            panic!("the payloads were there")
+        };
         let mut again: Vec<_> = again
             .into_iter()
             .filter_map(|command| match command {
@@ -397,7 +406,10 @@ impl Case {
     }
 
     fn cancel(&mut self) -> Decision {
-        self.take(Input::Request(&RequestBody::Cancel { by: "ann".to_owned(), reason: "wrong order".to_owned() }))
+        self.take(Input::Request(&RequestBody::Cancel {
+            by: "ann".to_owned(),
+            reason: "wrong order".to_owned(),
+        }))
     }
 
     fn sweep(&mut self) -> Decision {
@@ -488,7 +500,10 @@ impl Case {
 }
 
 fn completed(output: Value, ports: &[&str]) -> Ending {
-    Ending::Completed { output: Payload::Inline(output), ports: ports.iter().map(ToString::to_string).collect() }
+    Ending::Completed {
+        output: Payload::Inline(output),
+        ports: ports.iter().map(ToString::to_string).collect(),
+    }
 }
 
 fn failed(class: &str) -> Ending {

@@ -25,7 +25,10 @@ const READER: &str = "b: { type: work, needs: [a], join: all_done }";
 
 #[test]
 fn cancel_while_pending() {
-    assert_eq!(cancelled(Case::accept_with("", &format!("a: {{ type: work }}\n{READER}"), json!({}))), "skipped");
+    assert_eq!(
+        cancelled(Case::accept_with("", &format!("a: {{ type: work }}\n{READER}"), json!({}))),
+        "skipped"
+    );
 }
 
 #[test]
@@ -74,7 +77,10 @@ fn cancel_while_retrying() {
 
 #[test]
 fn cancel_while_delayed() {
-    assert_eq!(cancelled(Case::start(&format!("a: {{ type: delay, config: {{ for: 1h }} }}\n{READER}"))), "cancelled");
+    assert_eq!(
+        cancelled(Case::start(&format!("a: {{ type: delay, config: {{ for: 1h }} }}\n{READER}"))),
+        "cancelled"
+    );
 }
 
 #[test]
@@ -125,7 +131,10 @@ fn after_a_cancel_nothing_is_granted_or_leased() {
 fn after_a_cancel_the_message_of_an_order_does_not_send_it_again() {
     let mut case = Case::start("a: { type: work }");
     let cause = case.turns[1].cause;
-    assert!(matches!(commands_again(&case.state, cause, &case.payloads).as_deref(), Ok([Command::Dispatch(_)])));
+    assert!(matches!(
+        commands_again(&case.state, cause, &case.payloads).as_deref(),
+        Ok([Command::Dispatch(_)])
+    ));
     case.cancel();
     assert_eq!(commands_again(&case.state, cause, &case.payloads), Ok(Vec::new()));
 }

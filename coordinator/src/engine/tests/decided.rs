@@ -16,7 +16,9 @@ fn start_gives_the_parameters_over_its_defaults() {
 
 #[test]
 fn end_gives_what_it_needs_or_what_it_says() {
-    let mut case = Case::start("a: { type: work }\nb: { type: noop, when: false }\ndone: { type: end, needs: [a, b], join: any }");
+    let mut case = Case::start(
+        "a: { type: work }\nb: { type: noop, when: false }\ndone: { type: end, needs: [a, b], join: any }",
+    );
     case.complete("a", json!([1]));
     assert_eq!(case.result(), Some(json!({ "a": [1] })));
 
@@ -120,7 +122,9 @@ fn a_decision_chooses_one_side() {
 
 #[test]
 fn a_decision_on_something_else_than_true_or_false_fails() {
-    let mut case = Case::start("a: { type: work }\nbig: { type: decision, needs: [a], config: { condition: components.a.output } }");
+    let mut case = Case::start(
+        "a: { type: work }\nbig: { type: decision, needs: [a], config: { condition: components.a.output } }",
+    );
     case.complete("a", json!("yes"));
     assert_eq!(case.class("big"), "invalid_expression");
 }
@@ -214,7 +218,8 @@ fn a_long_or_wild_log_line_is_cut_and_tamed() {
         "l: { type: log, config: { message: '${{ parameters.text }}' } }",
         json!({ "text": format!("\u{1b}[31m{long}") }),
     );
-    let Some(Event::Decided { log, .. }) = case.events().find(|event| matches!(event, Event::Decided { .. })) else {
+    let Some(Event::Decided { log, .. }) = case.events().find(|event| matches!(event, Event::Decided { .. }))
+    else {
         panic!("it was decided")
     };
     let line = &log[0].message;

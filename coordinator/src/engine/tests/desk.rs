@@ -25,7 +25,15 @@ impl Office {
         };
         let mut desk = Desk::new(Rules::default(), window, None);
         desk.learn(Arc::clone(&workflow));
-        Self { desk, workflow, now: start_of_time(), messages: 0, payloads: 0, sent: Vec::new(), turns: HashMap::new() }
+        Self {
+            desk,
+            workflow,
+            now: start_of_time(),
+            messages: 0,
+            payloads: 0,
+            sent: Vec::new(),
+            turns: HashMap::new(),
+        }
     }
 
     /// Accepts an execution of a tenant and brings it to the desk.
@@ -86,11 +94,7 @@ impl Office {
     fn feed(&mut self) {
         for _ in 0..8 {
             let fed = self.desk.feed();
-            let mut messages = self.messages;
-            let works = Desk::wakes(fed, || MessageId::generate());
-            messages += works.len() as u128;
-            self.messages = messages;
-            for work in &works {
+            for work in &Desk::wakes(fed, MessageId::generate) {
                 self.decide(work);
             }
         }
@@ -197,7 +201,8 @@ fn a_value_that_became_too_large_is_at_hand_for_the_rest_of_its_batch() {
     let bodies = tasks.iter().map(|task| office.finish(task, large.clone())).collect();
     office.batch(execution, bodies);
     let Some(state) = office.desk.execution(execution) else { panic!("it is in memory") };
-    let output = |id: &str| office.workflow.index_of(id).and_then(|index| state.components[index].output.clone());
+    let output =
+        |id: &str| office.workflow.index_of(id).and_then(|index| state.components[index].output.clone());
     assert!(matches!(output("both"), Some(Payload::Stored(_))), "two values of 40 kB are too large together");
     assert_eq!(output("use"), Some(Payload::Inline(json!({ "n": 40_000 }))));
     assert_eq!(office.sent.len(), 4);

@@ -128,7 +128,8 @@ fn take(case: &mut Case, input: &Input<'_>) {
 
 /// Ends the present attempt of a dispatched task as its fate says.
 fn one_step(case: &mut Case, id: &str, fate: Fate) {
-    let first = case.component(id).spent() <= 1 && case.component(id).lost == 0 && case.component(id).dispatch == 1;
+    let first =
+        case.component(id).spent() <= 1 && case.component(id).lost == 0 && case.component(id).dispatch == 1;
     if fate == Fate::IsLeased && case.component(id).fence.is_none() {
         let granted = case.ask(id, AskKind::Lease, 5);
         assert_eq!(granted, case.state.cancel.is_none());
@@ -172,8 +173,14 @@ fn run(mut case: Case, blocks: &[Block], room: u32, mut choose: impl FnMut(usize
 fn summary(case: &Case) -> (Status, Vec<(&'static str, Vec<String>, Option<Payload>, Option<FailureClass>)>) {
     let components = case.state.components.iter().map(|state| {
         // A delay names its instant, which depends on when it began.
-        let output = state.output.clone().filter(|output| !matches!(output, Payload::Inline(Value::Object(_))));
-        (state.phase.as_str(), state.ports.clone(), output, state.failure.as_ref().map(|failure| failure.class.clone()))
+        let output =
+            state.output.clone().filter(|output| !matches!(output, Payload::Inline(Value::Object(_))));
+        (
+            state.phase.as_str(),
+            state.ports.clone(),
+            output,
+            state.failure.as_ref().map(|failure| failure.class.clone()),
+        )
     });
     (case.state.status, components.collect())
 }
@@ -200,10 +207,11 @@ fn absorbs(case: &Case) {
         TimerKey::Total(key),
     ];
     inputs.extend(timers.iter().map(Input::Timer));
-    let results: Vec<TaskResult> = [completed(Value::Null, &[]), failed("connection"), Ending::Returned, Ending::NotGranted]
-        .into_iter()
-        .map(|ending| case.report("c0", ending))
-        .collect();
+    let results: Vec<TaskResult> =
+        [completed(Value::Null, &[]), failed("connection"), Ending::Returned, Ending::NotGranted]
+            .into_iter()
+            .map(|ending| case.report("c0", ending))
+            .collect();
     inputs.extend(results.iter().map(Input::Result));
     case.now = case.now.after(seconds(100_000));
     case.queue_lost_before = Some(case.now);

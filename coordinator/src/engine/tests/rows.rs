@@ -217,14 +217,17 @@ fn j12_ready_and_when_is_false() {
     );
     case.complete("a", json!(3));
     case.shows("b skipped, c skipped");
-    assert!(case.events().any(|event| *event
-        == Event::Skipped { task: TaskKey::of("b".into()), reason: SkipReason::WhenFalse }));
+    assert!(case.events().any(
+        |event| *event == Event::Skipped { task: TaskKey::of("b".into()), reason: SkipReason::WhenFalse }
+    ));
     case.ends(Status::Completed);
 }
 
 #[test]
 fn j13_ready_and_when_cannot_be_decided() {
-    for (when, output) in [("components.a.output.n", json!({ "n": 3 })), ("components.a.output.n > 1", json!({}))] {
+    for (when, output) in
+        [("components.a.output.n", json!({ "n": 3 })), ("components.a.output.n > 1", json!({}))]
+    {
         let mut case = Case::start(&format!(
             "a: {{ type: work }}
              b: {{ type: work, needs: [a], when: {when}, retry: {{ max_attempts: 5, on: [invalid_expression] }} }}
@@ -518,7 +521,11 @@ fn s16_an_unknown_outcome_is_never_retried() {
     let text = "a: { type: work, delivery: at_most_once, retry: { max_attempts: 5 } }";
     let mut case = Case::start(text);
     assert!(case.ask("a", AskKind::Grant, 1));
-    let lost = TaskResult { token: None, worker: worker(2), ..case.report("a", Ending::Lost { reason: String::new() }) };
+    let lost = TaskResult {
+        token: None,
+        worker: worker(2),
+        ..case.report("a", Ending::Lost { reason: String::new() })
+    };
     case.take(Input::Result(&lost));
     case.shows("a failed");
     assert_eq!(case.class("a"), "outcome_unknown");

@@ -31,7 +31,10 @@ fn the_task_message_carries_what_the_worker_needs() {
     assert_eq!(task.config, json!({ "n": 4 }));
     assert_eq!((&*task.kind, task.attempt, task.dispatch), ("work", 1, 1));
     assert_eq!((task.timeout, task.delivery, task.lease_at_once), (seconds(7), Delivery::AtMostOnce, true));
-    assert_eq!((&*task.pool, task.tags.as_slice(), task.priority), ("gpu", &["big".to_owned()][..], Priority::High));
+    assert_eq!(
+        (&*task.pool, task.tags.as_slice(), task.priority),
+        ("gpu", &["big".to_owned()][..], Priority::High)
+    );
     case.complete("a", json!(1));
     case.ends(Status::Completed);
 }
@@ -167,7 +170,8 @@ fn a_lost_worker_costs_no_attempt_of_the_policy() {
 
 #[test]
 fn the_third_lost_worker_makes_the_task_poison() {
-    let mut case = Case::start("a: { type: work, retry: { max_attempts: 9 } }\nh: { type: work, needs: [a.error] }");
+    let mut case =
+        Case::start("a: { type: work, retry: { max_attempts: 9 } }\nh: { type: work, needs: [a.error] }");
     case.lose("a");
     case.lose("a");
     case.shows("a running");
@@ -225,7 +229,8 @@ fn a_result_with_a_wrong_token_does_not_count() {
     let mut case = Case::start(ONCE);
     case.ask("a", AskKind::Grant, 1);
     for wrong in [None, Some(token(2))] {
-        let result = TaskResult { token: wrong, worker: worker(2), ..case.report("a", completed(json!(2), &[])) };
+        let result =
+            TaskResult { token: wrong, worker: worker(2), ..case.report("a", completed(json!(2), &[])) };
         assert!(case.take(Input::Result(&result)).events.is_empty());
     }
     case.shows("a running");
@@ -297,7 +302,11 @@ fn a_granted_and_leased_attempt_whose_lease_runs_out_is_unknown() {
     assert!(case.ask("a", AskKind::Lease, 1));
     assert!(!case.ask("a", AskKind::Grant, 2));
     // A redelivery says nothing about the holder: its lease decides.
-    let lost = TaskResult { token: None, worker: worker(2), ..case.report("a", Ending::Lost { reason: String::new() }) };
+    let lost = TaskResult {
+        token: None,
+        worker: worker(2),
+        ..case.report("a", Ending::Lost { reason: String::new() })
+    };
     assert!(case.take(Input::Result(&lost)).events.is_empty());
     case.tick(seconds(60));
     case.shows("a failed");
@@ -339,7 +348,8 @@ fn a_result_of_another_worker_or_attempt_is_recorded_as_late() {
 fn a_result_nobody_waits_for_changes_nothing() {
     let mut case = Case::start("a: { type: work }\nb: { type: work, needs: [a] }");
     for (id, attempt) in [("gone", 1), ("b", 1), ("a", 7)] {
-        let result = TaskResult { component: id.into(), attempt, ..case.report("a", completed(json!(1), &[])) };
+        let result =
+            TaskResult { component: id.into(), attempt, ..case.report("a", completed(json!(1), &[])) };
         assert!(case.take(Input::Result(&result)).events.is_empty(), "{id}");
     }
     assert_eq!(case.late.len(), 3);
@@ -530,7 +540,10 @@ fn stored(number: u128) -> (PayloadId, Ending) {
 #[test]
 fn a_stored_payload_is_asked_for_where_its_value_decides() {
     for (reader, expected) in [
-        ("b: { type: decision, needs: [a], config: { condition: components.a.output.n > 3 } }", "b completed"),
+        (
+            "b: { type: decision, needs: [a], config: { condition: components.a.output.n > 3 } }",
+            "b completed",
+        ),
         ("b: { type: work, needs: [a], when: components.a.output.n > 3 }", "b running"),
         ("b: { type: work, needs: [a], config: { n: '${{ components.a.output.n }}' } }", "b running"),
         ("b: { type: noop, needs: [a], config: { value: '${{ components.a.output }}' } }", "b completed"),

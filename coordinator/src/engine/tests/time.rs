@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn an_attempt_that_timed_out_is_retried_and_then_fires_timeout_or_error() {
-    for (reader, fired) in [("a.timeout", "h running"), ("a.error", "h running")] {
+    for reader in ["a.timeout", "a.error"] {
         let mut case = Case::start(&format!(
             "a: {{ type: work, retry: {{ max_attempts: 2, backoff: none }} }}
              h: {{ type: work, needs: [{reader}] }}"
@@ -13,8 +13,7 @@ fn an_attempt_that_timed_out_is_retried_and_then_fires_timeout_or_error() {
         case.shows("a retrying, h waiting");
         case.tick(Duration::ZERO);
         case.fail("a", "timeout");
-        case.shows("a failed");
-        case.shows(fired);
+        case.shows("a failed, h running");
     }
 }
 
@@ -119,7 +118,8 @@ fn a_scheduled_start_in_the_past_starts_at_once() {
         Ok(workflow) => workflow,
         Err(problems) => panic!("{problems}"),
     };
-    let mut case = Case::accept(workflow, json!({}), |accepted| accepted.scheduled_at = Some(start_of_time()));
+    let mut case =
+        Case::accept(workflow, json!({}), |accepted| accepted.scheduled_at = Some(start_of_time()));
     case.take(Input::Start);
     case.shows("a running");
 }
