@@ -37,8 +37,7 @@ services-down: ## Stop them
 	@$(SERVICES) down
 
 bench: ## Load-test a release build against private services
-	$(CARGO) build --release -p loadtest -p cli
-	$(SERVICES) run $(CARGO) run --release -p loadtest --bin apg-loadtest
+	loadtest/bench.sh
 
 generate: ## Write the generated files again
 	$(CARGO) xtask generate

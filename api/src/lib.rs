@@ -1,1 +1,157 @@
 //! The API service: REST, live events, health, metrics.
+//!
+//! `deeds` is what can be done, `http` a thin face over it. Nothing here decides what happens to an
+//! execution: what is accepted becomes a row, and a hint tells the coordinators.
+
+mod app;
+mod caller;
+mod config;
+mod deeds;
+mod documents;
+mod health;
+mod http;
+mod metrics;
+mod openapi;
+mod problem;
+
+use std::{future::IntoFuture, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, serve::ListenerExt};
+use shared::{
+    component::Catalogue,
+    port::{progress::DynProgress, queue::DynQueue, store::DynStore},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+pub use caller::{Caller, Permission};
+pub use config::{Config, Secret};
+pub use health::{Check, Condition, Health, PartHealth};
+pub use http::operations_router;
+pub use metrics::{Kind, Meter, Sample};
+pub use openapi::openapi;
+pub use problem::{Code, Problem};
+
+/// How long requests under way are waited for at the end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What the API stands on.
+#[derive(Clone)]
+pub struct Ports {
+    pub store: DynStore,
+    pub queue: DynQueue,
+    pub progress: DynProgress,
+    pub catalogue: Catalogue,
+    /// What other roles of this process measure.
+    pub meters: Vec<Meter>,
+}
+
+/// Why the API does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApiError {
+    /// The address can be reached by others, and nobody would have to sign in.
+    #[error(
+        "{0} can be reached by other machines, and there is no sign-in: whoever reaches the API owns everything; \
+         listen on a loopback address such as 127.0.0.1, or set `allow_remote` behind something that signs people in"
+    )]
+    Remote(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("{address} cannot be listened on")]
+    Bind {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The listener broke.
+    #[error("the listener broke")]
+    Serve(#[source] std::io::Error),
+}
+
+impl ApiError {
+    /// Whether starting again, unchanged, may help.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Remote(_))
+    }
+}
+
+/// The API as a service, and the task that sends its hints.
+///
+/// Live streams end with `shutdown`. The task ends, all hints sent, once the router is dropped.
+pub fn router(config: Config, ports: Ports, shutdown: CancellationToken) -> (Router, JoinHandle<()>) {
+    let Ports { store, queue, progress, catalogue, meters } = ports;
+    let checks = vec![
+        Check::store(Arc::clone(&store)),
+        Check::queue(Arc::clone(&queue)),
+        Check::progress(Arc::clone(&progress)),
+    ];
+    let (deeds, hinting) = deeds::Deeds::new(
+        Arc::clone(&store),
+        Arc::clone(&queue),
+        progress,
+        catalogue,
+        config.max_open_executions,
+    );
+    let app = app::App::new(app::Inner {
+        deeds,
+        config,
+        owner: Caller::owner(),
+        metrics: metrics::Metrics::new(),
+        meters,
+        checks,
+        store,
+        queue,
+        shutdown,
+    });
+    (http::routes(app), tokio::spawn(hinting.run()))
+}
+
+/// Serves the API until `shutdown`, then lets requests under way finish and sends the hints that are left.
+///
+/// # Errors
+/// [`ApiError::Remote`] when `listen` can be reached by others and `allow_remote` is not set.
+pub async fn run(config: Config, ports: Ports, shutdown: CancellationToken) -> Result<(), ApiError> {
+    let address = config.listen;
+    if !address.ip().is_loopback() {
+        if !config.allow_remote {
+            return Err(ApiError::Remote(address));
+        }
+        warn!("The API listens on {address} without sign-in: whoever reaches it owns everything");
+    }
+    let listener = TcpListener::bind(address).await.map_err(|source| ApiError::Bind { address, source })?;
+    serve(listener, config, ports, shutdown).await
+}
+
+/// As [`run`], on a listener that is open already.
+pub async fn serve(
+    listener: TcpListener,
+    config: Config,
+    ports: Ports,
+    shutdown: CancellationToken,
+) -> Result<(), ApiError> {
+    match listener.local_addr() {
+        Ok(address) => info!("The API listens on http://{address}"),
+        Err(error) => debug!(cause = %error, "The API listens on an address that it cannot name"),
+    }
+    let (router, hinting) = router(config, ports, shutdown.clone());
+    // Answers are small; waiting to fill a packet would only delay them.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(cause = %error, "A connection keeps Nagle's algorithm");
+        }
+    });
+    let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let outcome = tokio::select! {
+        outcome = served.into_future() => outcome,
+        () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE).await } => {
+            warn!("Requests were still under way {} s after the end was asked for; they are cut off", GRACE.as_secs());
+            Ok(())
+        }
+    };
+    // The router is gone by now but for requests that were cut off; what they left is swept.
+    if tokio::time::timeout(Duration::from_secs(2), hinting).await.is_err() {
+        warn!("Some hints were not sent; the sweep will find what they told of");
+    }
+    outcome.map_err(ApiError::Serve)
+}

@@ -1,2 +1,5 @@
 //! The `apg` binary.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    cli::commands::main()
+}

@@ -15,7 +15,6 @@ mod file_value;
 pub mod formats;
 pub mod integrations;
 mod row_flow;
-mod rows;
 mod sql;
 #[cfg(test)]
 mod testing;

@@ -10,13 +10,13 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use shared::expression::RowExpression;
 use shared::component::{ConfigProblem, Context, Failure, FailureClass, Outcome, Run};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     describe::{cancelled, invalid_input, is_expression, problem},
     file_value::{FileValue, ROW_SET},
-    rows::RowExpression,
 };
 
 /// What happens with a row that cannot be worked on.
@@ -337,7 +337,11 @@ pub(crate) fn compiled(source: &str) -> Result<Arc<RowExpression>, Failure> {
     if let Some(known) = COMPILED.read().unwrap_or_else(PoisonError::into_inner).get(source) {
         return Ok(known.clone());
     }
-    let expression = Arc::new(RowExpression::compile(source)?);
+    let expression = RowExpression::compile(source).map_err(|error| {
+        let source: String = source.chars().take(80).collect();
+        Failure::new(FailureClass::InvalidExpression, format!("`{source}`: {}", error.message))
+    })?;
+    let expression = Arc::new(expression);
     let mut known = COMPILED.write().unwrap_or_else(PoisonError::into_inner);
     if known.len() >= MAX_COMPILED {
         known.clear();

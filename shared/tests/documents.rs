@@ -69,7 +69,10 @@ fn the_order_example_is_read() {
     let ids: Vec<&str> = workflow.components.iter().map(|component| component.id.as_str()).collect();
     assert_eq!(ids, ["fetch", "large", "note", "ship", "failed"]);
     let fetch = &workflow.components[0];
-    assert_eq!((&*fetch.kind, fetch.runs, fetch.readers.as_slice()), ("http_request", Runs::Worker, &[1][..]));
+    assert_eq!(
+        (&*fetch.kind, fetch.runs, fetch.outgoing.as_slice()),
+        ("http_request", Runs::Worker, &[(1, Output::Success)][..])
+    );
     assert_eq!((fetch.retry.max_attempts, fetch.retry.growth), (5, Growth::Exponential));
     assert_eq!(fetch.retry.on, [FailureClass::Timeout, FailureClass::Http5xx]);
     assert_eq!(fetch.timeout.as_secs(), 30);
@@ -91,7 +94,8 @@ fn the_order_example_is_read() {
 
 #[test]
 fn a_document_given_as_an_object_has_paths() {
-    let value = json!({ "workflow": "v1", "name": "t", "components": { "a": { "type": "nop", "needs": ["b"] } } });
+    let value =
+        json!({ "workflow": "v1", "name": "t", "components": { "a": { "type": "nop", "needs": ["b"] } } });
     let problems = workflow::read_value(&value, &catalogue()).expect_err("it is wrong");
     let paths: Vec<String> = problems.list.iter().map(|problem| problem.path.join(".")).collect();
     assert_eq!(paths, ["components.a.type", "components.a.needs.0"]);
@@ -124,19 +128,40 @@ fn formatting_keeps_the_document_and_changes_nothing_the_second_time() {
 
 #[test]
 fn layout_and_key_order_do_not_change_the_hash_and_everything_else_does() {
-    let hash = |text: &str| workflow::read(text, &catalogue()).unwrap_or_else(|p| panic!("{p}")).workflow.hash.clone();
+    let hash = |text: &str| {
+        workflow::read(text, &catalogue()).unwrap_or_else(|p| panic!("{p}")).workflow.hash.clone()
+    };
     let base = hash(ORDER);
     assert_eq!(base, hash(&ORDER.replace("x: 10", "x: 99")));
     assert_eq!(base, hash(ORDER.split("layout:").next().expect("a part")));
-    assert_eq!(base, hash(&ORDER.replace("    type: noop\n    needs: [large.true]\n", "    needs: [large.true]\n    type: noop\n")));
-    assert_eq!(base, hash(&ORDER.replace("      method: POST\n      url: https://shop.example/ship\n", "      url: https://shop.example/ship\n      method: POST\n")));
+    assert_eq!(
+        base,
+        hash(&ORDER.replace(
+            "    type: noop\n    needs: [large.true]\n",
+            "    needs: [large.true]\n    type: noop\n"
+        ))
+    );
+    assert_eq!(
+        base,
+        hash(&ORDER.replace(
+            "      method: POST\n      url: https://shop.example/ship\n",
+            "      url: https://shop.example/ship\n      method: POST\n"
+        ))
+    );
     assert_eq!(base, hash(&ORDER.replace("[large.false, note]", "[note.success, large.false]")));
     assert_eq!(base, hash(&ORDER.replace("type: http\n", "type: http_request@1\n")));
     for (from, to) in [
-        ("name: order-fulfilment", "name: other"), ("team: shop", "team: web"), ("limit: 1\n", "limit: 2\n"),
-        ("timeout: 2h", "timeout: 3h"), ("default: 10000", "default: 10001"), ("method: POST", "method: PUT"),
-        ("max_attempts: 5", "max_attempts: 4"), ("A large order", "A larger order"), ("[large.false, note]", "[note]"),
-        ("timeout: 30s", "timeout: 31s"), ("| default(none)", "| default(1)"),
+        ("name: order-fulfilment", "name: other"),
+        ("team: shop", "team: web"),
+        ("limit: 1\n", "limit: 2\n"),
+        ("timeout: 2h", "timeout: 3h"),
+        ("default: 10000", "default: 10001"),
+        ("method: POST", "method: PUT"),
+        ("max_attempts: 5", "max_attempts: 4"),
+        ("A large order", "A larger order"),
+        ("[large.false, note]", "[note]"),
+        ("timeout: 30s", "timeout: 31s"),
+        ("| default(none)", "| default(1)"),
     ] {
         assert!(ORDER.contains(from), "{from}");
         assert_ne!(base, hash(&ORDER.replace(from, to)), "{from}");
@@ -176,7 +201,8 @@ fn parameters_are_checked_all_at_once_and_defaults_filled_in() {
     let text = "workflow: v1\nname: t\nparameters:\n  id: { type: string, required: true, minLength: 2 }\n  n: { type: integer, default: 3 }\n  mode: { type: string, enum: [fast, slow] }\n  any: { type: any }\ncomponents:\n  a:\n    type: noop\n";
     let read = workflow::read(text, &catalogue()).unwrap_or_else(|problems| panic!("{problems}"));
     let given = |value: Value| value.as_object().cloned().unwrap_or_default();
-    let checked = read.workflow.check_parameters(&given(json!({ "id": "ab", "any": [1] }))).expect("they fit");
+    let checked =
+        read.workflow.check_parameters(&given(json!({ "id": "ab", "any": [1] }))).expect("they fit");
     assert_eq!(Value::Object(checked), json!({ "id": "ab", "n": 3, "any": [1] }));
     let problems = read
         .workflow
@@ -234,8 +260,27 @@ fn scalar() -> impl Strategy<Value = Value> {
         (-1e9..1e9_f64).prop_map(|number| json!(number)),
         "\\PC{0,20}".prop_map(Value::from),
         "[ a-z0-9:#'\"\\n\\t.,{}$&*!|>%@`?~=<-]{0,24}".prop_map(Value::from),
-        proptest::sample::select(vec!["no", "on", "1e3", "0x1f", "~", "null", ".5", "+1", "- a", "a: b", "...", "---", "\u{feff}x", "\u{7f}", "a\r\nb", "x\n", "x\n\n", " x\ny"])
-            .prop_map(Value::from),
+        proptest::sample::select(vec![
+            "no",
+            "on",
+            "1e3",
+            "0x1f",
+            "~",
+            "null",
+            ".5",
+            "+1",
+            "- a",
+            "a: b",
+            "...",
+            "---",
+            "\u{feff}x",
+            "\u{7f}",
+            "a\r\nb",
+            "x\n",
+            "x\n\n",
+            " x\ny"
+        ])
+        .prop_map(Value::from),
     ]
 }
 
@@ -281,4 +326,12 @@ proptest! {
         let after = workflow::read(&once, &catalogue()).map(|read| read.canonical).map_err(|problems| codes(&problems));
         prop_assert_eq!(before, after, "{}", once);
     }
+}
+
+#[test]
+fn comments_stay_where_they_belong_when_keys_are_put_in_order() {
+    let text = "# top\n\n# about the name\nname: t # short\nworkflow: v1\ncomponents:\n  a:\n    # how\n    config: # settings\n      # the value\n      value: [1, # one\n        2]\n    # what\n    type: noop\n  # last of all\n";
+    let once = workflow::format(text).expect("it is YAML");
+    insta::assert_snapshot!(once);
+    assert_eq!(workflow::format(&once).expect("it is YAML"), once);
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use shared::expression::RowExpression;
 use shared::component::{ConfigProblem, Failure, FailureClass, Family, Field, OwnPorts, Run};
 
 use crate::{
     describe::{Component, Work},
     row_flow::{Pass, Row, RowWork, Step, check_row_expression, check_rows, compiled, kind_of, row_type},
-    rows::RowExpression,
 };
 
 row_type! {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map as Object, Value, json};
+use shared::expression::RowExpression;
 use shared::component::{ConfigProblem, Failure, FailureClass, Family, Field, Run};
 
 use crate::{
@@ -11,7 +12,6 @@ use crate::{
         Pass, Row, RowWork, Step, check_row_expression, check_rows, check_total, compiled, row_type,
         size_of_row,
     },
-    rows::RowExpression,
 };
 
 row_type! {

@@ -7,6 +7,7 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use shared::expression::RowExpression;
 use shared::component::{
     ConfigProblem, Context, Failure, FailureClass, Family, Field, Outcome, OwnPorts, Run,
 };
@@ -16,7 +17,6 @@ use super::{deduplicate::canonical, sort::compare_numbers};
 use crate::{
     describe::{Component, Work, cancelled, exactly_one, invalid_config, is_expression, problem},
     row_flow::{Row, RowsAs, arrive, aside, check_row_expression, compiled, depart, lookup, sample},
-    rows::RowExpression,
 };
 
 /// What a rule looks at.

@@ -131,7 +131,7 @@ impl Turning<'_> {
             "switch" => {
                 // A value that turned out to be null is a value, and leaves by `default`.
                 let value = config.get("value").cloned();
-                switch(&component.ports, value.as_ref(), &read(config)?)
+                switch(value.as_ref(), &read(config)?)
             }
             "parallel" => {
                 let branches = read::<control::Parallel>(config)?.branches;
@@ -167,10 +167,10 @@ fn read<T: DeserializeOwned>(config: Value) -> Result<T, EvaluationError> {
     })
 }
 
-/// The ports stand in the order in which the cases were written, which is the order they are asked in.
-fn switch(written: &[String], value: Option<&Value>, config: &control::Switch) -> Verdict {
+/// The cases are asked in the order written.
+fn switch(value: Option<&Value>, config: &control::Switch) -> Verdict {
     let mut ports = Vec::new();
-    for (port, case) in written.iter().filter_map(|port| Some((port, config.cases.get(port)?))) {
+    for (port, case) in &config.cases {
         let matches = match (value, case) {
             (Some(value), case) => equal(value, case),
             (None, Value::Bool(verdict)) => *verdict,

@@ -227,6 +227,14 @@ fn make_task(
     })
 }
 
+/// What is known of an attempt that ended without a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    /// It never began: whoever held it says so.
+    No,
+    Unknown,
+}
+
 /// A decision in the making: every event is applied as it is emitted.
 struct Turning<'a> {
     execution: &'a mut Execution,
@@ -364,8 +372,8 @@ impl Turning<'_> {
         match &result.ending {
             Ending::Completed { output, ports } => self.completed(index, result, output, ports),
             Ending::Failed(failure) => self.attempt_failed(index, result, failure.clone()),
-            Ending::Lost { reason } => return self.lost(index, reason),
-            Ending::NotGranted => return self.not_begun(index),
+            Ending::Lost { reason } => return self.lost(index, reason, Ran::Unknown),
+            Ending::NotGranted => return self.lost(index, "it was not granted in time and did not run", Ran::No),
             Ending::Returned if self.execution.cancel.is_some() => {
                 self.drop_task_timers(index);
                 self.emit(Event::TaskCancelled { task: key, attempt: result.attempt });
@@ -457,25 +465,8 @@ impl Turning<'_> {
         }
     }
 
-    /// The worker that waited for a grant, or holds one that it never heard of, says that it did not begin:
-    /// nothing is unknown and nobody was lost. The next attempt refuses what this one may still ask.
-    fn not_begun(&mut self, index: usize) -> Result<(), NeedsPayloads> {
-        let task = self.key(index);
-        let attempt = self.execution.components[index].attempt;
-        if self.execution.cancel.is_some() {
-            self.drop_task_timers(index);
-            self.emit(Event::TaskCancelled { task, attempt });
-            return Ok(());
-        }
-        if self.execution.components[index].fence.is_some() {
-            self.clear_timer(TimerKey::Lease(task.clone()));
-        }
-        self.emit(Event::TaskLost { task, attempt, reason: "it was not granted in time and did not run".to_owned() });
-        self.dispatch(index)
-    }
-
     /// A worker was lost with an attempt: it costs none of the policy's, and a further one follows.
-    fn lost(&mut self, index: usize, reason: &str) -> Result<(), NeedsPayloads> {
+    fn lost(&mut self, index: usize, reason: &str, ran: Ran) -> Result<(), NeedsPayloads> {
         let task = self.key(index);
         let state = &self.execution.components[index];
         let (attempt, dispatch) = (state.attempt, state.dispatch);
@@ -489,12 +480,12 @@ impl Turning<'_> {
             self.emit(Event::TaskCancelled { task, attempt });
             return Ok(());
         }
-        let failure = if granted {
+        let failure = if granted && ran == Ran::Unknown {
             Some(Failure::new(
                 FailureClass::OutcomeUnknown,
                 format!("{reason}; the attempt had been granted, and whether it took effect is unknown"),
             ))
-        } else if self.execution.components[index].lost + 1 >= POISON_LOSSES {
+        } else if ran == Ran::Unknown && self.execution.components[index].lost + 1 >= POISON_LOSSES {
             let failure = Failure::new(
                 FailureClass::Internal,
                 format!("poison: {POISON_LOSSES} workers were lost while they ran this task ({reason})"),
@@ -630,7 +621,7 @@ impl Turning<'_> {
             }
             TimerKey::Lease(_) => {
                 if phase == Phase::Dispatched && self.execution.components[index].fence.is_some() {
-                    return self.lost(index, "its lease ran out without a renewal");
+                    return self.lost(index, "its lease ran out without a renewal", Ran::Unknown);
                 }
             }
             TimerKey::Queue(_) => {
@@ -685,7 +676,7 @@ impl Turning<'_> {
             if leased {
                 if queue_lost {
                     // One process: the holder of the lease died with the queue.
-                    self.lost(index, "the process that ran it ended")?;
+                    self.lost(index, "the process that ran it ended", Ran::Unknown)?;
                 }
                 continue;
             }
@@ -696,7 +687,7 @@ impl Turning<'_> {
                 state.dispatched_at.after(patience.saturating_mul(1 << (state.dispatch - 1).min(16)).min(rules.silence_cap.max(patience)));
             if queue_lost || (due <= now && !self.around.queue_is_deep) {
                 if granted || self.execution.cancel.is_some() {
-                    self.lost(index, "nothing was heard of it")?;
+                    self.lost(index, "nothing was heard of it", Ran::Unknown)?;
                 } else {
                     let (attempt, dispatch) = if planted!(B19SweepRaisesTheAttempt) {
                         (state.attempt + 1, 1)

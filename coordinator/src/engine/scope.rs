@@ -22,10 +22,14 @@ impl<'a> StateScope<'a> {
 }
 
 impl Scope for StateScope<'_> {
+    fn root_ref(&self, name: &str) -> Option<&Value> {
+        (name == "parameters").then_some(&self.execution.parameters)
+    }
+
     fn root(&self, name: &str) -> Option<Value> {
         let execution = self.execution;
         Some(match name {
-            "parameters" => Value::Object(execution.accepted.parameters.clone()),
+            "parameters" => execution.parameters.clone(),
             "execution" => json!({
                 "id": execution.id.to_string(),
                 "started_at": execution.started_at.map(|at| at.to_string()),

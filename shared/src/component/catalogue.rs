@@ -115,6 +115,7 @@ pub struct Descriptor {
     /// Mistakes that the schema cannot express. Does no I/O and runs no user code.
     pub check: fn(&Value) -> Vec<ConfigProblem>,
     /// Makes a runnable component of a resolved config; absent for what the engine decides.
+    #[allow(clippy::type_complexity, reason = "a name for it would hide what it takes and gives")]
     pub build: Option<fn(Value) -> Result<Box<dyn Run>, Failure>>,
 }
 
@@ -122,7 +123,7 @@ impl Descriptor {
     /// The time-out of one attempt when the author gives none.
     pub fn default_timeout(&self, config: &Value) -> Duration {
         match (self.effect)(config) {
-            Effect::Pure => Duration::from_secs(60),
+            Effect::Pure => Duration::from_mins(1),
             Effect::Reads | Effect::Idempotent | Effect::Effect => Duration::from_secs(30),
         }
     }

@@ -3,8 +3,6 @@
 //! They stand here, not in the crate `components`, because the engine reads them and the catalogue
 //! shows them. Their doc comments are the manual.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -108,7 +106,7 @@ pub struct Switch {
     pub value: Option<Value>,
     /// Each port's name and what it stands for: a literal when `value` is given, otherwise a bare expression.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 64))]
-    pub cases: BTreeMap<String, Value>,
+    pub cases: Map<String, Value>,
     /// Whether the first match or all of them fire.
     #[serde(default, rename = "match")]
     pub matching: SwitchMatch,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::{Accepted, Event, Payload, Status, TaskKey, Turn};
 use crate::{
     component::{Failure, FailureClass},
@@ -125,6 +127,8 @@ pub struct Cancel {
 pub struct Execution {
     pub id: ExecutionId,
     pub accepted: Arc<Accepted>,
+    /// `accepted.parameters` as expressions read it.
+    pub parameters: Value,
     pub workflow: Arc<Workflow>,
     /// The last turn.
     pub seq: u32,
@@ -203,6 +207,7 @@ impl Execution {
         Ok(Self {
             id: first.execution,
             accepted: Arc::new((**accepted).clone()),
+            parameters: Value::Object(accepted.parameters.clone()),
             workflow,
             seq: 1,
             last_at: first.at,

@@ -2,28 +2,101 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::LazyLock};
 
-use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value as Dynamic, value::{Kwargs, ValueKind}};
+use minijinja::{
+    Environment, ErrorKind, UndefinedBehavior, Value as Dynamic,
+    value::{Kwargs, ValueKind},
+};
 use serde_json::{Map, Value, json};
 
 use super::{
-    CompileError, EvaluationError, FUEL, MAX_DEPTH, MAX_RESULT, MAX_SOURCE, OutputView, Reference, Scope, Segment,
-    dotted, kind_of,
+    CompileError, EvaluationError, FUEL, MAX_DEPTH, MAX_RESULT, MAX_SOURCE, OutputView, Reference, Scope,
+    Segment, dotted, kind_of,
     scan::{self, Token},
 };
 use crate::{ids::PayloadId, workflow::nearest};
 
 /// The filters authors may use. What could be a bomb beyond fuel, or prints internals, is not among them.
 const FILTERS: &[&str] = &[
-    "lower", "upper", "title", "capitalize", "replace", "length", "count", "dictsort", "items", "reverse", "trim",
-    "join", "split", "lines", "default", "d", "round", "abs", "int", "float", "attr", "first", "last", "min", "max",
-    "sort", "list", "string", "bool", "batch", "slice", "sum", "select", "reject", "selectattr", "rejectattr", "map",
-    "groupby", "unique", "chain", "zip", "format", "tojson", "urlencode", "escape", "e",
+    "lower",
+    "upper",
+    "title",
+    "capitalize",
+    "replace",
+    "length",
+    "count",
+    "dictsort",
+    "items",
+    "reverse",
+    "trim",
+    "join",
+    "split",
+    "lines",
+    "default",
+    "d",
+    "round",
+    "abs",
+    "int",
+    "float",
+    "attr",
+    "first",
+    "last",
+    "min",
+    "max",
+    "sort",
+    "list",
+    "string",
+    "bool",
+    "batch",
+    "slice",
+    "sum",
+    "select",
+    "reject",
+    "selectattr",
+    "rejectattr",
+    "map",
+    "groupby",
+    "unique",
+    "chain",
+    "zip",
+    "format",
+    "tojson",
+    "urlencode",
+    "escape",
+    "e",
 ];
 const REMOVED_FILTERS: &[&str] = &["safe", "pprint", "indent"];
 const TESTS: &[&str] = &[
-    "undefined", "defined", "none", "boolean", "odd", "even", "divisibleby", "number", "integer", "int", "float",
-    "string", "sequence", "iterable", "mapping", "startingwith", "endingwith", "lower", "upper", "eq", "equalto", "ne",
-    "lt", "lessthan", "le", "gt", "greaterthan", "ge", "in", "true", "false",
+    "undefined",
+    "defined",
+    "none",
+    "boolean",
+    "odd",
+    "even",
+    "divisibleby",
+    "number",
+    "integer",
+    "int",
+    "float",
+    "string",
+    "sequence",
+    "iterable",
+    "mapping",
+    "startingwith",
+    "endingwith",
+    "lower",
+    "upper",
+    "eq",
+    "equalto",
+    "ne",
+    "lt",
+    "lessthan",
+    "le",
+    "gt",
+    "greaterthan",
+    "ge",
+    "in",
+    "true",
+    "false",
 ];
 
 /// How many signs and names one expression may have; bounds the recursion of the compiler.
@@ -121,8 +194,11 @@ pub(super) trait Source {
 impl Program {
     pub(super) fn compile(source: &str) -> Result<Self, CompileError> {
         if source.chars().count() > MAX_SOURCE {
-            return Err(CompileError::at(0, format!("the expression is longer than {MAX_SOURCE} characters"))
-                .suggest("do this in a `transform` on a worker"));
+            return Err(CompileError::at(
+                0,
+                format!("the expression is longer than {MAX_SOURCE} characters"),
+            )
+            .suggest("do this in a `transform` on a worker"));
         }
         let lexemes = scan::lexemes(source)?;
         if lexemes.is_empty() {
@@ -135,7 +211,8 @@ impl Program {
         }
         let names = scan::names(&lexemes);
         if let Some((name, at)) = names.calls.first() {
-            let error = CompileError::at(*at, format!("`{name}` is no function: expressions have filters instead"));
+            let error =
+                CompileError::at(*at, format!("`{name}` is no function: expressions have filters instead"));
             return Err(match nearest(name, FILTERS.iter().copied()) {
                 Some(near) => error.suggest(format!("did you mean `… | {near}`?")),
                 None => error.suggest("write `value | filter`, such as `components.a.output.list | length`"),
@@ -162,7 +239,10 @@ impl Program {
             // Our own scan gives positions; the parser has the last word on what is read.
             for root in compiled.undeclared_variables(false) {
                 if !names.references.iter().any(|reference| reference.root == root) {
-                    return Err(CompileError::at(0, format!("`{root}` is used in a way that cannot be checked")));
+                    return Err(CompileError::at(
+                        0,
+                        format!("`{root}` is used in a way that cannot be checked"),
+                    ));
                 }
             }
             Some(compiled)
@@ -201,7 +281,10 @@ impl Program {
             Base::Here(value, used) => {
                 let found = match walk(&value, reference, used) {
                     Ok(found) => found,
-                    Err(why) => return character(&value, reference, used).ok_or_else(|| EvaluationError::invalid(why)),
+                    Err(why) => {
+                        return character(&value, reference, used)
+                            .ok_or_else(|| EvaluationError::invalid(why));
+                    }
                 };
                 measure(found)?;
                 Ok(if used == reference.path.len() { value.into_owned() } else { found.clone() })
@@ -256,7 +339,8 @@ impl Program {
                 shortened(&self.source)
             )),
             ErrorKind::UndefinedError => EvaluationError::invalid(
-                self.missing(source).unwrap_or_else(|| format!("`{}`: a value is missing", shortened(&self.source))),
+                self.missing(source)
+                    .unwrap_or_else(|| format!("`{}`: a value is missing", shortened(&self.source))),
             ),
             kind => {
                 let detail = error.detail().map_or_else(|| kind.to_string(), str::to_owned);
@@ -284,7 +368,9 @@ impl Program {
         }
         Ok(match value.kind() {
             ValueKind::Undefined => {
-                return Err(wrong(self.missing(source).unwrap_or_else(|| "a value in the result is missing".to_owned())));
+                return Err(wrong(
+                    self.missing(source).unwrap_or_else(|| "a value in the result is missing".to_owned()),
+                ));
             }
             ValueKind::None => {
                 spend(budget, 4)?;
@@ -507,7 +593,9 @@ impl Tree {
     fn into_dynamic(self) -> Dynamic {
         match self.value {
             Some(value) => value,
-            None => Dynamic::from_pairs(self.children.into_iter().map(|(key, tree)| (key, tree.into_dynamic()))),
+            None => {
+                Dynamic::from_pairs(self.children.into_iter().map(|(key, tree)| (key, tree.into_dynamic())))
+            }
         }
     }
 }
@@ -559,12 +647,18 @@ impl Source for ScopeSource<'_> {
                         json!({ "class": failure.class, "message": failure.message, "details": details });
                     Base::Here(Cow::Owned(error), 2)
                 }
-                None => Base::Absent(format!("`{reference}` is missing: `{id}` has not failed, it is {}", view.status)),
+                None => Base::Absent(format!(
+                    "`{reference}` is missing: `{id}` has not failed, it is {}",
+                    view.status
+                )),
             },
             "output" => match view.output {
                 Some(OutputView::Here(value)) => Base::Here(Cow::Borrowed(value), 2),
                 Some(OutputView::Stored(payload)) => Base::Stored(payload),
-                None => Base::Absent(format!("`{reference}` is missing: `{id}` has no output, it is {}", view.status)),
+                None => Base::Absent(format!(
+                    "`{reference}` is missing: `{id}` has no output, it is {}",
+                    view.status
+                )),
             },
             _ => Base::Absent(format!(
                 "`{reference}` is missing: a component has `output`, `status`, `error` and `attempts`"

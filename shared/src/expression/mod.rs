@@ -5,11 +5,13 @@
 //! else goes through minijinja with a context that holds only what the expression names. Nothing here
 //! loads a payload: what lies in the store is asked for with [`EvaluationError::Needs`].
 
+#![allow(clippy::result_large_err, reason = "a failure is the rare outcome and travels on as a value")]
+
 mod engine;
 mod scan;
 mod template;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde_json::Value;
 
@@ -19,8 +21,8 @@ use crate::{
 };
 
 use engine::{Program, ScopeSource};
-pub use template::{Template, TemplateErrors};
 pub(crate) use template::Use;
+pub use template::{Template, TemplateErrors};
 
 /// The longest source of an expression, in characters.
 pub const MAX_SOURCE: usize = 2_000;
@@ -160,8 +162,12 @@ fn dotted(root: &str, path: &[Segment]) -> String {
                 text.push('.');
                 text.push_str(key);
             }
-            Segment::Key(key) => text.push_str(&format!("['{key}']")),
-            Segment::Index(index) => text.push_str(&format!("[{index}]")),
+            Segment::Key(key) => {
+                let _ = write!(text, "['{key}']");
+            }
+            Segment::Index(index) => {
+                let _ = write!(text, "[{index}]");
+            }
         }
     }
     text
@@ -197,8 +203,11 @@ impl Expression {
         }
         let program = Program::compile(source)?;
         if let Some(secret) = program.references().iter().find(|reference| reference.root == "secrets") {
-            return Err(CompileError::at(secret.start, "a secret has no value here: the worker alone replaces it")
-                .suggest("use `${{ secrets.NAME }}` alone or inside text in the config of a worker component"));
+            return Err(CompileError::at(
+                secret.start,
+                "a secret has no value here: the worker alone replaces it",
+            )
+            .suggest("use `${{ secrets.NAME }}` alone or inside text in the config of a worker component"));
         }
         Ok(Self { source: source.to_owned(), program })
     }
@@ -243,7 +252,10 @@ impl RowExpression {
             if !ROW_ROOTS.contains(&reference.root.as_str()) {
                 let error = CompileError::at(
                     reference.start,
-                    format!("`{}` is not known here: a row expression sees `item`, `index` and `bind`", reference.root),
+                    format!(
+                        "`{}` is not known here: a row expression sees `item`, `index` and `bind`",
+                        reference.root
+                    ),
                 );
                 return Err(match reference.root.as_str() {
                     "parameters" | "components" | "execution" | "workflow" => error.suggest(format!(
@@ -265,7 +277,13 @@ impl RowExpression {
     }
 
     /// The next accumulator of a fold.
-    pub fn fold(&self, accumulator: &Value, item: &Value, index: u64, bind: &Value) -> Result<Value, Failure> {
+    pub fn fold(
+        &self,
+        accumulator: &Value,
+        item: &Value,
+        index: u64,
+        bind: &Value,
+    ) -> Result<Value, Failure> {
         self.run(&engine::RowSource { item, index, bind, accumulator: Some(accumulator) })
     }
 
@@ -275,7 +293,11 @@ impl RowExpression {
             Value::Bool(answer) => Ok(answer),
             other => Err(Failure::new(
                 FailureClass::InvalidExpression,
-                format!("`{}` must be true or false, and is {} for row {index}", self.source, kind_of(&other)),
+                format!(
+                    "`{}` must be true or false, and is {} for row {index}",
+                    self.source,
+                    kind_of(&other)
+                ),
             )),
         }
     }

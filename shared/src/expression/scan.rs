@@ -40,8 +40,11 @@ pub(super) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, CompileError> {
         match text.as_bytes().get(at + 2) {
             Some(b'{') => {}
             Some(b'%' | b'#') => {
-                return Err(CompileError::at(at, "`${%` and `${#` are not supported: a text may hold expressions only")
-                    .suggest("write `${{ … }}`; choose between values with `${{ a if condition else b }}`"));
+                return Err(CompileError::at(
+                    at,
+                    "`${%` and `${#` are not supported: a text may hold expressions only",
+                )
+                .suggest("write `${{ … }}`; choose between values with `${{ a if condition else b }}`"));
             }
             _ => {
                 search = at + 2;
@@ -186,7 +189,8 @@ pub(super) fn names<'a>(lexemes: &[Lexeme<'a>]) -> Names<'a> {
         }
         let is_test = word != "not"
             && (word_before == Some("is")
-                || (word_before == Some("not") && before.and_then(|b| b.checked_sub(1)).and_then(name) == Some("is")));
+                || (word_before == Some("not")
+                    && before.and_then(|b| b.checked_sub(1)).and_then(name) == Some("is")));
         if is_test {
             found.tests.push((word, lexeme.start));
             continue;

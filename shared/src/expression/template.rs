@@ -63,9 +63,14 @@ impl Template {
     /// # Errors
     /// Every wrong text, each with its path and the position inside it.
     pub fn compile(value: &Value, field_kind: &dyn Fn(&[&str]) -> Field) -> Result<Self, TemplateErrors> {
-        let mut compiler = Compiler { field: field_kind, errors: Vec::new(), secrets: Vec::new(), uses: None };
+        let mut compiler =
+            Compiler { field: field_kind, errors: Vec::new(), secrets: Vec::new(), uses: None };
         let root = compiler.node(value, &mut Vec::new(), &mut Vec::new());
-        if compiler.errors.is_empty() { Ok(Self { root, secrets: compiler.secrets }) } else { Err(compiler.errors) }
+        if compiler.errors.is_empty() {
+            Ok(Self { root, secrets: compiler.secrets })
+        } else {
+            Err(compiler.errors)
+        }
     }
 
     /// As [`Template::compile`], with what could be compiled, every error and every use beside it.
@@ -89,8 +94,12 @@ impl Template {
         if let Node::Static(value) = &self.root {
             return Ok(Rendered { value: value.clone(), references: Vec::new() });
         }
-        let mut renderer =
-            Renderer { source: ScopeSource(scope), needs: Vec::new(), references: Vec::new(), path: Vec::new() };
+        let mut renderer = Renderer {
+            source: ScopeSource(scope),
+            needs: Vec::new(),
+            references: Vec::new(),
+            path: Vec::new(),
+        };
         let value = renderer.node(&self.root)?;
         if renderer.needs.is_empty() {
             Ok(Rendered { value, references: renderer.references })
@@ -191,8 +200,10 @@ impl Compiler<'_> {
                 Ok(as_is())
             }
             Field::Verbatim => match text.find("${{") {
-                Some(at) => Err(CompileError::at(at, "this text is passed on as it is and takes no `${{ }}`")
-                    .suggest("put the value in the field for arguments and refer to it from the text")),
+                Some(at) => {
+                    Err(CompileError::at(at, "this text is passed on as it is and takes no `${{ }}`")
+                        .suggest("put the value in the field for arguments and refer to it from the text"))
+                }
                 None => Ok(as_is()),
             },
         }
@@ -264,8 +275,10 @@ fn secret(program: &Program, source: &str) -> Result<Option<String>, CompileErro
     };
     match reference.path.as_slice() {
         [Segment::Key(name)] if source.trim() == reference.to_string() => Ok(Some(name.clone())),
-        _ => Err(CompileError::at(reference.start, "a secret is a mark that the worker replaces, not a value")
-            .suggest("write `${{ secrets.NAME }}` alone or inside text, never in an operation")),
+        _ => {
+            Err(CompileError::at(reference.start, "a secret is a mark that the worker replaces, not a value")
+                .suggest("write `${{ secrets.NAME }}` alone or inside text, never in an operation"))
+        }
     }
 }
 
@@ -319,7 +332,8 @@ impl<'a> Renderer<'a> {
                         )));
                     }
                 }
-                let own: usize = parts.iter().map(|part| if let Part::Text(text) = part { marks(text) } else { 0 }).sum();
+                let own: usize =
+                    parts.iter().map(|part| if let Part::Text(text) = part { marks(text) } else { 0 }).sum();
                 if marks(&text) != own {
                     return Err(forged());
                 }

@@ -66,7 +66,8 @@ impl<T: std::fmt::Debug> std::fmt::Debug for Delivery<T> {
 pub trait Inbox: Send {
     /// Everything that has arrived, at least one and at most `most`; waits for the first.
     ///
-    /// Survives reconnections. After one, messages that were not acknowledged come again.
+    /// Survives reconnections. After one, messages that were not acknowledged come again. A call that is
+    /// dropped before it answers loses nothing.
     async fn receive(&mut self, most: usize) -> Result<Vec<Delivery<InboxMessage>>, QueueError>;
 
     /// Which shards to serve from now on, those in `first` at once and the others as a stand-by that
@@ -78,6 +79,8 @@ pub trait Inbox: Send {
 #[async_trait]
 pub trait Tasks: Send {
     /// The next task. Never hands out more unanswered ones than the concurrency it was opened with.
+    ///
+    /// A call that is dropped before it answers loses nothing.
     async fn receive(&mut self) -> Result<Delivery<Task>, QueueError>;
 
     /// Takes no new tasks; those that were handed out may still be answered.

@@ -10,21 +10,69 @@ use crate::component::Catalogue;
 
 /// The fields of a document, in canonical order.
 pub(crate) const DOCUMENT: &[&str] = &[
-    "workflow", "name", "title", "description", "labels", "parameters", "triggers", "concurrency", "timeout",
-    "on_unhandled_failure", "components", "on_failure", "finally", "output", "layout",
+    "workflow",
+    "name",
+    "title",
+    "description",
+    "labels",
+    "parameters",
+    "triggers",
+    "concurrency",
+    "timeout",
+    "on_unhandled_failure",
+    "components",
+    "on_failure",
+    "finally",
+    "output",
+    "layout",
 ];
 /// The fields of a component, in canonical order.
 pub(crate) const COMPONENT: &[&str] = &[
-    "type", "title", "description", "needs", "join", "when", "config", "components", "catch", "finally", "retry",
-    "timeout", "queue_timeout", "total_timeout", "delivery", "worker", "cache", "compensate", "concurrency",
+    "type",
+    "title",
+    "description",
+    "needs",
+    "join",
+    "when",
+    "config",
+    "components",
+    "catch",
+    "finally",
+    "retry",
+    "timeout",
+    "queue_timeout",
+    "total_timeout",
+    "delivery",
+    "worker",
+    "cache",
+    "compensate",
+    "concurrency",
 ];
 pub(crate) const RETRY: &[&str] = &["max_attempts", "backoff", "initial", "cap", "jitter", "on"];
 pub(crate) const WORKER: &[&str] = &["tags", "pool", "priority"];
 pub(crate) const CONCURRENCY: &[&str] = &["key", "limit"];
 pub(crate) const PARAMETER: &[&str] = &[
-    "type", "title", "description", "required", "default", "enum", "format", "minLength", "maxLength", "minimum",
-    "maximum", "exclusiveMinimum", "exclusiveMaximum", "items", "minItems", "maxItems", "uniqueItems", "properties",
-    "additionalProperties", "minProperties", "maxProperties",
+    "type",
+    "title",
+    "description",
+    "required",
+    "default",
+    "enum",
+    "format",
+    "minLength",
+    "maxLength",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "items",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "properties",
+    "additionalProperties",
+    "minProperties",
+    "maxProperties",
 ];
 
 /// Known fields first, in their order; the others after them, as written.
@@ -91,14 +139,17 @@ pub(crate) fn text(document: &Map<String, Value>, catalogue: &Catalogue) -> Stri
     let value = ordered(&document, DOCUMENT, &|name, value| match (name, value) {
         ("labels", value) => sorted(value),
         ("concurrency", value) => under(value, CONCURRENCY),
-        ("parameters", Value::Object(parameters)) => {
-            Value::Object(parameters.iter().map(|(name, value)| (name.clone(), under(value, PARAMETER))).collect())
-        }
+        ("parameters", Value::Object(parameters)) => Value::Object(
+            parameters.iter().map(|(name, value)| (name.clone(), under(value, PARAMETER))).collect(),
+        ),
         ("components", Value::Object(components)) => Value::Object(
             components
                 .iter()
                 .map(|(id, value)| {
-                    (id.clone(), value.as_object().map_or_else(|| value.clone(), |map| component(map, catalogue)))
+                    (
+                        id.clone(),
+                        value.as_object().map_or_else(|| value.clone(), |map| component(map, catalogue)),
+                    )
                 })
                 .collect(),
         ),

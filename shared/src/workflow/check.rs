@@ -12,8 +12,8 @@ use super::{
     canonical,
     graph::{self, Point},
     model::{
-        Component, Concurrency, Delivery, Join, Need, OnUnhandledFailure, Output, Parameter, ParameterType, Placement,
-        Priority, Workflow,
+        Component, Concurrency, Delivery, Join, Need, OnUnhandledFailure, Output, Parameter, ParameterType,
+        Placement, Priority, Workflow,
     },
     problem::{Problem, Problems, Severity, nearest},
     schema::{self, shown},
@@ -46,7 +46,8 @@ pub struct Read {
 pub fn read(text: &str, catalogue: &Catalogue) -> Result<Read, Problems> {
     let parsed = text::read(text).map_err(|fault| Problems::new(vec![fault_problem(fault, text)]))?;
     let value = parsed.tree.to_value();
-    let mut faults: Vec<Problem> = parsed.faults.into_iter().map(|fault| fault_problem(fault, text)).collect();
+    let mut faults: Vec<Problem> =
+        parsed.faults.into_iter().map(|fault| fault_problem(fault, text)).collect();
     let mut checker = Checker::new(catalogue, false);
     let workflow = checker.document(&value);
     let (errors, warnings): (Vec<Problem>, Vec<Problem>) = checker
@@ -75,7 +76,9 @@ pub fn read_value(value: &Value, catalogue: &Catalogue) -> Result<Read, Problems
 /// Schemas and the order of references are not checked again.
 pub fn compile_snapshot(canonical: &str, catalogue: &Catalogue) -> Result<Arc<Workflow>, Problems> {
     let value: Value = serde_json::from_str(canonical).map_err(|error| {
-        Problems::new(vec![Found::new("syntax", format!("the snapshot is not JSON: {error}"), &[]).unlocated()])
+        Problems::new(vec![
+            Found::new("syntax", format!("the snapshot is not JSON: {error}"), &[]).unlocated(),
+        ])
     })?;
     let mut checker = Checker::new(catalogue, true);
     let workflow = checker.document(&value);
@@ -119,7 +122,9 @@ fn excerpt(text: &str, place: Place) -> Option<String> {
     let from = skip.saturating_sub(60);
     let shown: String = line.chars().skip(from).take(140).map(|c| if c == '\t' { ' ' } else { c }).collect();
     let covered = text.get(place.start..place.end).and_then(|part| part.lines().next());
-    let width = covered.map_or(1, |part| part.trim_end().chars().count()).clamp(1, length.saturating_sub(skip).clamp(1, 80));
+    let width = covered
+        .map_or(1, |part| part.trim_end().chars().count())
+        .clamp(1, length.saturating_sub(skip).clamp(1, 80));
     Some(format!("{shown}\n{}{}", " ".repeat(skip - from), "^".repeat(width)))
 }
 
@@ -221,13 +226,24 @@ impl Found {
                         other => other.get(step),
                     });
                 }
-                if let Some(inside) = value.and_then(Value::as_str).and_then(|value| inside(text, place, value, offset)) {
+                if let Some(inside) =
+                    value.and_then(Value::as_str).and_then(|value| inside(text, place, value, offset))
+                {
                     place = inside;
                 }
             }
         }
         let excerpt = excerpt(text, place);
-        Problem { line: Some(place.line), column: Some(place.column), excerpt, ..self.unlocated() }
+        let mut problem = self.unlocated();
+        if problem.suggestion.as_ref().is_some_and(|suggestion| suggestion.starts_with("quote it: ")) {
+            // What the author wrote (`00123`), not what was read of it (`123`).
+            if let Some(written) =
+                text.get(place.start..place.end).filter(|written| !written.trim().is_empty())
+            {
+                problem.suggestion = Some(format!("quote it: \"{}\"", written.trim()));
+            }
+        }
+        Problem { line: Some(place.line), column: Some(place.column), excerpt, ..problem }
     }
 }
 
@@ -239,7 +255,8 @@ fn inside(text: &str, place: Place, value: &str, offset: usize) -> Option<Place>
     let found = place.start + text.get(place.start..)?.find(line)?;
     let start = found + (before.len() - line_start);
     let source_line = text[..start].rfind('\n').map_or(0, |at| at + 1);
-    let word = text[start..].find(|c: char| !(c.is_alphanumeric() || "_.[]'".contains(c))).unwrap_or(1).max(1);
+    let word =
+        text[start..].find(|c: char| !(c.is_alphanumeric() || "_.[]'".contains(c))).unwrap_or(1).max(1);
     Some(Place {
         line: text[..start].matches('\n').count() as u32 + 1,
         column: text[source_line..start].chars().count() as u32 + 1,
@@ -308,7 +325,8 @@ impl<'a> Checker<'a> {
             }
             let mut whole = path.to_vec();
             whole.push(key);
-            let found = Found::new("unknown_field", format!("unknown field `{key}` of {what}"), &whole).at_key();
+            let found =
+                Found::new("unknown_field", format!("unknown field `{key}` of {what}"), &whole).at_key();
             let near = nearest(key, known.iter().copied());
             self.report(match near {
                 Some(near) => found.suggest(format!("did you mean `{near}`?")),
@@ -326,7 +344,12 @@ impl<'a> Checker<'a> {
         self.report(found.maybe(suggestion));
     }
 
-    fn map<'v>(&mut self, parent: &'v Map<String, Value>, name: &str, path: &[&str]) -> Option<&'v Map<String, Value>> {
+    fn map<'v>(
+        &mut self,
+        parent: &'v Map<String, Value>,
+        name: &str,
+        path: &[&str],
+    ) -> Option<&'v Map<String, Value>> {
         match parent.get(name)? {
             Value::Object(map) => Some(map),
             Value::Null => None,
@@ -363,8 +386,12 @@ impl<'a> Checker<'a> {
             },
             Value::Number(number) => {
                 self.report(
-                    Found::new("duration", format!("`{number}` has no unit: a bare number is not a duration"), &whole)
-                        .suggest(format!("add a unit: {number}s, {number}ms, {number}m")),
+                    Found::new(
+                        "duration",
+                        format!("`{number}` has no unit: a bare number is not a duration"),
+                        &whole,
+                    )
+                    .suggest(format!("add a unit: {number}s, {number}ms, {number}m")),
                 );
                 None
             }
@@ -383,10 +410,10 @@ impl<'a> Checker<'a> {
         names: &[&str],
     ) -> Option<T> {
         let value = parent.get(name)?;
-        if let (Some(text), Ok(choice)) = (value.as_str(), serde_json::from_value(value.clone())) {
-            if names.contains(&text) {
-                return Some(choice);
-            }
+        if let (Some(text), Ok(choice)) = (value.as_str(), serde_json::from_value(value.clone()))
+            && names.contains(&text)
+        {
+            return Some(choice);
         }
         let near = value.as_str().and_then(|text| nearest(text, names.iter().copied()));
         self.report(
@@ -459,18 +486,26 @@ impl<'a> Checker<'a> {
                     .suggest("begin with `workflow: v1`"),
             ),
             Some(other) => self.report(
-                Found::new("format_version", format!("this build reads `v1`, got {}", shown(other)), &["workflow"])
-                    .suggest("write `workflow: v1`"),
+                Found::new(
+                    "format_version",
+                    format!("this build reads `v1`, got {}", shown(other)),
+                    &["workflow"],
+                )
+                .suggest("write `workflow: v1`"),
             ),
         }
         let name = match document.get("name") {
             Some(_) => self.owned(document, "name", &[]).unwrap_or_default(),
             None => {
-                self.report(Found::new("missing_field", "`name` is required", &[]).suggest("add `name: my-workflow`"));
+                self.report(
+                    Found::new("missing_field", "`name` is required", &[]).suggest("add `name: my-workflow`"),
+                );
                 String::new()
             }
         };
-        if document.contains_key("name") && (name.trim().is_empty() || name.chars().count() > 200) {
+        if document.get("name").is_some_and(Value::is_string)
+            && (name.trim().is_empty() || name.chars().count() > 200)
+        {
             self.report(Found::new("field_value", "a name has from 1 to 200 characters", &["name"]));
         }
         let title = self.owned(document, "title", &[]);
@@ -526,9 +561,13 @@ impl<'a> Checker<'a> {
         for name in names.iter().filter(|name| map.contains_key(**name)) {
             let hint = LATER.iter().find(|(later, _)| later == name).map_or("remove it", |(_, hint)| *hint);
             self.report(
-                Found::new("not_supported", format!("`{name}` is not supported by this build"), &[path, &[name]].concat())
-                    .at_key()
-                    .suggest(hint),
+                Found::new(
+                    "not_supported",
+                    format!("`{name}` is not supported by this build"),
+                    &[path, &[name]].concat(),
+                )
+                .at_key()
+                .suggest(hint),
             );
         }
     }
@@ -613,7 +652,15 @@ impl<'a> Checker<'a> {
                 }
             }
             let description = self.owned(fields, "description", &path);
-            parameters.push(Parameter { name: name.clone(), kind, required, default, choices, description, schema });
+            parameters.push(Parameter {
+                name: name.clone(),
+                kind,
+                required,
+                default,
+                choices,
+                description,
+                schema,
+            });
         }
         parameters
     }
@@ -636,9 +683,13 @@ impl<'a> Checker<'a> {
             for used in &uses {
                 for reference in used.references.iter().filter(|reference| reference.root == "components") {
                     self.report(
-                        Found::new("reference", "no component has run when the key is computed", &["concurrency", "key"])
-                            .inside(used.offset + reference.start)
-                            .suggest("use `parameters`"),
+                        Found::new(
+                            "reference",
+                            "no component has run when the key is computed",
+                            &["concurrency", "key"],
+                        )
+                        .inside(used.offset + reference.start)
+                        .suggest("use `parameters`"),
                     );
                 }
                 if used.references.iter().all(|reference| reference.root != "components") {
@@ -650,10 +701,16 @@ impl<'a> Checker<'a> {
     }
 
     /// Compiles a value with expressions and reports what is wrong in it.
-    fn template(&mut self, value: &Value, path: &[&str], field: &dyn Fn(&[&str]) -> Field) -> (Template, Vec<Use>) {
+    fn template(
+        &mut self,
+        value: &Value,
+        path: &[&str],
+        field: &dyn Fn(&[&str]) -> Field,
+    ) -> (Template, Vec<Use>) {
         let (template, errors, uses) = Template::compile_with_uses(value, field);
         for (rest, error) in errors {
-            let mut found = Found::new("expression", error.message, &[]).inside(error.offset).maybe(error.suggestion);
+            let mut found =
+                Found::new("expression", error.message, &[]).inside(error.offset).maybe(error.suggestion);
             found.path = path_of(path, &rest);
             self.report(found);
         }
@@ -676,12 +733,19 @@ impl<'a> Checker<'a> {
             return Vec::new();
         };
         if components.is_empty() {
-            self.report(Found::new("no_components", "a workflow has at least one component", &["components"]));
+            self.report(Found::new(
+                "no_components",
+                "a workflow has at least one component",
+                &["components"],
+            ));
         }
         if components.len() > MAX_COMPONENTS {
             self.report(Found::new(
                 "too_many_components",
-                format!("a workflow has at most {MAX_COMPONENTS} components, this one has {}", components.len()),
+                format!(
+                    "a workflow has at most {MAX_COMPONENTS} components, this one has {}",
+                    components.len()
+                ),
                 &["components"],
             ));
             return Vec::new();
@@ -711,15 +775,20 @@ impl<'a> Checker<'a> {
         self.later(fields, &["catch", "finally", "cache", "compensate"], &path);
         if fields.contains_key("concurrency") {
             self.report(
-                Found::new("not_supported", "`concurrency` of a component is not supported by this build", &[])
-                    .at_key()
-                    .suggest("set `concurrency` on the workflow"),
+                Found::new(
+                    "not_supported",
+                    "`concurrency` of a component is not supported by this build",
+                    &[],
+                )
+                .at_key()
+                .suggest("set `concurrency` on the workflow"),
             );
             if let Some(found) = self.found.last_mut() {
                 found.path = path_of(&path, &["concurrency".to_owned()]);
             }
         }
-        let known: Vec<&str> = canonical::COMPONENT.iter().copied().filter(|name| *name != "components").collect();
+        let known: Vec<&str> =
+            canonical::COMPONENT.iter().copied().filter(|name| *name != "components").collect();
         self.fields(fields, &known, &path, "a component");
 
         let mut draft = Draft::new(id);
@@ -772,7 +841,8 @@ impl<'a> Checker<'a> {
     {
         let catalogue = self.catalogue;
         if !fields.contains_key("type") {
-            let found = Found::new("missing_field", format!("`type` is required for `{}`", path[1]), path).at_key();
+            let found =
+                Found::new("missing_field", format!("`type` is required for `{}`", path[1]), path).at_key();
             self.report(found.suggest("add `type:`, such as `type: http_request`"));
             return None;
         }
@@ -780,16 +850,19 @@ impl<'a> Checker<'a> {
         let whole = ["components", path[1], "type"];
         let (name, major) = written.split_once('@').unwrap_or((written, "1"));
         let Some(descriptor) = catalogue.get(name) else {
-            let near = nearest(name, catalogue.names()).and_then(|near| catalogue.get(near).map(|it| (near, it)));
-            self.report(Found::new("unknown_type", format!("there is no component type `{name}`"), &whole).maybe(
-                near.map(|(near, descriptor)| {
-                    if near == descriptor.kind {
-                        format!("did you mean `{near}`?")
-                    } else {
-                        format!("did you mean `{near}` (an alias of `{}`)?", descriptor.kind)
-                    }
-                }),
-            ));
+            let near =
+                nearest(name, catalogue.names()).and_then(|near| catalogue.get(near).map(|it| (near, it)));
+            self.report(
+                Found::new("unknown_type", format!("there is no component type `{name}`"), &whole).maybe(
+                    near.map(|(near, descriptor)| {
+                        if near == descriptor.kind {
+                            format!("did you mean `{near}`?")
+                        } else {
+                            format!("did you mean `{near}` (an alias of `{}`)?", descriptor.kind)
+                        }
+                    }),
+                ),
+            );
             return None;
         };
         if major != "1" {
@@ -810,7 +883,8 @@ impl<'a> Checker<'a> {
                     let index = index.to_string();
                     match item {
                         Value::String(text) => {
-                            let whole = vec!["components".to_owned(), path[1].to_owned(), "needs".to_owned(), index];
+                            let whole =
+                                vec!["components".to_owned(), path[1].to_owned(), "needs".to_owned(), index];
                             needs.push((whole, text.as_str()));
                         }
                         other => self.wrong_type(
@@ -849,7 +923,9 @@ impl<'a> Checker<'a> {
             Ok(expression) => Some(expression),
             Err(error) => {
                 self.report(
-                    Found::new("expression", error.message, &whole).inside(error.offset).maybe(error.suggestion),
+                    Found::new("expression", error.message, &whole)
+                        .inside(error.offset)
+                        .maybe(error.suggestion),
                 );
                 None
             }
@@ -861,23 +937,23 @@ impl<'a> Checker<'a> {
         let config = std::mem::take(&mut draft.config_value);
         let field = |keys: &[&str]| (descriptor.field)(&config, keys);
         let mut fits = true;
-        if !self.trusted {
-            if let Some(schema) = self.catalogue.schema(descriptor.kind) {
-                for mismatch in schema::check(schema, &config, Some(&field)) {
-                    fits = false;
-                    let name = mismatch.path.join(".");
-                    let message = if name.is_empty() || mismatch.at_key {
-                        format!("config of `{}`: {}", descriptor.kind, mismatch.message)
-                    } else {
-                        format!("config of `{}`, `{name}`: {}", descriptor.kind, mismatch.message)
-                    };
-                    let mut found = Found::new(mismatch.code, message, &[]).maybe(mismatch.suggestion);
-                    found.path = path_of(if given { &base } else { &base[..2] }, &mismatch.path);
-                    if mismatch.at_key || !given {
-                        found = found.at_key();
-                    }
-                    self.report(found);
+        if !self.trusted
+            && let Some(schema) = self.catalogue.schema(descriptor.kind)
+        {
+            for mismatch in schema::check(schema, &config, Some(&field)) {
+                fits = false;
+                let name = mismatch.path.join(".");
+                let message = if name.is_empty() || mismatch.at_key {
+                    format!("config of `{}`: {}", descriptor.kind, mismatch.message)
+                } else {
+                    format!("config of `{}`, `{name}`: {}", descriptor.kind, mismatch.message)
+                };
+                let mut found = Found::new(mismatch.code, message, &[]).maybe(mismatch.suggestion);
+                found.path = path_of(if given { &base } else { &base[..2] }, &mismatch.path);
+                if mismatch.at_key || !given {
+                    found = found.at_key();
                 }
+                self.report(found);
             }
         }
         let (template, uses) = self.template(&config, &base, &field);
@@ -895,7 +971,9 @@ impl<'a> Checker<'a> {
                 let message = if ["success", "error", "timeout"].contains(&port.as_str()) {
                     format!("the port name `{port}` is reserved")
                 } else if !is_id(port) {
-                    format!("`{port}` cannot be the name of a port: use a-z, 0-9 and _, a letter first, at most 64")
+                    format!(
+                        "`{port}` cannot be the name of a port: use a-z, 0-9 and _, a letter first, at most 64"
+                    )
                 } else if !seen.insert(port) {
                     format!("the port `{port}` is named twice")
                 } else {
@@ -939,19 +1017,27 @@ impl<'a> Checker<'a> {
         policy.initial = initial.unwrap_or(policy.initial);
         policy.cap = cap.unwrap_or(policy.cap.max(policy.initial));
         if policy.cap < policy.initial {
-            self.report(Found::new("field_value", "`cap` is shorter than `initial`", &["components", path[1], "retry", "cap"]));
+            self.report(Found::new(
+                "field_value",
+                "`cap` is shorter than `initial`",
+                &["components", path[1], "retry", "cap"],
+            ));
         }
         match retry.get("jitter") {
             None => {}
             Some(Value::Bool(jitter)) => policy.jitter = *jitter,
-            Some(other) => self.wrong_type(&["components", path[1], "retry", "jitter"], "true or false", other),
+            Some(other) => {
+                self.wrong_type(&["components", path[1], "retry", "jitter"], "true or false", other);
+            }
         }
         for (index, name) in self.texts(retry, "on", &whole).iter().enumerate() {
             let index = index.to_string();
             let place = ["components", path[1], "retry", "on", &index];
             match name.parse::<FailureClass>() {
                 Ok(class) if class.may_be_retried() => policy.on.push(class),
-                Ok(class) => self.report(Found::new("field_value", format!("`{class}` is never tried again"), &place)),
+                Ok(class) => {
+                    self.report(Found::new("field_value", format!("`{class}` is never tried again"), &place));
+                }
                 Err(error) => {
                     let near = nearest(name, FailureClass::NAMES.iter().copied());
                     let suggestion = near.map_or_else(
@@ -1006,7 +1092,9 @@ impl<'a> Checker<'a> {
                 let Some(from) = by_id.get(id).copied() else {
                     let near = nearest(id, drafts.iter().map(|draft| draft.id));
                     let suggestion = near.map(|near| format!("did you mean `{near}`?"));
-                    self.report(found("unknown_component", format!("there is no component `{id}`")).maybe(suggestion));
+                    self.report(
+                        found("unknown_component", format!("there is no component `{id}`")).maybe(suggestion),
+                    );
                     continue;
                 };
                 let source = &drafts[from];
@@ -1029,7 +1117,8 @@ impl<'a> Checker<'a> {
                                     None => ports,
                                 };
                                 self.report(
-                                    found("unknown_port", format!("`{id}` has no port `{own}`")).suggest(suggestion),
+                                    found("unknown_port", format!("`{id}` has no port `{own}`"))
+                                        .suggest(suggestion),
                                 );
                             }
                             continue;
@@ -1143,7 +1232,10 @@ impl<'a> Checker<'a> {
                     self.report(
                         Found::new(
                             "unreachable",
-                            format!("`{}` is not reached from `{start}`: it has no `needs` and starts at once", draft.id),
+                            format!(
+                                "`{}` is not reached from `{start}`: it has no `needs` and starts at once",
+                                draft.id
+                            ),
                             &["components", draft.id],
                         )
                         .at_key()
@@ -1161,8 +1253,9 @@ impl<'a> Checker<'a> {
         names.push(drafts[first].id);
         let last = cycle.last().copied().unwrap_or(first);
         let place = points[first].needs.iter().position(|need| need.from == last).unwrap_or(0);
-        let mut found = Found::new("cycle", format!("these components wait for one another: {}", names.join(" → ")), &[])
-            .suggest("remove one of the connections; a loop is a container");
+        let mut found =
+            Found::new("cycle", format!("these components wait for one another: {}", names.join(" → ")), &[])
+                .suggest("remove one of the connections; a loop is a container");
         found.path = drafts[first].needs.get(place).map_or_else(
             || vec!["components".to_owned(), drafts[first].id.to_owned()],
             |(path, _)| path.clone(),
@@ -1184,7 +1277,10 @@ impl<'a> Checker<'a> {
             let (first, second) = (&router.ports.names[never.ports.0], &router.ports.names[never.ports.1]);
             let id = drafts[never.component].id;
             let message = if never.direct {
-                format!("`{id}` can never run: `{0}.{first}` and `{0}.{second}` exclude each other", router.id)
+                format!(
+                    "`{id}` can never run: `{0}.{first}` and `{0}.{second}` exclude each other",
+                    router.id
+                )
             } else {
                 format!(
                     "`{id}` can never run: it needs both sides of `{0}` (`{0}.{first}` and `{0}.{second}`)",
@@ -1193,23 +1289,29 @@ impl<'a> Checker<'a> {
             };
             let code = if never.direct { "exclusive_ports" } else { "never_ready" };
             self.report(
-                Found::new(code, message, &["components", id, "needs"]).at_key().suggest("did you mean `join: any`?"),
+                Found::new(code, message, &["components", id, "needs"])
+                    .at_key()
+                    .suggest("did you mean `join: any`?"),
             );
         }
         let uses_components = |draft: &Draft<'_>| {
             let named = |used: &Use| used.references.iter().any(|reference| reference.root == "components");
             draft.uses.iter().any(named)
-                || draft
-                    .when
-                    .as_ref()
-                    .is_some_and(|when| when.references().iter().any(|reference| reference.root == "components"))
+                || draft.when.as_ref().is_some_and(|when| {
+                    when.references().iter().any(|reference| reference.root == "components")
+                })
         };
         let tables = drafts
             .iter()
             .any(uses_components)
             .then(|| (graph::upstream(points, order), graph::certain(points, order)));
         for (index, draft) in drafts.iter().enumerate() {
-            let seen = tables.as_ref().map(|(upstream, certain)| Seen { index, upstream, certain, when: draft.when.as_ref() });
+            let seen = tables.as_ref().map(|(upstream, certain)| Seen {
+                index,
+                upstream,
+                certain,
+                when: draft.when.as_ref(),
+            });
             for used in &draft.uses {
                 self.uses(used, &["components", draft.id, "config"], names, by_id, seen.as_ref());
             }
@@ -1273,22 +1375,26 @@ impl<'a> Checker<'a> {
                             || format!("its fields are {}", list(fields)),
                             |near| format!("did you mean `{root}.{near}`?"),
                         );
-                        self.report(found("reference", format!("`{root}` has no field `{name}`")).suggest(suggestion));
+                        self.report(
+                            found("reference", format!("`{root}` has no field `{name}`")).suggest(suggestion),
+                        );
                     }
                 }
                 "secrets" => {
                     if base.last() != Some(&"config") {
                         self.report(
-                            found("secret", "a secret cannot be used here".to_owned())
-                                .suggest("secrets can be used in the config of components that run on a worker"),
+                            found("secret", "a secret cannot be used here".to_owned()).suggest(
+                                "secrets can be used in the config of components that run on a worker",
+                            ),
                         );
                     }
                 }
                 "components" => {
                     let (Some(id), Some(field)) = (reference.component(), reference.component_field()) else {
                         self.report(
-                            found("reference", format!("`{reference}` is incomplete"))
-                                .suggest("write `components.<id>.output`, `.status`, `.error` or `.attempts`"),
+                            found("reference", format!("`{reference}` is incomplete")).suggest(
+                                "write `components.<id>.output`, `.status`, `.error` or `.attempts`",
+                            ),
                         );
                         continue;
                     };
@@ -1299,13 +1405,17 @@ impl<'a> Checker<'a> {
                             || format!("its fields are {}; data is in `output`", list(&fields)),
                             |near| format!("did you mean `components.{id}.{near}`?"),
                         );
-                        self.report(found("reference", format!("a component has no field `{field}`")).suggest(suggestion));
+                        self.report(
+                            found("reference", format!("a component has no field `{field}`"))
+                                .suggest(suggestion),
+                        );
                     }
                     let Some(target) = by_id.get(id).copied() else {
                         let near = nearest(id, by_id.keys().map(ComponentId::as_str));
                         let suggestion = near.map(|near| format!("did you mean `components.{near}`?"));
                         self.report(
-                            found("unknown_component", format!("there is no component `{id}`")).maybe(suggestion),
+                            found("unknown_component", format!("there is no component `{id}`"))
+                                .maybe(suggestion),
                         );
                         continue;
                     };
@@ -1317,7 +1427,10 @@ impl<'a> Checker<'a> {
                             found("not_upstream", format!("`{id}` does not run before this component"))
                                 .suggest(format!("add `{id}` to `needs`")),
                         );
-                    } else if field == "output" && !seen.certain.has(seen.index, target) && !seen.is_guarded(used, id) {
+                    } else if field == "output"
+                        && !seen.certain.has(seen.index, target)
+                        && !seen.is_guarded(used, id)
+                    {
                         self.report(
                             found("unguarded", format!("`{id}` may be skipped or failed here, and then has no output"))
                                 .warning()
@@ -1334,10 +1447,14 @@ impl<'a> Checker<'a> {
                     } else if parameters.contains(root) {
                         format!("did you mean `parameters.{root}`?")
                     } else {
-                        nearest(root, roots.into_iter())
-                            .map_or_else(|| format!("the roots are {}", list(&roots)), |near| format!("did you mean `{near}`?"))
+                        nearest(root, roots.into_iter()).map_or_else(
+                            || format!("the roots are {}", list(&roots)),
+                            |near| format!("did you mean `{near}`?"),
+                        )
                     };
-                    self.report(found("unknown_root", format!("`{root}` is not known here")).suggest(suggestion));
+                    self.report(
+                        found("unknown_root", format!("`{root}` is not known here")).suggest(suggestion),
+                    );
                 }
             }
         }
@@ -1357,7 +1474,8 @@ impl Seen<'_> {
     fn is_guarded(&self, used: &Use, id: &str) -> bool {
         let asks = |references: &[crate::expression::Reference]| {
             references.iter().any(|reference| {
-                reference.component() == Some(id) && matches!(reference.component_field(), Some("status" | "error"))
+                reference.component() == Some(id)
+                    && matches!(reference.component_field(), Some("status" | "error"))
             })
         };
         ["default", "defined", "| d("].iter().any(|word| used.source.contains(word))

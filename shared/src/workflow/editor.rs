@@ -23,7 +23,9 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
             "then": { "properties": { "config": { "$ref": format!("#/$defs/config_{}", descriptor.kind) } } },
         }));
         names.push(json!({ "const": descriptor.kind, "description": descriptor.summary }));
-        names.extend(kinds.iter().filter(|name| *name != descriptor.kind).map(|name| json!({ "const": name })));
+        names.extend(
+            kinds.iter().filter(|name| *name != descriptor.kind).map(|name| json!({ "const": name })),
+        );
     }
     let duration = json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" });
     let id = "^[a-z][a-z0-9_]{0,63}$";

@@ -1,8 +1,8 @@
 //! The canonical YAML of a document: fixed order of the known fields, components as written, block style.
 //!
 //! Comments are kept: one that has its line for itself stands above the key or item it stood above, one
-//! at the end of a line stays on the line of its key. A comment inside a flow collection or between the
-//! lines of a text moves to the next key. Aliases and merge keys are written out.
+//! at the end of a line stays on the line of its key. A comment inside a flow collection moves to the end
+//! of the document. Aliases and merge keys are written out, and `needs` are sorted.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -22,7 +22,9 @@ use super::{
 pub fn format(text: &str) -> Result<String, Problems> {
     let parsed = text::read(text).map_err(|fault| Problems::new(vec![fault_problem(fault, text)]))?;
     if !parsed.faults.is_empty() {
-        return Err(Problems::new(parsed.faults.into_iter().map(|fault| fault_problem(fault, text)).collect()));
+        return Err(Problems::new(
+            parsed.faults.into_iter().map(|fault| fault_problem(fault, text)).collect(),
+        ));
     }
     let Text { tree, comments, .. } = parsed;
     let value = tree.to_value();
@@ -30,16 +32,27 @@ pub fn format(text: &str) -> Result<String, Problems> {
     for careful in [false, true] {
         written = Writer::new(text, &comments, careful).write(&tree);
         // The formatter must never change what a document says.
-        if text::read(&written).is_ok_and(|again| same(&again.tree.to_value(), &value)) {
+        if text::read(&written).is_ok_and(|again| same(again.tree.to_value(), value.clone())) {
             return Ok(written);
         }
     }
     Ok(written)
 }
 
-/// Equality without the order of keys.
-fn same(a: &Value, b: &Value) -> bool {
+/// Whether two documents say the same: the order of keys and of `needs` means nothing here.
+fn same(mut a: Value, mut b: Value) -> bool {
+    sort_needs(&mut a);
+    sort_needs(&mut b);
     a == b
+}
+
+fn sort_needs(document: &mut Value) {
+    let components = document.get_mut("components").and_then(Value::as_object_mut);
+    for component in components.into_iter().flat_map(|map| map.values_mut()) {
+        if let Some(needs) = component.get_mut("needs").and_then(Value::as_array_mut) {
+            needs.sort_by_key(|need| need.as_str().unwrap_or_default().to_owned());
+        }
+    }
 }
 
 struct Writer<'t> {
@@ -83,29 +96,46 @@ impl<'t> Writer<'t> {
                 self.inline(tree, 0, None);
             }
         }
-        self.above(u32::MAX, 0, false);
+        self.rest();
         self.out
     }
 
-    /// The comments above `line` that are not written yet, and a blank line where the source has one.
+    /// The comments that stand directly above `line`, and a blank line where the source has one.
     fn above(&mut self, line: u32, indent: usize, blank: bool) {
+        let is_blank =
+            |at: u32| at >= 1 && self.lines.get(at as usize - 1).is_some_and(|line| line.trim().is_empty());
         let mut first = line;
-        let pending: Vec<(u32, &str)> = self.alone.range(..line).map(|(at, text)| (*at, *text)).collect();
-        if let Some((at, _)) = pending.first() {
-            first = *at;
+        let mut at = line;
+        while at > 1 && (self.alone.contains_key(&(at - 1)) || is_blank(at - 1)) {
+            at -= 1;
+            if self.alone.contains_key(&at) {
+                first = at;
+            }
         }
-        let is_blank = |at: u32| {
-            at >= 2 && self.lines.get(at as usize - 2).is_some_and(|line| line.trim().is_empty())
-        };
-        if blank && is_blank(first) {
+        if blank && is_blank(first - 1) {
             self.out.push('\n');
         }
-        for (at, text) in pending {
-            if at != first && is_blank(at) {
+        let pending: Vec<(u32, &str)> =
+            self.alone.range(first..line).map(|(at, text)| (*at, *text)).collect();
+        for (index, (at, text)) in pending.iter().enumerate() {
+            if index > 0 && self.lines.get(*at as usize - 2).is_some_and(|line| line.trim().is_empty()) {
                 self.out.push('\n');
             }
             let _ = writeln!(self.out, "{}{text}", " ".repeat(indent));
-            self.alone.remove(&at);
+            self.alone.remove(at);
+        }
+        let after_comment = pending.last().is_some_and(|(at, _)| *at < line - 1);
+        if after_comment {
+            self.out.push('\n');
+        }
+    }
+
+    /// The comments that found no place: inside flow collections, or after everything else.
+    fn rest(&mut self) {
+        let mut rest = std::mem::take(&mut self.alone);
+        rest.append(&mut self.right);
+        for text in rest.values() {
+            let _ = writeln!(self.out, "{text}");
         }
     }
 
@@ -153,7 +183,16 @@ impl<'t> Writer<'t> {
                 }
                 Node::List(items) if !items.is_empty() => {
                     self.end(line);
-                    self.list(&entry.value, indent + 2);
+                    if matches!(place, Place::Component) && entry.key == "needs" {
+                        let mut items = items.clone();
+                        items.sort_by_key(|item| match &item.node {
+                            Node::Scalar(Value::String(need)) => need.clone(),
+                            _ => String::new(),
+                        });
+                        self.list(&Tree { place: entry.value.place, node: Node::List(items) }, indent + 2);
+                    } else {
+                        self.list(&entry.value, indent + 2);
+                    }
                 }
                 _ => {
                     self.out.push(' ');
@@ -187,7 +226,7 @@ impl<'t> Writer<'t> {
         let value = match &tree.node {
             Node::Map(_) => "{}".to_owned(),
             Node::List(_) => "[]".to_owned(),
-            Node::Scalar { value: Value::String(text), .. } => {
+            Node::Scalar(Value::String(text)) => {
                 if !self.careful && is_block(text) {
                     let chomp = if text.ends_with('\n') { "" } else { "-" };
                     let _ = write!(self.out, "|{chomp}");
@@ -202,7 +241,7 @@ impl<'t> Writer<'t> {
                 }
                 self.text(text)
             }
-            Node::Scalar { value, .. } => value.to_string(),
+            Node::Scalar(value) => value.to_string(),
         };
         self.out.push_str(&value);
         self.end(line);
@@ -214,7 +253,11 @@ impl<'t> Writer<'t> {
 
     fn key(&self, key: &str) -> String {
         // `on` and its kin stay plain as keys; only the reader's own rules matter there.
-        if !self.careful && key != "<<" && (is_plain(key) || key == "on") { key.to_owned() } else { quoted(key) }
+        if !self.careful && key != "<<" && (is_plain(key) || key == "on") {
+            key.to_owned()
+        } else {
+            quoted(key)
+        }
     }
 }
 
@@ -246,7 +289,7 @@ fn is_plain(text: &str) -> bool {
         && !text.starts_with("...")
         && text.chars().all(|c| is_printable(c) && c != '\t')
         // What YAML 1.1 would take for a boolean is quoted for readers that still do.
-        && !["y", "n", "yes", "no", "on", "off"].contains(&lower.as_str())
+        && !["yes", "no", "on", "off"].contains(&lower.as_str())
         && matches!(text::resolve(text), Ok(Value::String(_)))
 }
 

@@ -163,10 +163,10 @@ pub(crate) fn never(points: &[Point], order: &[usize]) -> Vec<Never> {
         let point = &points[*index];
         let ways = |need: &Need| {
             let mut ways = taken[need.from].clone();
-            if let (Output::Own(port), true) = (&need.port, points[need.from].exclusive) {
-                if ways.len() < MOST {
-                    ways.insert(need.from, *port);
-                }
+            if let (Output::Own(port), true) = (&need.port, points[need.from].exclusive)
+                && ways.len() < MOST
+            {
+                ways.insert(need.from, *port);
             }
             ways
         };
@@ -204,11 +204,10 @@ pub(crate) fn never(points: &[Point], order: &[usize]) -> Vec<Never> {
                                     });
                                 }
                             }
-                            Some(_) => {}
                             None if all.len() < MOST => {
                                 all.insert(router, port);
                             }
-                            None => {}
+                            Some(_) | None => {}
                         }
                     }
                 }

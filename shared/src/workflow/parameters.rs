@@ -24,7 +24,16 @@ impl ParameterType {
 }
 
 fn problem(code: &'static str, message: String, path: Vec<String>, suggestion: Option<String>) -> Problem {
-    Problem { code, severity: Severity::Error, message, path, line: None, column: None, excerpt: None, suggestion }
+    Problem {
+        code,
+        severity: Severity::Error,
+        message,
+        path,
+        line: None,
+        column: None,
+        excerpt: None,
+        suggestion,
+    }
 }
 
 impl Workflow {

@@ -18,16 +18,19 @@ pub(crate) struct Mismatch {
     pub(crate) at_key: bool,
 }
 
+/// How the text at a path of a config is read.
+pub(crate) type FieldKind<'a> = dyn Fn(&[&str]) -> Field + 'a;
+
 pub(crate) struct Checker<'a> {
     root: &'a Value,
     /// How the text at a path is read; absent where texts are only texts.
-    field: Option<&'a dyn Fn(&[&str]) -> Field>,
+    field: Option<&'a FieldKind<'a>>,
     path: Vec<String>,
     found: Vec<Mismatch>,
 }
 
 /// Every way in which `value` does not fit `schema`.
-pub(crate) fn check(schema: &Value, value: &Value, field: Option<&dyn Fn(&[&str]) -> Field>) -> Vec<Mismatch> {
+pub(crate) fn check(schema: &Value, value: &Value, field: Option<&FieldKind<'_>>) -> Vec<Mismatch> {
     let mut checker = Checker { root: schema, field, path: Vec::new(), found: Vec::new() };
     checker.node(schema, value, 0);
     checker.found
@@ -74,17 +77,17 @@ impl Checker<'_> {
                 self.choice(choices, value, depth);
             }
         }
-        if let Some(expected) = rules.get("const") {
-            if expected != value {
-                self.wrong("config_value", format!("expected {expected}, got {}", shown(value)), None);
-                return;
-            }
+        if let Some(expected) = rules.get("const")
+            && expected != value
+        {
+            self.wrong("config_value", format!("expected {expected}, got {}", shown(value)), None);
+            return;
         }
-        if let Some(allowed) = rules.get("enum").and_then(Value::as_array) {
-            if !allowed.contains(value) {
-                self.not_among(allowed, value);
-                return;
-            }
+        if let Some(allowed) = rules.get("enum").and_then(Value::as_array)
+            && !allowed.contains(value)
+        {
+            self.not_among(allowed, value);
+            return;
         }
         if !self.type_fits(rules, value) {
             return;
@@ -115,18 +118,27 @@ impl Checker<'_> {
             _ => false,
         });
         if !fits {
-            let expected: Vec<&str> = names.iter().map(|name| article(name)).filter(|name| *name != "null").collect();
+            let expected: Vec<&str> =
+                names.iter().map(|name| article(name)).filter(|name| *name != "null").collect();
             let suggestion = match (names.first(), value) {
-                (Some(&"string"), Value::Number(_) | Value::Bool(_)) => Some(format!("quote it: \"{value}\"")),
+                (Some(&"string"), Value::Number(_) | Value::Bool(_)) => {
+                    Some(format!("quote it: \"{value}\""))
+                }
                 (Some(&"integer" | &"number" | &"boolean"), Value::String(text))
                     if serde_json::from_str::<Value>(text).is_ok() =>
                 {
                     Some(format!("remove the quotes: {text}"))
                 }
-                (Some(&"array"), other) if !other.is_object() && !other.is_null() => Some(format!("write it as a list: [{other}]")),
+                (Some(&"array"), other) if !other.is_object() && !other.is_null() => {
+                    Some(format!("write it as a list: [{other}]"))
+                }
                 _ => None,
             };
-            self.wrong("config_type", format!("expected {}, got {}", expected.join(" or "), shown(value)), suggestion);
+            self.wrong(
+                "config_type",
+                format!("expected {}, got {}", expected.join(" or "), shown(value)),
+                suggestion,
+            );
         }
         fits
     }
@@ -168,9 +180,12 @@ impl Checker<'_> {
             constants.extend(target.get("enum").and_then(Value::as_array).into_iter().flatten().cloned());
             let here = self.path.len();
             let wrong_tag = found.iter().any(|mismatch| {
-                mismatch.code == "config_value" && mismatch.path.len() == here + 1 && mismatch.message.starts_with("expected \"")
+                mismatch.code == "config_value"
+                    && mismatch.path.len() == here + 1
+                    && mismatch.message.starts_with("expected \"")
             });
-            let wrong_type = found.iter().any(|mismatch| mismatch.path.len() == here && mismatch.code == "config_type");
+            let wrong_type =
+                found.iter().any(|mismatch| mismatch.path.len() == here && mismatch.code == "config_type");
             let rank = (!wrong_tag && !wrong_type, usize::MAX - found.len());
             if best.as_ref().is_none_or(|(fits, few, _)| rank > (*fits, *few)) {
                 best = Some((rank.0, rank.1, found));
@@ -189,9 +204,14 @@ impl Checker<'_> {
     fn object(&mut self, rules: &Map<String, Value>, map: &Map<String, Value>, depth: usize) {
         let empty = Map::new();
         let properties = rules.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-        for name in rules.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        for name in
+            rules.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+        {
             if !map.contains_key(name) {
-                let near = nearest(name, map.keys().map(String::as_str).filter(|key| !properties.contains_key(*key)));
+                let near = nearest(
+                    name,
+                    map.keys().map(String::as_str).filter(|key| !properties.contains_key(*key)),
+                );
                 self.wrong(
                     "config_missing",
                     format!("`{name}` is required"),
@@ -294,7 +314,9 @@ fn article(name: &str) -> &str {
 /// A value as it is named in a sentence.
 pub(crate) fn shown(value: &Value) -> String {
     match value {
-        Value::Number(_) | Value::Bool(_) => format!("{} {value}", if value.is_number() { "the number" } else { "the boolean" }),
+        Value::Number(_) | Value::Bool(_) => {
+            format!("{} {value}", if value.is_number() { "the number" } else { "the boolean" })
+        }
         Value::String(text) if text.chars().count() <= 40 => format!("the text \"{text}\""),
         other => kind_of(other).to_owned(),
     }

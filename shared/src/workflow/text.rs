@@ -36,8 +36,7 @@ pub(crate) struct Tree {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Node {
-    /// `quoted`: in quotes or a block, so that it is text whatever it looks like.
-    Scalar { value: Value, quoted: bool },
+    Scalar(Value),
     List(Vec<Tree>),
     Map(Vec<Entry>),
 }
@@ -91,7 +90,7 @@ pub(crate) struct Text {
 impl Tree {
     pub(crate) fn to_value(&self) -> Value {
         match &self.node {
-            Node::Scalar { value, .. } => value.clone(),
+            Node::Scalar(value) => value.clone(),
             Node::List(items) => Value::Array(items.iter().map(Self::to_value).collect()),
             Node::Map(entries) => {
                 let mut map = Map::with_capacity(entries.len());
@@ -112,8 +111,10 @@ impl Tree {
                     .iter()
                     .find(|entry| entry.key == *step)
                     .map(|entry| (Some(entry.key_place), &entry.value)),
-                Node::List(items) => step.parse::<usize>().ok().and_then(|index| items.get(index)).map(|item| (None, item)),
-                Node::Scalar { .. } => None,
+                Node::List(items) => {
+                    step.parse::<usize>().ok().and_then(|index| items.get(index)).map(|item| (None, item))
+                }
+                Node::Scalar(_) => None,
             };
             match next {
                 Some(next) => at = next,
@@ -125,7 +126,7 @@ impl Tree {
 
     fn count(&self) -> usize {
         1 + match &self.node {
-            Node::Scalar { .. } => 0,
+            Node::Scalar(_) => 0,
             Node::List(items) => items.iter().map(Self::count).sum(),
             Node::Map(entries) => entries.iter().map(|entry| 1 + entry.value.count()).sum(),
         }
@@ -187,8 +188,12 @@ fn yaml(text: &str) -> Result<Text, Fault> {
             Event::StreamEnd => break,
             Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {
                 if tree.is_some() && matches!(event, Event::DocumentStart(..)) {
-                    return Err(Fault::new("several_documents", "one file holds one workflow", reader.place(span))
-                        .suggest("split the file at `---`, or use the bulk import"));
+                    return Err(Fault::new(
+                        "several_documents",
+                        "one file holds one workflow",
+                        reader.place(span),
+                    )
+                    .suggest("split the file at `---`, or use the bulk import"));
                 }
             }
             event => tree = Some(reader.node(event, span, MAX_DEPTH)?),
@@ -217,9 +222,11 @@ impl<'t> Yaml<'t> {
     fn expect(&mut self) -> Result<(Event<'t>, Span), Fault> {
         match self.next()? {
             Some(next) => Ok(next),
-            None => {
-                Err(Fault::new("syntax", "the document ends too early", Place { line: 1, column: 1, start: 0, end: 0 }))
-            }
+            None => Err(Fault::new(
+                "syntax",
+                "the document ends too early",
+                Place { line: 1, column: 1, start: 0, end: 0 },
+            )),
         }
     }
 
@@ -232,13 +239,15 @@ impl<'t> Yaml<'t> {
     fn scan_fault(&self, error: &ScanError) -> Fault {
         let marker = error.marker();
         let start = marker.byte_offset().unwrap_or(0).min(self.text.len());
-        let mut place = Place { line: marker.line() as u32, column: marker.col() as u32 + 1, start, end: start };
+        let mut place =
+            Place { line: marker.line() as u32, column: marker.col() as u32 + 1, start, end: start };
         let line = self.text.lines().nth((place.line as usize).saturating_sub(1)).unwrap_or_default();
         let indentation: String = line.chars().take_while(|c| c.is_whitespace()).collect();
         let info = error.info();
         if indentation.contains('\t') {
             place.column = indentation.chars().take_while(|c| *c != '\t').count() as u32 + 1;
-            return Fault::new("tab", "a tab cannot be used as indentation", place).suggest("indent with spaces");
+            return Fault::new("tab", "a tab cannot be used as indentation", place)
+                .suggest("indent with spaces");
         }
         let fault = Fault::new("syntax", format!("this is not YAML: {info}"), place);
         if let Some(at) = line.find("${{").filter(|at| line[..*at].contains(['{', '['])) {
@@ -255,7 +264,11 @@ impl<'t> Yaml<'t> {
     fn spend(&mut self, nodes: usize, place: Place) -> Result<(), Fault> {
         self.nodes += nodes;
         if self.nodes > MAX_NODES {
-            return Err(Fault::new("too_many_nodes", "the document has more than 250,000 nodes, aliases included", place));
+            return Err(Fault::new(
+                "too_many_nodes",
+                "the document has more than 250,000 nodes, aliases included",
+                place,
+            ));
         }
         Ok(())
     }
@@ -267,11 +280,9 @@ impl<'t> Yaml<'t> {
         }
         let (tree, anchor) = match event {
             Event::Alias(id) => {
-                let tree = self
-                    .anchors
-                    .get(&id)
-                    .cloned()
-                    .ok_or_else(|| Fault::new("syntax", "an alias cannot stand inside what it names", place))?;
+                let tree = self.anchors.get(&id).cloned().ok_or_else(|| {
+                    Fault::new("syntax", "an alias cannot stand inside what it names", place)
+                })?;
                 self.spend(tree.count(), place)?;
                 if depth_of(&tree) >= depth {
                     return Err(Fault::new("too_deep", "the document is nested deeper than 64", place));
@@ -296,9 +307,9 @@ impl<'t> Yaml<'t> {
                             Value::String(text.into_owned())
                         }
                     };
-                    Node::Scalar { value, quoted: false }
+                    Node::Scalar(value)
                 } else {
-                    Node::Scalar { value: Value::String(text.into_owned()), quoted: true }
+                    Node::Scalar(Value::String(text.into_owned()))
                 };
                 (Tree { place, node }, anchor)
             }
@@ -355,7 +366,9 @@ impl<'t> Yaml<'t> {
                     Node::Map(merged) => vec![merged],
                     Node::List(items) if items.iter().all(|item| matches!(item.node, Node::Map(_))) => items
                         .into_iter()
-                        .filter_map(|item| if let Node::Map(merged) = item.node { Some(merged) } else { None })
+                        .filter_map(
+                            |item| if let Node::Map(merged) = item.node { Some(merged) } else { None },
+                        )
                         .collect(),
                     _ => {
                         return Err(Fault::new("merge", "`<<` takes a map or a list of maps", value.place)
@@ -385,8 +398,12 @@ impl<'t> Yaml<'t> {
 }
 
 fn duplicate(key: &str, place: Place, earlier: Place) -> Fault {
-    Fault::new("duplicate_key", format!("the key `{key}` is given twice; first in line {}", earlier.line), place)
-        .suggest("rename or remove one of them")
+    Fault::new(
+        "duplicate_key",
+        format!("the key `{key}` is given twice; first in line {}", earlier.line),
+        place,
+    )
+    .suggest("rename or remove one of them")
 }
 
 fn tag_fault(tag: &str, place: Place) -> Fault {
@@ -395,7 +412,7 @@ fn tag_fault(tag: &str, place: Place) -> Fault {
 
 fn depth_of(tree: &Tree) -> usize {
     1 + match &tree.node {
-        Node::Scalar { .. } => 0,
+        Node::Scalar(_) => 0,
         Node::List(items) => items.iter().map(depth_of).max().unwrap_or(0),
         Node::Map(entries) => entries.iter().map(|entry| depth_of(&entry.value)).max().unwrap_or(0),
     }
@@ -421,9 +438,10 @@ fn number(text: &str) -> Option<Result<Value, String>> {
         return Some(Err(format!("`{text}` is not a number that JSON can hold")));
     }
     for (prefix, radix) in [("0x", 16), ("0o", 8)] {
-        if let Some(digits) = text.strip_prefix(prefix).filter(|digits| {
-            !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix))
-        }) {
+        if let Some(digits) = text
+            .strip_prefix(prefix)
+            .filter(|digits| !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix)))
+        {
             return Some(match u64::from_str_radix(digits, radix) {
                 Ok(number) => Ok(Value::from(number)),
                 Err(_) => Err(format!("`{text}` is too large for a number")),
@@ -481,7 +499,8 @@ impl<'t> Json<'t> {
     }
 
     fn here(&self) -> Place {
-        let column = self.text.get(self.line_start..self.at).map_or(1, |line| line.chars().count() as u32 + 1);
+        let column =
+            self.text.get(self.line_start..self.at).map_or(1, |line| line.chars().count() as u32 + 1);
         Place { line: self.line, column, start: self.at, end: self.at }
     }
 
@@ -554,7 +573,7 @@ impl<'t> Json<'t> {
                 }
                 Node::List(items)
             }
-            Some(b'"') => Node::Scalar { value: Value::String(self.string()?), quoted: true },
+            Some(b'"') => Node::Scalar(Value::String(self.string()?)),
             Some(_) => {
                 let rest = &self.text[self.at..];
                 let length = rest
@@ -562,10 +581,14 @@ impl<'t> Json<'t> {
                     .unwrap_or(rest.len());
                 let word = &rest[..length];
                 let value: Value = serde_json::from_str(word).map_err(|_| {
-                    self.wrong(if word.is_empty() { "a value is missing".to_owned() } else { format!("`{word}` is no value") })
+                    self.wrong(if word.is_empty() {
+                        "a value is missing".to_owned()
+                    } else {
+                        format!("`{word}` is no value")
+                    })
                 })?;
                 self.at += length;
-                Node::Scalar { value, quoted: false }
+                Node::Scalar(value)
             }
             None => return Err(self.wrong("a value is missing at the end")),
         };
@@ -621,7 +644,8 @@ impl<'t> Json<'t> {
                 Some(_) => end += 1,
             }
         }
-        let text = self.text.get(self.at..=end).ok_or_else(|| self.wrong("a text in quotes is not closed"))?;
+        let text =
+            self.text.get(self.at..=end).ok_or_else(|| self.wrong("a text in quotes is not closed"))?;
         let read = serde_json::from_str(text).map_err(|error| self.wrong(format!("{error} in this text")))?;
         self.at = end + 1;
         Ok(read)

@@ -79,7 +79,7 @@ fn descriptor(kind: &'static str, schema: fn() -> Value) -> Descriptor {
     }
 }
 
-pub fn catalogue() -> Catalogue {
+pub(crate) fn catalogue() -> Catalogue {
     Catalogue::new(&[
         descriptor("start", schema_of::<Start>),
         descriptor("end", schema_of::<End>),
@@ -152,7 +152,7 @@ pub fn catalogue() -> Catalogue {
     ])
 }
 
-pub const ORDER: &str = r#"# What happens to an order.
+pub(crate) const ORDER: &str = r"# What happens to an order.
 workflow: v1
 name: order-fulfilment
 labels: { team: shop }
@@ -203,4 +203,4 @@ output:
   tracking: ${{ components.ship.output.body | default(none) }}
 layout:
   fetch: { x: 10, y: 20 }
-"#;
+";

@@ -1,0 +1,92 @@
+//! The settings of the API role. The doc comments are what users read.
+
+use std::{fmt, net::SocketAddr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
+
+/// A value that is never shown: printed and written as dots.
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself. Do not log it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("••••••")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("••••••")
+    }
+}
+
+/// How the API is reached, and how much it accepts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The address and port to listen on.
+    #[schemars(with = "String")]
+    pub listen: SocketAddr,
+    /// Whether `listen` may be an address that other machines can reach. There is no sign-in: whoever
+    /// reaches the API owns everything, so switch this on only behind something that signs people in.
+    pub allow_remote: bool,
+    /// Host names this server answers for, beside `localhost` and loopback addresses. With `allow_remote`
+    /// and an empty list it answers for every name.
+    pub allowed_hosts: Vec<String>,
+    /// The largest body of a request, in bytes.
+    pub body_limit_bytes: usize,
+    /// The largest payload that a worker may store, in bytes.
+    pub payload_limit_bytes: usize,
+    /// How many executions may be open (accepted and not ended) at once; beyond it submissions are
+    /// answered with 429.
+    pub max_open_executions: u64,
+    /// The secret that workers on other machines show to read and write payloads. Without one, the worker
+    /// gateway is closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_token: Option<Secret>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 5000)),
+            allow_remote: false,
+            allowed_hosts: Vec::new(),
+            body_limit_bytes: 1024 * 1024,
+            payload_limit_bytes: 64 * 1024 * 1024,
+            max_open_executions: 100_000,
+            worker_token: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let config = Config { worker_token: Some(Secret::new("hunter2")), ..Config::default() };
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert!(!serde_json::to_string(&config).expect("settings are text").contains("hunter2"));
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused() {
+        assert!(serde_json::from_str::<Config>(r#"{"lisen":"127.0.0.1:1"}"#).is_err());
+        assert_eq!(serde_json::from_str::<Config>("{}").expect("defaults"), Config::default());
+    }
+}

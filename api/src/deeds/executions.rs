@@ -1,0 +1,424 @@
+//! Executions: list, look at, cancel.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use shared::{
+    component::Failure,
+    execution::{Event, Payload, Status},
+    ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, WorkerId, WorkflowId},
+    port::store::{ExecutionFilter, ExecutionRow, LateResult, Page, Request},
+    time::Timestamp,
+    wire::{InboxBody, InboxMessage, RequestBody},
+    workflow::Priority,
+};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Deeds, page_limit};
+use crate::{
+    caller::{Caller, Permission},
+    problem::{Code, Problem},
+};
+
+/// Above this many bytes a stored output is answered as a reference.
+const RESOLVED_UP_TO: u64 = 1024 * 1024;
+
+/// Which executions to list.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ExecutionQuery {
+    /// One status or several with commas between: `pending`, `running`, `paused`, `completed`, `failed`,
+    /// `cancelled`.
+    pub status: Option<String>,
+    /// Only executions of this workflow.
+    #[param(value_type = Option<String>)]
+    pub workflow_id: Option<WorkflowId>,
+    /// Only those with this tag.
+    pub tag: Option<String>,
+    /// Accepted at or after this instant (RFC 3339).
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub created_from: Option<Timestamp>,
+    /// Accepted before this instant (RFC 3339).
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub created_to: Option<Timestamp>,
+    /// At most this many (1 to 500; 50 when left out).
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Why something failed.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Failure)]
+pub(crate) struct FailureView {
+    /// The class that retries and handlers name, such as `timeout` or `http_5xx`.
+    #[schema(example = "http_5xx")]
+    pub class: String,
+    /// What is wrong, for people.
+    pub message: String,
+    /// Further facts for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
+}
+
+impl From<&Failure> for FailureView {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            class: failure.class.to_string(),
+            message: failure.message.clone(),
+            details: failure.details.clone(),
+        }
+    }
+}
+
+/// A value that is too large to stand in the answer.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct PayloadReference {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: PayloadId,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Where to get it.
+    pub href: String,
+}
+
+impl PayloadReference {
+    pub(super) fn new(execution: ExecutionId, id: PayloadId, size: u64) -> Self {
+        Self { id, size, href: format!("/api/v1/payloads/{execution}/{id}") }
+    }
+}
+
+/// One run of one workflow version.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Execution)]
+pub(crate) struct ExecutionView {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: ExecutionId,
+    /// The workflow it is of.
+    #[schema(value_type = String)]
+    pub workflow_id: WorkflowId,
+    /// The workflow's name.
+    pub workflow_name: String,
+    /// The version it runs, whatever is saved later.
+    pub workflow_version: u32,
+    /// `pending`, `running`, `paused`, `completed`, `failed` or `cancelled`; the last three are final.
+    #[schema(value_type = String, example = "running")]
+    pub status: Status,
+    /// `high`, `normal` or `low`.
+    #[schema(value_type = String, example = "normal")]
+    pub priority: Priority,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Who started it.
+    pub created_by: String,
+    /// When it was accepted.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// Not to start before this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub scheduled_at: Option<Timestamp>,
+    /// When it was admitted.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub completed_at: Option<Timestamp>,
+    /// Milliseconds from `started_at` to `completed_at`, or until now.
+    pub duration_ms: Option<u64>,
+    /// Percent of its components that have settled. Not in lists while it is open.
+    pub progress: Option<f64>,
+    /// The slot it waits for, when it waits for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocked_by: Option<String>,
+    /// Why it failed or was cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureView>,
+    /// What it was started with, defaults filled in. Not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub parameters: Option<Map<String, Value>>,
+    /// What it gives back, up to 1 MiB. Not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+    /// Where the output is when it is larger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_reference: Option<PayloadReference>,
+}
+
+/// Some executions, newest first.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct ExecutionList {
+    /// The executions of this page.
+    pub items: Vec<ExecutionView>,
+    /// Where to go on; absent on the last page.
+    pub next_cursor: Option<String>,
+}
+
+/// Why it is to be cancelled. An empty body gives no reason.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CancelExecution {
+    /// Kept in the journal, for people; at most 1,000 characters.
+    pub reason: String,
+}
+
+/// What became of a cancellation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CancelOutcome {
+    /// It is durable; the execution ends soon.
+    Requested,
+    /// The execution had ended already; nothing was changed.
+    AlreadyEnded,
+}
+
+/// The answer to a cancellation.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Cancelled {
+    /// The execution.
+    #[schema(value_type = String)]
+    pub id: ExecutionId,
+    /// What became of it.
+    pub outcome: CancelOutcome,
+    /// Where the execution stands at this moment.
+    #[schema(value_type = String, example = "running")]
+    pub status: Status,
+}
+
+/// A result that did not count.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = LateResult)]
+pub(crate) struct LateView {
+    /// The task, with its loop rounds.
+    pub task: String,
+    /// The attempt.
+    pub attempt: u32,
+    /// Which message of the attempt.
+    pub dispatch: u32,
+    /// Who reported it.
+    #[schema(value_type = String)]
+    pub worker: WorkerId,
+    /// When it arrived.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// `completed`, `failed` or `lost`.
+    pub ending: String,
+    /// Why it did not count.
+    pub reason: String,
+}
+
+impl From<LateResult> for LateView {
+    fn from(late: LateResult) -> Self {
+        Self {
+            task: late.task.to_string(),
+            attempt: late.attempt,
+            dispatch: late.dispatch,
+            worker: late.worker,
+            at: late.at,
+            ending: late.ending,
+            reason: late.reason,
+        }
+    }
+}
+
+/// Results that did not count, in order of arrival.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct LateList {
+    /// All of them.
+    pub items: Vec<LateView>,
+    /// Always absent: there is one page.
+    pub next_cursor: Option<String>,
+}
+
+/// Percent with one decimal; an execution without components is done when it has ended.
+pub(super) fn percent(settled: u32, total: u32) -> f64 {
+    if total == 0 {
+        return 0.0;
+    }
+    (f64::from(settled) * 1_000.0 / f64::from(total)).floor() / 10.0
+}
+
+fn view(row: ExecutionRow, now: Timestamp) -> (ExecutionView, Option<Payload>) {
+    let until = row.finished_at.unwrap_or(now);
+    let duration = row.started_at.map(|started| until.since(started).as_millis() as u64);
+    let view = ExecutionView {
+        id: row.id,
+        workflow_id: row.workflow,
+        workflow_name: row.workflow_name,
+        workflow_version: row.version,
+        status: row.status,
+        priority: row.priority,
+        tags: row.tags,
+        created_by: row.principal,
+        created_at: row.created_at,
+        scheduled_at: None,
+        started_at: row.started_at,
+        completed_at: row.finished_at,
+        duration_ms: duration,
+        progress: match row.status {
+            Status::Completed => Some(100.0),
+            Status::Pending => Some(0.0),
+            _ => None,
+        },
+        blocked_by: row.blocked_by,
+        failure: row.failure.as_ref().map(FailureView::from),
+        parameters: None,
+        output: None,
+        output_reference: None,
+    };
+    (view, row.output)
+}
+
+/// Reads `running,failed`.
+fn statuses(text: Option<&str>) -> Result<Vec<Status>, Problem> {
+    text.into_iter()
+        .flat_map(|text| text.split(','))
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+        .map(|word| word.parse().map_err(|wrong: String| Problem::new(Code::InvalidQuery, wrong)))
+        .collect()
+}
+
+impl Deeds {
+    pub(super) async fn execution_row(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+    ) -> Result<ExecutionRow, Problem> {
+        caller.must(Permission::Read)?;
+        self.store.execution_get(caller.tenant, id).await?.ok_or_else(|| Problem::not_found(id))
+    }
+
+    pub(crate) async fn execution_list(
+        &self,
+        caller: &Caller,
+        query: ExecutionQuery,
+    ) -> Result<ExecutionList, Problem> {
+        caller.must(Permission::Read)?;
+        let filter = ExecutionFilter {
+            workflow: query.workflow_id,
+            status: statuses(query.status.as_deref())?,
+            tag: query.tag,
+            created_from: query.created_from,
+            created_to: query.created_to,
+        };
+        let page = Page { after: query.cursor, limit: page_limit(query.limit) };
+        let found = self.store.execution_list(caller.tenant, filter, page).await?;
+        let now = self.clock.now(&self.store).await?;
+        Ok(ExecutionList {
+            items: found.items.into_iter().map(|row| view(row, now).0).collect(),
+            next_cursor: found.next,
+        })
+    }
+
+    pub(crate) async fn execution_get(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+    ) -> Result<ExecutionView, Problem> {
+        let row = self.execution_row(caller, id).await?;
+        let now = self.clock.now(&self.store).await?;
+        let (mut view, output) = view(row, now);
+        match output {
+            Some(Payload::Inline(value)) => view.output = Some(value),
+            Some(Payload::Stored(stored)) => {
+                let bytes = if stored.size <= RESOLVED_UP_TO {
+                    self.store.payload_get(id, stored.id).await?
+                } else {
+                    None
+                };
+                match bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+                    Some(value) => view.output = Some(value),
+                    None => view.output_reference = Some(PayloadReference::new(id, stored.id, stored.size)),
+                }
+            }
+            None => {}
+        }
+        if matches!(view.status, Status::Completed | Status::Pending) {
+            // Their progress is known; only the first turn is of interest.
+            let first = self.store.execution_turns(caller.tenant, id, 0, 1).await?.into_iter().next();
+            if let Some(Event::Accepted(accepted)) = first.and_then(|turn| turn.events.into_iter().next()) {
+                view.scheduled_at = accepted.scheduled_at;
+                view.parameters = Some(accepted.parameters);
+            }
+        } else if let Some(folded) = self.fold(caller.tenant, id).await?
+            && let Some(execution) = &*folded
+        {
+            view.scheduled_at = execution.accepted.scheduled_at;
+            view.parameters = Some(execution.accepted.parameters.clone());
+            view.progress = Some(percent(execution.settled, execution.components.len() as u32));
+        }
+        Ok(view)
+    }
+
+    /// Asks for the end of an execution. Asking for one that has ended changes nothing and is no error.
+    pub(crate) async fn execution_cancel(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+        body: CancelExecution,
+    ) -> Result<Cancelled, Problem> {
+        caller.must(Permission::WorkflowExecute)?;
+        if body.reason.chars().count() > 1_000 {
+            return Err(Problem::new(Code::InvalidBody, "`reason` has at most 1,000 characters."));
+        }
+        let row = self.execution_row(caller, id).await?;
+        if row.status.is_terminal() {
+            return Ok(Cancelled { id, outcome: CancelOutcome::AlreadyEnded, status: row.status });
+        }
+        let request = RequestId::generate();
+        let body = RequestBody::Cancel { by: caller.principal.to_string(), reason: body.reason };
+        // The row first: with the broker down the cancellation still holds, and is swept.
+        let kept = self
+            .store
+            .request(Request {
+                id: request,
+                tenant: caller.tenant,
+                execution: id,
+                body: body.clone(),
+                at: self.clock.now(&self.store).await?,
+            })
+            .await?;
+        if !kept {
+            // It ended between the two looks.
+            let status = self.execution_row(caller, id).await?.status;
+            return Ok(Cancelled { id, outcome: CancelOutcome::AlreadyEnded, status });
+        }
+        self.hints.send(InboxMessage {
+            // As the sweep names it, so that the hint and a swept request are one cause.
+            id: MessageId::derived(id, &format!("request/{request}")),
+            shard: Shard::of(id),
+            body: InboxBody::Request { execution: id, id: request, body },
+        });
+        Ok(Cancelled { id, outcome: CancelOutcome::Requested, status: row.status })
+    }
+
+    pub(crate) async fn execution_late(&self, caller: &Caller, id: ExecutionId) -> Result<LateList, Problem> {
+        self.execution_row(caller, id).await?;
+        let late = self.store.execution_late(caller.tenant, id).await?;
+        Ok(LateList { items: late.into_iter().map(LateView::from).collect(), next_cursor: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_a_hundred_only_when_all_have_settled() {
+        assert!(percent(999, 1_000) < 100.0);
+        assert!((percent(1, 3) - 33.3).abs() < 1e-9);
+        assert!((percent(3, 3) - 100.0).abs() < 1e-9);
+        assert!(percent(0, 0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn statuses_are_words_with_commas_between() {
+        assert_eq!(statuses(Some("running, failed")), Ok(vec![Status::Running, Status::Failed]));
+        assert_eq!(statuses(None), Ok(Vec::new()));
+        assert!(statuses(Some("done")).is_err());
+    }
+}

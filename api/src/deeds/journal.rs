@@ -1,0 +1,598 @@
+//! What the journal says: turns, log lines, and attempts.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use shared::{
+    component::{LogLevel, LogLine},
+    execution::{Event, Payload, SkipReason, TaskKey, Turn},
+    ids::{ExecutionId, WorkerId},
+    time::Timestamp,
+    workflow::Workflow,
+};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Deeds,
+    executions::{FailureView, PayloadReference},
+    folding::TURNS,
+    page_limit,
+};
+use crate::{
+    caller::{Caller, Permission},
+    problem::{Code, Problem},
+};
+
+/// Turns, in order.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct JournalList {
+    /// Each turn: `execution`, `seq` from 1, `cause`, `at`, `events`.
+    #[schema(value_type = Vec<Object>)]
+    pub items: Vec<Value>,
+    /// Where to go on; absent at the end of what there is now.
+    pub next_cursor: Option<String>,
+}
+
+/// Which log lines to list.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LogQuery {
+    /// Only lines of at least this level: `debug`, `info`, `warn`, `error`.
+    #[param(value_type = Option<String>)]
+    pub level: Option<LogLevel>,
+    /// Only lines of this component.
+    pub component: Option<String>,
+    /// About this many (1 to 500; 50 when left out). The lines of one turn are not torn apart.
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// One line of an execution's log.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct LogEntry {
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// `debug`, `info`, `warn` or `error`.
+    #[schema(value_type = String, example = "info")]
+    pub level: LogLevel,
+    /// The line.
+    pub message: String,
+    /// `component` when a component wrote it, `engine` when it tells what happened.
+    #[schema(value_type = String, example = "engine")]
+    pub source: &'static str,
+    /// The component it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    /// The attempt it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// Further facts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Value>,
+    /// The turn it stands in.
+    pub seq: u32,
+}
+
+/// Some log lines, oldest first.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct LogList {
+    /// The lines of this page.
+    pub items: Vec<LogEntry>,
+    /// Where to go on; absent at the end of what there is now.
+    pub next_cursor: Option<String>,
+}
+
+/// One attempt of a task, or a component that needs none.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct AttemptView {
+    /// The component.
+    pub component: String,
+    /// The rounds of the loops it stands in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub iteration: Vec<u32>,
+    /// Its type.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// From 1; 0 for what the engine decides itself.
+    pub attempt: u32,
+    /// `ready`, `dispatched`, `running` (a worker said so), `completed`, `failed`, `lost`, `returned`,
+    /// `delayed`, `skipped` or `cancelled`.
+    #[schema(example = "completed")]
+    pub status: &'static str,
+    /// How often its message was sent.
+    pub dispatches: u32,
+    /// The worker that ran it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub worker: Option<WorkerId>,
+    /// When its message was first ordered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub dispatched_at: Option<Timestamp>,
+    /// When the worker began, by the worker's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+    /// Milliseconds between the two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// When the next attempt follows, or a delay is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureView>,
+    /// Why it was skipped or lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Own ports that fired, beside `success`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
+    /// What it gave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+    /// Where its output is when it is large.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_reference: Option<PayloadReference>,
+}
+
+/// Attempts in the order in which they began.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct TaskList {
+    /// The attempts of this page.
+    pub items: Vec<AttemptView>,
+    /// Where to go on; absent on the last page.
+    pub next_cursor: Option<String>,
+}
+
+fn cursor(text: Option<&str>) -> Result<u32, Problem> {
+    text.map_or(Ok(0), |text| {
+        text.parse().map_err(|_| Problem::new(Code::InvalidQuery, "`cursor` is not one that this list gave."))
+    })
+}
+
+/// A turn for people: without the tokens that leases are fenced by.
+fn shown(turn: &Turn) -> Value {
+    let mut value = serde_json::to_value(turn).unwrap_or_default();
+    if let Some(events) = value.get_mut("events").and_then(Value::as_array_mut) {
+        for event in events {
+            for name in ["task_granted", "task_leased"] {
+                if let Some(fields) = event.get_mut(name).and_then(Value::as_object_mut) {
+                    fields.remove("token");
+                }
+            }
+        }
+    }
+    value
+}
+
+/// The log lines of a turn: what happened, each followed by what the component wrote meanwhile.
+fn lines(turn: &Turn) -> Vec<LogEntry> {
+    let mut entries = Vec::new();
+    let mut say = |level, message: String, of: Option<(&TaskKey, u32)>| {
+        entries.push(LogEntry {
+            at: turn.at,
+            level,
+            message,
+            source: "engine",
+            component: of.map(|(task, _)| task.component.to_string()),
+            attempt: of.map(|(_, attempt)| attempt).filter(|attempt| *attempt > 0),
+            fields: None,
+            seq: turn.seq,
+        });
+    };
+    let mut written: Vec<(&LogLine, Option<(&TaskKey, u32)>)> = Vec::new();
+    for event in &turn.events {
+        match event {
+            Event::Accepted(accepted) => say(
+                LogLevel::Info,
+                format!("Accepted version {} from {}", accepted.version, accepted.principal),
+                None,
+            ),
+            Event::Scheduled { until } => say(LogLevel::Info, format!("Scheduled for {until}"), None),
+            Event::Started => say(LogLevel::Info, "Started".to_owned(), None),
+            Event::TaskReady { task } => {
+                say(LogLevel::Debug, format!("{task} is ready and waits to be dispatched"), Some((task, 0)));
+            }
+            Event::TaskDispatched { task, attempt, dispatch } => {
+                let again =
+                    if *dispatch > 1 { format!(" again (message {dispatch})") } else { String::new() };
+                let message = format!("{task}, attempt {attempt}, was sent to the workers{again}");
+                say(LogLevel::Debug, message, Some((task, *attempt)));
+            }
+            Event::TaskGranted { task, attempt, worker, .. } => {
+                say(LogLevel::Debug, format!("{worker} may run {task} once"), Some((task, *attempt)));
+            }
+            Event::TaskLeased { task, attempt, worker, .. } => {
+                say(
+                    LogLevel::Debug,
+                    format!("{worker} runs {task} and holds a lease"),
+                    Some((task, *attempt)),
+                );
+            }
+            Event::TaskLost { task, attempt, reason } => {
+                say(LogLevel::Warn, format!("{task} lost its worker: {reason}"), Some((task, *attempt)));
+            }
+            Event::TaskReturned { task, attempt } => {
+                say(
+                    LogLevel::Info,
+                    format!("{task} was given back by a worker that leaves"),
+                    Some((task, *attempt)),
+                );
+            }
+            Event::TaskCompleted { task, attempt, log, .. } => {
+                written.extend(log.iter().map(|line| (line, Some((task, *attempt)))));
+                say(LogLevel::Info, format!("{task} completed"), Some((task, *attempt)));
+            }
+            Event::TaskFailed { task, attempt, failure, retry_at, log, .. } => {
+                written.extend(log.iter().map(|line| (line, Some((task, *attempt)))));
+                match retry_at {
+                    Some(at) => say(
+                        LogLevel::Warn,
+                        format!(
+                            "{task}, attempt {attempt}, failed ({failure}); the next attempt is due at {at}"
+                        ),
+                        Some((task, *attempt)),
+                    ),
+                    None => {
+                        say(LogLevel::Error, format!("{task} failed ({failure})"), Some((task, *attempt)));
+                    }
+                }
+            }
+            Event::Decided { task, log, .. } => {
+                written.extend(log.iter().map(|line| (line, Some((task, 0)))));
+                say(LogLevel::Debug, format!("{task} completed"), Some((task, 0)));
+            }
+            Event::DecisionFailed { task, failure } => {
+                say(LogLevel::Error, format!("{task} failed ({failure})"), Some((task, 0)));
+            }
+            Event::Delayed { task, until } => {
+                say(LogLevel::Info, format!("{task} waits until {until}"), Some((task, 0)));
+            }
+            Event::Skipped { task, reason } => {
+                say(LogLevel::Debug, format!("{task} is skipped: {}", skip(*reason)), Some((task, 0)));
+            }
+            Event::CancelRequested { by, reason } => {
+                let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                say(LogLevel::Warn, format!("{by} asked for the end{why}"), None);
+            }
+            Event::Stopping { failure } => {
+                say(LogLevel::Warn, format!("Nothing new starts ({failure})"), None);
+            }
+            Event::TaskCancelled { task, attempt } => {
+                say(LogLevel::Info, format!("{task} was cancelled"), Some((task, *attempt)));
+            }
+            Event::Noted { line } => written.push((line, None)),
+            Event::Finished { status, failure, .. } => match failure {
+                Some(failure) => {
+                    say(LogLevel::Error, format!("Ended as {} ({failure})", status.as_str()), None);
+                }
+                None => say(LogLevel::Info, format!("Ended as {}", status.as_str()), None),
+            },
+            _ => {}
+        }
+    }
+    let own = written.into_iter().map(|(line, of)| LogEntry {
+        at: line.at,
+        level: line.level,
+        message: line.message.clone(),
+        source: if of.is_some() { "component" } else { "engine" },
+        component: of.map(|(task, _)| task.component.to_string()),
+        attempt: of.map(|(_, attempt)| attempt).filter(|attempt| *attempt > 0),
+        fields: line.fields.clone(),
+        seq: turn.seq,
+    });
+    // What a component wrote came before its end.
+    let mut all: Vec<LogEntry> = own.collect();
+    all.append(&mut entries);
+    all
+}
+
+fn skip(reason: SkipReason) -> &'static str {
+    match reason {
+        SkipReason::DeadConnection => "its connections cannot be met any more",
+        SkipReason::WhenFalse => "its `when` is false",
+        SkipReason::ScopeEnded => "the execution ends",
+    }
+}
+
+/// Every attempt that a journal tells of, in the order in which they began.
+struct Attempts<'a> {
+    workflow: &'a Workflow,
+    execution: ExecutionId,
+    list: Vec<AttemptView>,
+    /// Where the newest attempt of a task stands in the list.
+    newest: HashMap<TaskKey, usize>,
+}
+
+impl<'a> Attempts<'a> {
+    fn new(workflow: &'a Workflow, execution: ExecutionId) -> Self {
+        Self { workflow, execution, list: Vec::new(), newest: HashMap::new() }
+    }
+
+    /// The entry for this attempt; one that has no number yet takes it.
+    fn at(&mut self, task: &TaskKey, attempt: u32) -> &mut AttemptView {
+        let found = self.newest.get(task).copied().filter(|index| {
+            let known = self.list[*index].attempt;
+            known == attempt || known == 0
+        });
+        let index = found.unwrap_or_else(|| {
+            let kind = self.workflow.index_of(task.component.as_str());
+            self.list.push(AttemptView {
+                component: task.component.to_string(),
+                iteration: task.iteration.0.clone(),
+                kind: kind.map(|index| self.workflow.components[index].kind.to_string()),
+                attempt,
+                status: "ready",
+                dispatches: 0,
+                worker: None,
+                dispatched_at: None,
+                started_at: None,
+                finished_at: None,
+                duration_ms: None,
+                until: None,
+                failure: None,
+                reason: None,
+                ports: Vec::new(),
+                output: None,
+                output_reference: None,
+            });
+            self.newest.insert(task.clone(), self.list.len() - 1);
+            self.list.len() - 1
+        });
+        let entry = &mut self.list[index];
+        entry.attempt = attempt;
+        entry
+    }
+
+    fn end(entry: &mut AttemptView, status: &'static str, started: Option<Timestamp>, finished: Timestamp) {
+        entry.status = status;
+        entry.until = None;
+        entry.started_at = started.or(entry.started_at);
+        entry.finished_at = Some(finished);
+        entry.duration_ms = entry.started_at.map(|started| finished.since(started).as_millis() as u64);
+    }
+
+    fn give(&mut self, task: &TaskKey, attempt: u32, output: &Payload, ports: &[String]) {
+        let execution = self.execution;
+        let entry = self.at(task, attempt);
+        entry.ports = ports.to_vec();
+        match output {
+            Payload::Inline(value) => entry.output = Some(value.clone()),
+            Payload::Stored(stored) => {
+                entry.output_reference = Some(PayloadReference::new(execution, stored.id, stored.size));
+            }
+        }
+    }
+
+    fn add(&mut self, turn: &Turn) {
+        for event in &turn.events {
+            match event {
+                Event::TaskReady { task } => {
+                    self.at(task, 0).status = "ready";
+                }
+                Event::TaskDispatched { task, attempt, dispatch } => {
+                    let entry = self.at(task, *attempt);
+                    entry.status = "dispatched";
+                    entry.dispatches = *dispatch;
+                    entry.dispatched_at.get_or_insert(turn.at);
+                }
+                Event::TaskGranted { task, attempt, worker, .. }
+                | Event::TaskLeased { task, attempt, worker, .. } => {
+                    let entry = self.at(task, *attempt);
+                    entry.status = "running";
+                    entry.worker = Some(*worker);
+                }
+                Event::TaskLost { task, attempt, reason } => {
+                    let entry = self.at(task, *attempt);
+                    Self::end(entry, "lost", None, turn.at);
+                    entry.reason = Some(reason.clone());
+                }
+                Event::TaskReturned { task, attempt } => self.at(task, *attempt).status = "returned",
+                Event::TaskCompleted {
+                    task,
+                    attempt,
+                    output,
+                    ports,
+                    worker,
+                    started_at,
+                    finished_at,
+                    ..
+                } => {
+                    let entry = self.at(task, *attempt);
+                    entry.worker = Some(*worker);
+                    Self::end(entry, "completed", Some(*started_at), *finished_at);
+                    self.give(task, *attempt, output, ports);
+                }
+                Event::TaskFailed { task, attempt, failure, retry_at, worker, started_at, .. } => {
+                    let entry = self.at(task, *attempt);
+                    entry.worker = worker.or(entry.worker);
+                    Self::end(entry, "failed", *started_at, turn.at);
+                    entry.failure = Some(failure.into());
+                    entry.until = *retry_at;
+                }
+                Event::Decided { task, output, ports, .. } => {
+                    Self::end(self.at(task, 0), "completed", None, turn.at);
+                    self.give(task, 0, output, ports);
+                }
+                Event::DecisionFailed { task, failure } => {
+                    let entry = self.at(task, 0);
+                    Self::end(entry, "failed", None, turn.at);
+                    entry.failure = Some(failure.into());
+                }
+                Event::Delayed { task, until } => {
+                    let entry = self.at(task, 0);
+                    entry.status = "delayed";
+                    entry.until = Some(*until);
+                }
+                Event::Skipped { task, reason } => {
+                    let entry = self.at(task, 0);
+                    Self::end(entry, "skipped", None, turn.at);
+                    entry.reason = Some(skip(*reason).to_owned());
+                }
+                Event::TaskCancelled { task, attempt } => {
+                    Self::end(self.at(task, *attempt), "cancelled", None, turn.at);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Deeds {
+    pub(crate) async fn execution_journal(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+        after: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<JournalList, Problem> {
+        caller.must(Permission::Read)?;
+        let after = cursor(after)?;
+        let limit = page_limit(limit);
+        let turns = self.store.execution_turns(caller.tenant, id, after, limit).await?;
+        if turns.is_empty() {
+            self.execution_row(caller, id).await?;
+        }
+        let next = turns.last().filter(|_| turns.len() == limit as usize).map(|turn| turn.seq.to_string());
+        Ok(JournalList { items: turns.iter().map(shown).collect(), next_cursor: next })
+    }
+
+    pub(crate) async fn execution_logs(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+        query: LogQuery,
+    ) -> Result<LogList, Problem> {
+        caller.must(Permission::Read)?;
+        let mut after = cursor(query.cursor.as_deref())?;
+        let limit = page_limit(query.limit) as usize;
+        if after == 0 {
+            self.execution_row(caller, id).await?;
+        }
+        let mut items = Vec::new();
+        loop {
+            let turns = self.store.execution_turns(caller.tenant, id, after, TURNS).await?;
+            let is_last = turns.len() < TURNS as usize;
+            let mut turns = turns.into_iter().peekable();
+            while let Some(turn) = turns.next() {
+                after = turn.seq;
+                items.extend(lines(&turn).into_iter().filter(|entry| {
+                    query.level.is_none_or(|least| entry.level >= least)
+                        && query.component.as_deref().is_none_or(|of| entry.component.as_deref() == Some(of))
+                }));
+                let more = turns.peek().is_some() || !is_last;
+                if items.len() >= limit && more {
+                    return Ok(LogList { items, next_cursor: Some(after.to_string()) });
+                }
+            }
+            if is_last {
+                return Ok(LogList { items, next_cursor: None });
+            }
+        }
+    }
+
+    pub(crate) async fn execution_tasks(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+        after: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<TaskList, Problem> {
+        caller.must(Permission::Read)?;
+        let skip = cursor(after)? as usize;
+        let limit = page_limit(limit) as usize;
+        let turns = self.turns(caller.tenant, id).await?.ok_or_else(|| Problem::not_found(id))?;
+        let Some(Event::Accepted(accepted)) = turns.first().and_then(|turn| turn.events.first()) else {
+            return Err(Problem::internal(format_args!(
+                "the journal of {id} does not begin with its acceptance"
+            )));
+        };
+        let workflow = self.snapshot(&accepted.hash).await?;
+        let mut attempts = Attempts::new(&workflow, id);
+        for turn in &turns {
+            attempts.add(turn);
+        }
+        let total = attempts.list.len();
+        let items: Vec<AttemptView> = attempts.list.into_iter().skip(skip).take(limit).collect();
+        let reached = skip + items.len();
+        Ok(TaskList { items, next_cursor: (reached < total).then(|| reached.to_string()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::{
+        component::{Failure, FailureClass},
+        ids::{MessageId, Token},
+    };
+
+    use super::*;
+
+    fn turn(seq: u32, events: Vec<Event>) -> Turn {
+        Turn {
+            execution: ExecutionId::generate(),
+            seq,
+            cause: MessageId::generate(),
+            at: Timestamp::from_micros(i64::from(seq) * 1_000_000),
+            events,
+        }
+    }
+
+    #[test]
+    fn a_lease_is_shown_without_its_token() {
+        let token = Token::generate();
+        let value = shown(&turn(
+            2,
+            vec![Event::TaskLeased {
+                task: TaskKey::of("a".into()),
+                attempt: 1,
+                worker: WorkerId::generate(),
+                token,
+                until: Timestamp::from_micros(1),
+            }],
+        ));
+        assert!(!value.to_string().contains(&token.as_uuid().to_string()));
+        assert_eq!(value["events"][0]["task_leased"]["attempt"], 1);
+    }
+
+    #[test]
+    fn a_retry_is_a_line_that_says_why_and_until_when() {
+        let entries = lines(&turn(
+            3,
+            vec![Event::TaskFailed {
+                task: TaskKey::of("fetch".into()),
+                attempt: 1,
+                failure: Failure::new(FailureClass::Http5xx, "the shop answered 502"),
+                retry_at: Some(Timestamp::from_micros(9_000_000)),
+                worker: None,
+                started_at: None,
+                log: vec![LogLine {
+                    at: Timestamp::from_micros(2_500_000),
+                    level: LogLevel::Info,
+                    message: "asking the shop".to_owned(),
+                    fields: None,
+                }],
+            }],
+        ));
+        let texts: Vec<&str> = entries.iter().map(|entry| entry.message.as_str()).collect();
+        assert_eq!(
+            texts,
+            [
+                "asking the shop",
+                "fetch, attempt 1, failed (http_5xx: the shop answered 502); the next attempt is due at \
+                 1970-01-01T00:00:09.000000Z"
+            ]
+        );
+        assert_eq!(entries[1].level, LogLevel::Warn);
+    }
+}

@@ -1,0 +1,84 @@
+//! What can be done. HTTP is a thin face over these; nothing here knows a header or a status code.
+//!
+//! Every deed takes the [`Caller`](crate::caller::Caller). A deed runs in the task that
+//! `http::frame` spawns for its request, so a client that hangs up cancels nothing.
+
+mod accept;
+mod catalogue;
+mod clock;
+mod dead_letters;
+mod executions;
+mod folding;
+mod hints;
+mod journal;
+mod payloads;
+mod snapshots;
+mod watch;
+mod why;
+mod workers;
+mod workflows;
+
+use std::sync::Arc;
+
+use shared::{
+    component::Catalogue,
+    port::{progress::DynProgress, queue::DynQueue, store::DynStore},
+};
+
+pub(crate) use accept::{ExecuteWorkflow, Submission};
+pub(crate) use catalogue::{ComponentList, ComponentType};
+pub(crate) use dead_letters::{DeadLetterList, DeadLetterView, Replayed};
+pub(crate) use executions::{
+    CancelExecution, CancelOutcome, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, LateList,
+};
+pub(crate) use hints::Hinting;
+pub(crate) use journal::{JournalList, LogList, LogQuery, TaskList};
+pub(crate) use watch::{ProgressView, Sight};
+pub(crate) use why::Why;
+pub(crate) use workers::WorkerList;
+pub(crate) use workflows::{
+    SaveWorkflow, UpdateWorkflow, ValidateWorkflow, Validation, WorkflowList, WorkflowQuery, WorkflowView,
+};
+
+/// Everything that can be done, over the adapter ports.
+pub(crate) struct Deeds {
+    store: DynStore,
+    queue: DynQueue,
+    progress: DynProgress,
+    catalogue: Catalogue,
+    quota: u64,
+    clock: clock::StoreClock,
+    snapshots: snapshots::Snapshots,
+    folds: folding::Folds,
+    hints: hints::Hints,
+}
+
+impl Deeds {
+    /// The deeds, and what sends their hints until the deeds are dropped.
+    pub(crate) fn new(
+        store: DynStore,
+        queue: DynQueue,
+        progress: DynProgress,
+        catalogue: Catalogue,
+        quota: u64,
+    ) -> (Arc<Self>, Hinting) {
+        let (hints, hinting) = hints::Hints::new(Arc::clone(&queue));
+        let deeds = Self {
+            store,
+            queue,
+            progress,
+            catalogue,
+            quota,
+            clock: clock::StoreClock::default(),
+            snapshots: snapshots::Snapshots::default(),
+            folds: folding::Folds::default(),
+            hints,
+        };
+        (Arc::new(deeds), hinting)
+    }
+}
+
+/// The size of a page: `asked`, at least 1 and at most 500; 50 when nothing was asked.
+fn page_limit(asked: Option<u32>) -> u32 {
+    asked.unwrap_or(50).clamp(1, 500)
+}

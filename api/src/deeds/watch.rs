@@ -1,0 +1,203 @@
+//! Watching an execution: first what the store says, then what the display shows, until its end.
+//!
+//! The display may drop anything, so the store is looked at again whenever nothing came for a while.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use serde::Serialize;
+use shared::{
+    execution::{Execution, Phase, Status},
+    ids::ExecutionId,
+    port::progress::Update,
+    time::Timestamp,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
+
+use super::{Deeds, executions::percent};
+use crate::{caller::Caller, problem::Problem};
+
+/// How long the display may be silent before the store is asked.
+const SILENT: Duration = Duration::from_secs(5);
+/// How often the store is asked while the display is lost.
+const WITHOUT_DISPLAY: Duration = Duration::from_secs(1);
+
+/// Where one component stands.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = ComponentProgress)]
+pub(crate) struct ComponentView {
+    /// Its id in the workflow.
+    pub component: String,
+    /// `waiting`, `ready`, `running`, `retrying`, `delayed`, `completed`, `failed`, `skipped`, `cancelled`.
+    pub state: String,
+    /// The present or last attempt; 0 before the first.
+    pub attempt: u32,
+    /// When it goes on, when that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+}
+
+/// Where an execution stands: the data of each live event.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Progress)]
+pub(crate) struct ProgressView {
+    /// The execution.
+    #[schema(value_type = String)]
+    pub execution: ExecutionId,
+    /// The turn this is the state after. Also the id of the live event.
+    pub seq: u32,
+    /// When that turn was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// Its status word.
+    #[schema(value_type = String, example = "running")]
+    pub status: Status,
+    /// Components that have settled.
+    pub settled: u32,
+    /// Components in all.
+    pub total: u32,
+    /// The same in percent.
+    pub progress: f64,
+    /// In a `snapshot` every component; in an `update` those that changed.
+    pub components: Vec<ComponentView>,
+}
+
+/// One live event.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Sight {
+    /// All of it, read from the store.
+    Snapshot(ProgressView),
+    /// What changed.
+    Update(ProgressView),
+    /// The end; nothing follows.
+    End(ProgressView),
+}
+
+impl From<Update> for ProgressView {
+    fn from(update: Update) -> Self {
+        Self {
+            execution: update.execution,
+            seq: update.seq,
+            at: update.at,
+            status: update.status,
+            settled: update.settled,
+            total: update.total,
+            progress: percent(update.settled, update.total),
+            components: update
+                .components
+                .into_iter()
+                .map(|component| ComponentView {
+                    component: component.component.to_string(),
+                    state: component.state,
+                    attempt: component.attempt,
+                    until: None,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<&Execution> for ProgressView {
+    fn from(execution: &Execution) -> Self {
+        let total = execution.components.len() as u32;
+        Self {
+            execution: execution.id,
+            seq: execution.seq,
+            at: execution.last_at,
+            status: execution.status,
+            settled: execution.settled,
+            total,
+            progress: percent(execution.settled, total),
+            components: execution
+                .workflow
+                .components
+                .iter()
+                .zip(&execution.components)
+                .map(|(component, state)| ComponentView {
+                    component: component.id.to_string(),
+                    state: state.phase.as_str().to_owned(),
+                    attempt: state.attempt,
+                    until: match state.phase {
+                        Phase::Retrying(at) | Phase::Delayed(at) => Some(at),
+                        _ => None,
+                    },
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Deeds {
+    async fn progress_view(&self, caller: &Caller, id: ExecutionId) -> Result<ProgressView, Problem> {
+        let folded = self.fold(caller.tenant, id).await?;
+        folded
+            .as_ref()
+            .and_then(|slot| slot.as_ref())
+            .map(ProgressView::from)
+            .ok_or_else(|| Problem::not_found(id))
+    }
+
+    /// Live events of an execution until its end, until nobody reads them, or until `until`.
+    pub(crate) async fn execution_watch(
+        self: &Arc<Self>,
+        caller: Caller,
+        id: ExecutionId,
+        until: CancellationToken,
+    ) -> Result<mpsc::Receiver<Sight>, Problem> {
+        self.execution_row(&caller, id).await?;
+        // Before the snapshot, so that nothing falls between the two.
+        let mut updates = self.progress.watch(id).await.ok();
+        let first = self.progress_view(&caller, id).await?;
+        let (sender, receiver) = mpsc::channel(64);
+        let deeds = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut seen = first.seq;
+            let mut sight = Some(Sight::Snapshot(first));
+            loop {
+                if let Some(sight) = sight.take() {
+                    let (Sight::Snapshot(view) | Sight::Update(view) | Sight::End(view)) = &sight;
+                    seen = view.seq;
+                    let end = view.status.is_terminal().then(|| Sight::End(view.clone()));
+                    if sender.send(sight).await.is_err() {
+                        return;
+                    }
+                    if let Some(end) = end {
+                        // Whoever has left needs no end.
+                        sender.send(end).await.ok();
+                        return;
+                    }
+                }
+                let patience = if updates.is_some() { SILENT } else { WITHOUT_DISPLAY };
+                let next = async {
+                    match &mut updates {
+                        Some(stream) => stream.next().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = until.cancelled() => return,
+                    () = sender.closed() => return,
+                    update = next => match update {
+                        Some(update) if update.seq > seen => sight = Some(Sight::Update(update.into())),
+                        Some(_) => {}
+                        None => updates = None,
+                    },
+                    () = tokio::time::sleep(patience) => {
+                        if let Ok(view) = deeds.progress_view(&caller, id).await
+                            && view.seq > seen
+                        {
+                            sight = Some(Sight::Snapshot(view));
+                        }
+                        if updates.is_none() {
+                            updates = deeds.progress.watch(id).await.ok();
+                        }
+                    }
+                }
+            }
+        });
+        Ok(receiver)
+    }
+}

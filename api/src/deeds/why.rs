@@ -1,0 +1,292 @@
+//! Why is it waiting? For anything that does not run, one true sentence and the facts behind it.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use shared::{
+    execution::{Execution, Phase, Status},
+    ids::{ExecutionId, WorkerId},
+    port::store::SlotHolder,
+    time::{Timestamp, format_duration},
+    wire::WorkerRecord,
+    workflow::{Component, Output},
+};
+use utoipa::ToSchema;
+
+use super::{Deeds, workers::HEARD_WITHIN};
+use crate::{caller::Caller, problem::Problem};
+
+/// Who holds what is waited for.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Holder {
+    /// The execution that holds it.
+    #[schema(value_type = String)]
+    pub execution: ExecutionId,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+}
+
+/// One thing that waits.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Waiting {
+    /// The component; absent when the execution as a whole waits.
+    pub component: Option<String>,
+    /// `scheduled`, `slot`, `coordinator`, `connections`, `dispatch_window`, `retry`, `delay`, `no_worker`,
+    /// `no_worker_for_type`, `no_worker_with_tags`, `workers_busy`, `worker`, `running` or `ending`.
+    #[schema(example = "retry")]
+    pub reason: &'static str,
+    /// The same for people.
+    pub sentence: String,
+    /// When it goes on, when that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+    /// Who holds what it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holders: Option<Vec<Holder>>,
+    /// The components it waits for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
+    /// The worker that has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub worker: Option<WorkerId>,
+}
+
+impl Waiting {
+    fn new(component: Option<&Component>, reason: &'static str, sentence: String) -> Self {
+        Self {
+            component: component.map(|component| component.id.to_string()),
+            reason,
+            sentence,
+            until: None,
+            holders: None,
+            waits_for: Vec::new(),
+            worker: None,
+        }
+    }
+
+    fn until(mut self, at: Timestamp) -> Self {
+        self.until = Some(at);
+        self
+    }
+}
+
+/// Why an execution waits.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Why {
+    /// The execution.
+    #[schema(value_type = String)]
+    pub execution: ExecutionId,
+    /// Its status word.
+    #[schema(value_type = String, example = "running")]
+    pub status: Status,
+    /// The whole in one sentence.
+    pub summary: String,
+    /// Each thing that waits or is on its way.
+    pub waiting: Vec<Waiting>,
+}
+
+/// What there is to know beside the journal.
+struct Surroundings<'a> {
+    now: Timestamp,
+    blocked_by: Option<&'a str>,
+    holders: &'a [SlotHolder],
+    workers: &'a [WorkerRecord],
+}
+
+/// A duration a person can read: whole seconds above one second.
+fn roughly(duration: Duration) -> String {
+    if duration >= Duration::from_secs(1) {
+        format_duration(Duration::from_secs(duration.as_secs()))
+    } else {
+        format_duration(Duration::from_millis(duration.as_millis() as u64))
+    }
+}
+
+fn pending(execution: &Execution, around: &Surroundings<'_>) -> Waiting {
+    if let Some(at) = execution.accepted.scheduled_at.filter(|at| *at > around.now) {
+        let sentence = format!("It is scheduled to start at {at}, in {}.", roughly(at.since(around.now)));
+        return Waiting::new(None, "scheduled", sentence).until(at);
+    }
+    if let Some(key) = around.blocked_by {
+        let sentence = match around.holders {
+            [] => format!("It waits for a slot of `{key}`, which has just become free."),
+            [one] => format!("It waits for a slot of `{key}`, which {} holds.", one.execution),
+            many => format!("It waits for a slot of `{key}`, of which {} executions hold all.", many.len()),
+        };
+        let holders = around
+            .holders
+            .iter()
+            .map(|holder| Holder { execution: holder.execution, since: holder.taken_at })
+            .collect();
+        return Waiting { holders: Some(holders), ..Waiting::new(None, "slot", sentence) };
+    }
+    let age = roughly(around.now.since(execution.last_at));
+    Waiting::new(
+        None,
+        "coordinator",
+        format!("It was accepted {age} ago and waits for a coordinator to take it up."),
+    )
+}
+
+fn port_name(from: &Component, port: &Output) -> String {
+    match port {
+        Output::Success => from.id.to_string(),
+        Output::Error => format!("{}.error", from.id),
+        Output::Timeout => format!("{}.timeout", from.id),
+        Output::Own(own) => match from.ports.get(*own) {
+            Some(name) => format!("{}.{name}", from.id),
+            None => from.id.to_string(),
+        },
+    }
+}
+
+/// Why a task that was sent has not come back.
+fn dispatched(execution: &Execution, index: usize, around: &Surroundings<'_>) -> Waiting {
+    let component = &execution.workflow.components[index];
+    let state = &execution.components[index];
+    let since = roughly(around.now.since(state.dispatched_at));
+    if let Some(fence) = &state.fence {
+        let sentence = format!("{} runs it; it was sent {since} ago.", fence.worker);
+        let waiting = Waiting::new(Some(component), "running", sentence);
+        return Waiting { worker: Some(fence.worker), ..waiting };
+    }
+    let pool = &component.placement.pool;
+    let in_pool: Vec<&WorkerRecord> =
+        around.workers.iter().filter(|worker| *worker.pool == **pool && !worker.draining).collect();
+    if in_pool.is_empty() {
+        let sentence = format!("No worker of the pool `{pool}` is alive; it was sent {since} ago.");
+        return Waiting::new(Some(component), "no_worker", sentence);
+    }
+    let able: Vec<&&WorkerRecord> =
+        in_pool.iter().filter(|worker| worker.kinds.iter().any(|kind| **kind == *component.kind)).collect();
+    if able.is_empty() {
+        let sentence = format!("No worker of the pool `{pool}` offers the type `{}`.", component.kind);
+        return Waiting::new(Some(component), "no_worker_for_type", sentence);
+    }
+    let tags = &component.placement.tags;
+    let tagged: Vec<&&&WorkerRecord> =
+        able.iter().filter(|worker| tags.iter().all(|tag| worker.tags.contains(tag))).collect();
+    if tagged.is_empty() {
+        let sentence = format!("No worker of the pool `{pool}` has all the tags {}.", tags.join(", "));
+        return Waiting::new(Some(component), "no_worker_with_tags", sentence);
+    }
+    let all_busy = tagged.iter().all(|worker| worker.running >= worker.concurrency);
+    if all_busy {
+        let sentence = format!(
+            "It was sent {since} ago; the {} worker(s) of the pool `{pool}` that can run it are busy, perhaps with it.",
+            tagged.len()
+        );
+        return Waiting::new(Some(component), "workers_busy", sentence);
+    }
+    let sentence =
+        format!("It was sent to the pool `{pool}` {since} ago and is with a worker or about to be.");
+    Waiting::new(Some(component), "worker", sentence)
+}
+
+fn component(execution: &Execution, index: usize, around: &Surroundings<'_>) -> Option<Waiting> {
+    let component = &execution.workflow.components[index];
+    let state = &execution.components[index];
+    Some(match state.phase {
+        Phase::Waiting => {
+            let waits_for: Vec<String> = component
+                .needs
+                .iter()
+                .filter(|need| !execution.components[need.from].phase.is_settled())
+                .map(|need| port_name(&execution.workflow.components[need.from], &need.port))
+                .collect();
+            let sentence = if waits_for.is_empty() {
+                "Its connections have settled; the next decision takes it up.".to_owned()
+            } else {
+                format!("It waits for {}.", waits_for.join(", "))
+            };
+            Waiting { waits_for, ..Waiting::new(Some(component), "connections", sentence) }
+        }
+        Phase::Ready => Waiting::new(
+            Some(component),
+            "dispatch_window",
+            format!(
+                "It may run since {} and waits until the dispatch window has room.",
+                roughly(around.now.since(state.since))
+            ),
+        ),
+        Phase::Dispatched => dispatched(execution, index, around),
+        Phase::Retrying(at) => {
+            let why = state.failure.as_ref().map(|failure| format!(" ({failure})")).unwrap_or_default();
+            let sentence = format!(
+                "Attempt {} failed{why}; the next one is due at {at}, in {}.",
+                state.attempt,
+                roughly(at.since(around.now))
+            );
+            Waiting::new(Some(component), "retry", sentence).until(at)
+        }
+        Phase::Delayed(at) => {
+            let sentence = format!("It waits until {at}, {} from now.", roughly(at.since(around.now)));
+            Waiting::new(Some(component), "delay", sentence).until(at)
+        }
+        Phase::Completed | Phase::Failed | Phase::Skipped | Phase::Cancelled => return None,
+    })
+}
+
+fn explain(execution: &Execution, around: &Surroundings<'_>) -> Why {
+    let mut waiting = Vec::new();
+    if let Some(cancel) = execution.cancel.as_ref().filter(|_| !execution.status.is_terminal()) {
+        let sentence = format!("{} asked for its end; it waits for its running tasks to stop.", cancel.by);
+        waiting.push(Waiting::new(None, "ending", sentence));
+    } else if let Some(failure) = execution.stopping.as_ref().filter(|_| !execution.status.is_terminal()) {
+        let sentence = format!("It ends ({failure}) and waits for its running tasks to stop.");
+        waiting.push(Waiting::new(None, "ending", sentence));
+    }
+    match execution.status {
+        Status::Completed | Status::Failed | Status::Cancelled => {}
+        Status::Pending => waiting.push(pending(execution, around)),
+        Status::Running | Status::Paused => {
+            let is_ending = !waiting.is_empty();
+            waiting.extend(
+                (0..execution.components.len())
+                    .filter(|index| !is_ending || execution.components[*index].phase == Phase::Dispatched)
+                    .filter_map(|index| component(execution, index, around)),
+            );
+            // What holds others up comes first: what only waits for its connections is the longest list.
+            waiting.sort_by_key(|waiting| waiting.reason == "connections");
+        }
+    }
+    let summary = match execution.status {
+        status if status.is_terminal() => {
+            format!("It ended as {} at {}; nothing waits.", status.as_str(), execution.last_at)
+        }
+        _ => match waiting.iter().find(|waiting| waiting.reason != "connections").or(waiting.first()) {
+            Some(Waiting { component: None, sentence, .. }) => sentence.clone(),
+            Some(Waiting { component: Some(component), sentence, .. }) => {
+                let others = waiting.len() - 1;
+                let more =
+                    if others > 0 { format!(" {others} more component(s) wait.") } else { String::new() };
+                format!("`{component}`: {sentence}{more}")
+            }
+            None => "Everything has settled; the next decision ends it.".to_owned(),
+        },
+    };
+    Why { execution: execution.id, status: execution.status, summary, waiting }
+}
+
+impl Deeds {
+    /// Why an execution waits.
+    pub(crate) async fn execution_why(&self, caller: &Caller, id: ExecutionId) -> Result<Why, Problem> {
+        let row = self.execution_row(caller, id).await?;
+        let holders = match &row.blocked_by {
+            Some(key) => self.store.slot_holders(key, 100).await?,
+            None => Vec::new(),
+        };
+        let workers: Vec<WorkerRecord> =
+            self.store.workers(HEARD_WITHIN).await?.into_iter().map(|(record, _)| record).collect();
+        let now = self.clock.now(&self.store).await?;
+        let folded = self.fold(caller.tenant, id).await?;
+        let execution =
+            folded.as_ref().and_then(|slot| slot.as_ref()).ok_or_else(|| Problem::not_found(id))?;
+        let around =
+            Surroundings { now, blocked_by: row.blocked_by.as_deref(), holders: &holders, workers: &workers };
+        Ok(explain(execution, &around))
+    }
+}

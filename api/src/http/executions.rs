@@ -1,0 +1,181 @@
+//! `/api/v1/executions`.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures::StreamExt;
+use serde::Deserialize;
+use shared::ids::ExecutionId;
+use tokio_stream::wrappers::ReceiverStream;
+use utoipa::IntoParams;
+
+use super::{
+    Refused,
+    extract::{Asked, At, BodyOrDefault},
+};
+use crate::{
+    app::App,
+    caller::Caller,
+    deeds::{
+        CancelExecution, CancelOutcome, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, JournalList,
+        LateList, LogList, LogQuery, Sight, TaskList, Why,
+    },
+    problem::Problem,
+};
+
+/// A page of a list.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageQuery {
+    /// At most this many (1 to 500; 50 when left out).
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Lists executions, newest first.
+#[utoipa::path(get, path = "/api/v1/executions", tag = "executions", operation_id = "execution_list",
+    params(ExecutionQuery),
+    responses((status = 200, description = "A page of executions", body = ExecutionList), Refused))]
+pub(crate) async fn execution_list(
+    State(app): State<App>,
+    caller: Caller,
+    Asked(query): Asked<ExecutionQuery>,
+) -> Result<Json<ExecutionList>, Problem> {
+    app.deeds.execution_list(&caller, query).await.map(Json)
+}
+
+/// Reads an execution with its progress and output.
+#[utoipa::path(get, path = "/api/v1/executions/{id}", tag = "executions", operation_id = "execution_get",
+    params(("id" = String, Path, description = "The execution's id")),
+    responses((status = 200, description = "The execution", body = ExecutionView), Refused))]
+pub(crate) async fn execution_get(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+) -> Result<Json<ExecutionView>, Problem> {
+    app.deeds.execution_get(&caller, id).await.map(Json)
+}
+
+/// Asks for the end of an execution.
+///
+/// Cancelling one that has ended changes nothing and is not an error.
+#[utoipa::path(post, path = "/api/v1/executions/{id}/cancel", tag = "executions", operation_id = "execution_cancel",
+    params(("id" = String, Path, description = "The execution's id")),
+    request_body(content = Option<CancelExecution>, content_type = "application/json"),
+    responses((status = 202, description = "It is durable; the execution ends soon", body = Cancelled),
+              (status = 200, description = "The execution had ended already", body = Cancelled), Refused))]
+pub(crate) async fn execution_cancel(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+    BodyOrDefault(body): BodyOrDefault<CancelExecution>,
+) -> Result<Response, Problem> {
+    let cancelled = app.deeds.execution_cancel(&caller, id, body).await?;
+    let status = match cancelled.outcome {
+        CancelOutcome::Requested => StatusCode::ACCEPTED,
+        CancelOutcome::AlreadyEnded => StatusCode::OK,
+    };
+    Ok((status, Json(cancelled)).into_response())
+}
+
+/// Reads the log: what happened, and what components wrote.
+#[utoipa::path(get, path = "/api/v1/executions/{id}/logs", tag = "executions", operation_id = "execution_logs",
+    params(("id" = String, Path, description = "The execution's id"), LogQuery),
+    responses((status = 200, description = "A page of lines, oldest first", body = LogList), Refused))]
+pub(crate) async fn execution_logs(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+    Asked(query): Asked<LogQuery>,
+) -> Result<Json<LogList>, Problem> {
+    app.deeds.execution_logs(&caller, id, query).await.map(Json)
+}
+
+/// Reads every attempt: status, worker, times, failure, output.
+#[utoipa::path(get, path = "/api/v1/executions/{id}/tasks", tag = "executions", operation_id = "execution_tasks",
+    params(("id" = String, Path, description = "The execution's id"), PageQuery),
+    responses((status = 200, description = "A page of attempts in the order in which they began", body = TaskList), Refused))]
+pub(crate) async fn execution_tasks(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+    Asked(page): Asked<PageQuery>,
+) -> Result<Json<TaskList>, Problem> {
+    app.deeds.execution_tasks(&caller, id, page.cursor.as_deref(), page.limit).await.map(Json)
+}
+
+/// Reads the journal: the append-only truth, turn by turn.
+#[utoipa::path(get, path = "/api/v1/executions/{id}/journal", tag = "executions", operation_id = "execution_journal",
+    params(("id" = String, Path, description = "The execution's id"), PageQuery),
+    responses((status = 200, description = "A page of turns", body = JournalList), Refused))]
+pub(crate) async fn execution_journal(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+    Asked(page): Asked<PageQuery>,
+) -> Result<Json<JournalList>, Problem> {
+    app.deeds.execution_journal(&caller, id, page.cursor.as_deref(), page.limit).await.map(Json)
+}
+
+/// Lists results that came too late to count.
+#[utoipa::path(get, path = "/api/v1/executions/{id}/late-results", tag = "executions", operation_id = "execution_late_results",
+    params(("id" = String, Path, description = "The execution's id")),
+    responses((status = 200, description = "All of them, in order of arrival", body = LateList), Refused))]
+pub(crate) async fn execution_late(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+) -> Result<Json<LateList>, Problem> {
+    app.deeds.execution_late(&caller, id).await.map(Json)
+}
+
+/// Says why an execution waits: a sentence, and the facts behind it.
+#[utoipa::path(get, path = "/api/v1/executions/{id}/why", tag = "executions", operation_id = "execution_why",
+    params(("id" = String, Path, description = "The execution's id")),
+    responses((status = 200, description = "What waits, and for what", body = Why), Refused))]
+pub(crate) async fn execution_why(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+) -> Result<Json<Why>, Problem> {
+    app.deeds.execution_why(&caller, id).await.map(Json)
+}
+
+fn event(sight: &Sight) -> Event {
+    let (name, view) = match sight {
+        Sight::Snapshot(view) => ("snapshot", view),
+        Sight::Update(view) => ("update", view),
+        Sight::End(view) => ("end", view),
+    };
+    // One line: JSON has no raw line breaks.
+    let data = serde_json::to_string(view).unwrap_or_default();
+    Event::default().event(name).id(view.seq.to_string()).data(data)
+}
+
+/// Watches an execution: server-sent events until its end.
+///
+/// First a `snapshot` with every component, then an `update` for each change (or another `snapshot` when
+/// some were missed), at last `end`. Each one's data is a `Progress`. A comment comes every 15 seconds
+/// when nothing happens.
+#[utoipa::path(get, path = "/api/v1/executions/{id}/events", tag = "executions", operation_id = "execution_events",
+    params(("id" = String, Path, description = "The execution's id")),
+    responses((status = 200, description = "The events", body = String, content_type = "text/event-stream"), Refused))]
+pub(crate) async fn execution_events(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+) -> Result<Response, Problem> {
+    let sights = app.deeds.execution_watch(caller, id, app.shutdown.clone()).await?;
+    let events = ReceiverStream::new(sights).map(|sight| Ok::<_, Infallible>(event(&sight)));
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response())
+}

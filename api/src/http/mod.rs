@@ -1,0 +1,186 @@
+//! The HTTP face: routes, and how problems are written. Every handler reads, does one deed, and answers.
+
+mod executions;
+mod extract;
+mod frame;
+mod operations;
+mod pages;
+mod system;
+mod workflows;
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json, Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderValue, Method, StatusCode, Uri, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use utoipa::{
+    IntoResponses, OpenApi, ToSchema,
+    openapi::{ContentBuilder, Ref, RefOr, Response as Answer, ResponseBuilder},
+};
+
+pub use operations::operations_router;
+
+use crate::{
+    app::App,
+    problem::{Code, Mistake, Problem, ProblemBody},
+};
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self.body())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(pause) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(pause.as_secs().max(1)));
+        }
+        if self.code == Code::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// The refusals that any deed may be answered with, for the OpenAPI document.
+pub(crate) struct Refused;
+
+impl IntoResponses for Refused {
+    fn responses() -> BTreeMap<String, RefOr<Answer>> {
+        let answer = |description: &str| {
+            let content = ContentBuilder::new()
+                .schema(Some(RefOr::Ref(Ref::from_schema_name(ProblemBody::name()))))
+                .build();
+            RefOr::T(
+                ResponseBuilder::new()
+                    .description(description)
+                    .content("application/problem+json", content)
+                    .build(),
+            )
+        };
+        BTreeMap::from([
+            ("4XX".to_owned(), answer("The request cannot be done as it is; `code` says why.")),
+            ("429".to_owned(), answer("Too much at once; `Retry-After` says when to try again.")),
+            ("500".to_owned(), answer("A fault of the server.")),
+            (
+                "503".to_owned(),
+                answer("The store or the queue is unavailable; `Retry-After` says when to try again."),
+            ),
+        ])
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "APG Workflow Orchestration",
+        description = "Draw a business process as a graph of components, submit it, and it runs to its end. \
+                       Lists answer `{items, next_cursor}`; errors are problem documents (RFC 9457) with a stable `code`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(
+        workflows::workflow_list,
+        workflows::workflow_create,
+        workflows::workflow_validate,
+        workflows::workflow_get,
+        workflows::workflow_update,
+        workflows::workflow_delete,
+        workflows::workflow_execute,
+        workflows::workflow_validate_saved,
+        workflows::workflow_definition,
+        executions::execution_list,
+        executions::execution_get,
+        executions::execution_cancel,
+        executions::execution_logs,
+        executions::execution_tasks,
+        executions::execution_journal,
+        executions::execution_late,
+        executions::execution_why,
+        executions::execution_events,
+        system::component_list,
+        system::component_get,
+        system::workflow_schema,
+        system::worker_list,
+        system::dead_letter_list,
+        system::dead_letter_get,
+        system::dead_letter_replay,
+        system::dead_letter_delete,
+        system::payload_get,
+        operations::health,
+        operations::health_detailed,
+        operations::metrics,
+    ),
+    components(schemas(ProblemBody, Mistake, crate::deeds::ProgressView)),
+    tags(
+        (name = "workflows", description = "What is to be done: documents and their versions."),
+        (name = "executions", description = "What was and is being done."),
+        (name = "components", description = "What workflows are made of."),
+        (name = "workers", description = "Who does it."),
+        (name = "dead letters", description = "Messages nobody could use."),
+        (name = "operations", description = "Health and metrics."),
+    )
+)]
+pub(crate) struct Document;
+
+async fn no_such_path(uri: Uri) -> Problem {
+    Problem::not_found(format_args!("path `{}`", uri.path().escape_debug()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    Problem::new(Code::MethodNotAllowed, format!("`{}` does not take {method}.", uri.path().escape_debug()))
+}
+
+/// Every route of the API.
+pub(crate) fn routes(app: App) -> Router {
+    let payloads = get(system::worker_payload_get)
+        .put(system::worker_payload_put)
+        .layer(DefaultBodyLimit::max(app.config.payload_limit_bytes));
+    Router::new()
+        .route("/", get(pages::home))
+        .route("/workflow_orchestration", get(pages::home))
+        .route("/workflow_orchestration/", get(pages::home))
+        .route("/assets/style.css", get(pages::style))
+        .route("/docs/errors", get(pages::error_list))
+        .route("/docs/errors/{code}", get(pages::error_page))
+        .route("/health", get(operations::health))
+        .route("/health/detailed", get(operations::health_detailed))
+        .route("/metrics", get(operations::metrics))
+        .route("/api/v1/docs", get(pages::docs))
+        .route("/api/v1/openapi.json", get(pages::openapi_json))
+        .route("/api/v1/workflows", get(workflows::workflow_list).post(workflows::workflow_create))
+        .route("/api/v1/workflows/validate", post(workflows::workflow_validate))
+        .route(
+            "/api/v1/workflows/{id}",
+            get(workflows::workflow_get).put(workflows::workflow_update).delete(workflows::workflow_delete),
+        )
+        .route("/api/v1/workflows/{id}/execute", post(workflows::workflow_execute))
+        .route("/api/v1/workflows/{id}/validate", post(workflows::workflow_validate_saved))
+        .route("/api/v1/workflows/{id}/definition", get(workflows::workflow_definition))
+        .route("/api/v1/executions", get(executions::execution_list))
+        .route("/api/v1/executions/{id}", get(executions::execution_get))
+        .route("/api/v1/executions/{id}/cancel", post(executions::execution_cancel))
+        .route("/api/v1/executions/{id}/logs", get(executions::execution_logs))
+        .route("/api/v1/executions/{id}/tasks", get(executions::execution_tasks))
+        .route("/api/v1/executions/{id}/journal", get(executions::execution_journal))
+        .route("/api/v1/executions/{id}/late-results", get(executions::execution_late))
+        .route("/api/v1/executions/{id}/why", get(executions::execution_why))
+        .route("/api/v1/executions/{id}/events", get(executions::execution_events))
+        .route("/api/v1/components", get(system::component_list))
+        .route("/api/v1/components/{type}", get(system::component_get))
+        .route("/api/v1/schemas/workflow.json", get(system::workflow_schema))
+        .route("/api/v1/workers", get(system::worker_list))
+        .route("/api/v1/dead-letters", get(system::dead_letter_list))
+        .route("/api/v1/dead-letters/{id}", get(system::dead_letter_get).delete(system::dead_letter_delete))
+        .route("/api/v1/dead-letters/{id}/replay", post(system::dead_letter_replay))
+        .route("/api/v1/payloads/{execution}/{id}", get(system::payload_get))
+        .route("/internal/payloads/{execution}/{id}", payloads)
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(no_such_path)
+        .layer(DefaultBodyLimit::max(app.config.body_limit_bytes))
+        .layer(middleware::from_fn_with_state(app.clone(), frame::frame))
+        .with_state(app)
+}

@@ -1,0 +1,224 @@
+//! `apg workflow`: workflows on a server.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use super::execution;
+use crate::{
+    Exit,
+    client::{Client, ClientArgs, segment},
+    output::{self, Format, cell},
+    parameters::ParameterArgs,
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What stands beside the document.
+#[derive(Debug, clap::Args)]
+struct Fields {
+    /// The name shown in lists; the document's own without it.
+    #[arg(long)]
+    name: Option<String>,
+    /// A sentence about it.
+    #[arg(long)]
+    description: Option<String>,
+    /// The shelf it stands on.
+    #[arg(long)]
+    category: Option<String>,
+    /// A tag. May be given several times.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Lists workflows, newest first.
+    List {
+        /// Part of a name or description.
+        #[arg(long)]
+        search: Option<String>,
+        #[arg(long)]
+        category: Option<String>,
+        #[arg(long)]
+        tag: Option<String>,
+        /// At most this many.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Shows a workflow.
+    Get {
+        /// Its id or name.
+        workflow: String,
+    },
+    /// Keeps a document as a new workflow.
+    Create {
+        /// The document; `-` reads standard input.
+        file: PathBuf,
+        #[command(flatten)]
+        fields: Fields,
+    },
+    /// Keeps a document as the next version of a workflow.
+    Update {
+        /// Its id or name.
+        workflow: String,
+        /// The document; `-` reads standard input.
+        file: PathBuf,
+        #[command(flatten)]
+        fields: Fields,
+    },
+    /// Archives a workflow: it takes no new executions, and those it has stay.
+    Delete {
+        /// Its id or name.
+        workflow: String,
+    },
+    /// Starts an execution.
+    Run {
+        /// Its id or name.
+        workflow: String,
+        #[command(flatten)]
+        parameters: ParameterArgs,
+        /// `high`, `normal` or `low`.
+        #[arg(long)]
+        priority: Option<String>,
+        /// Not before this instant (RFC 3339).
+        #[arg(long)]
+        scheduled_at: Option<String>,
+        /// A tag of the execution. May be given several times.
+        #[arg(long = "tag", value_name = "TAG")]
+        tags: Vec<String>,
+        /// Waits for the end; the exit status is the execution's.
+        #[arg(long, short)]
+        wait: bool,
+    },
+}
+
+const PATH: &str = "/api/v1/workflows";
+
+fn document(path: &PathBuf) -> Result<String> {
+    if path.as_os_str() == "-" {
+        return std::io::read_to_string(std::io::stdin()).context("standard input cannot be read");
+    }
+    std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+fn body(fields: Fields, definition: String) -> Value {
+    let mut body = Map::new();
+    body.insert("definition".to_owned(), definition.into());
+    for (name, value) in
+        [("name", fields.name), ("description", fields.description), ("category", fields.category)]
+    {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), value.into());
+        }
+    }
+    if !fields.tags.is_empty() {
+        body.insert("tags".to_owned(), fields.tags.into());
+    }
+    Value::Object(body)
+}
+
+/// The workflow of that id, or the one of that name.
+async fn find(client: &Client, workflow: &str) -> Result<Value> {
+    if workflow.parse::<shared::ids::WorkflowId>().is_ok() {
+        return client.get(&format!("{PATH}/{}", segment(workflow))).await;
+    }
+    let items = client.list(PATH, &[("search", workflow.to_owned())], 500).await?;
+    let mut named = items.iter().filter(|item| item.get("name").and_then(Value::as_str) == Some(workflow));
+    match (named.next().and_then(|item| item.get("id")).and_then(Value::as_str), named.next()) {
+        (Some(id), None) => client.get(&format!("{PATH}/{}", segment(id))).await,
+        (Some(_), Some(_)) => bail!("several workflows are named `{workflow}`; give the id"),
+        (None, _) => bail!("no workflow is named `{workflow}`; see `apg workflow list`"),
+    }
+}
+
+fn id_of(workflow: &Value) -> String {
+    segment(&cell(workflow, "id"))
+}
+
+fn show(client: &Client, workflow: &Value) {
+    for warning in workflow.get("warnings").and_then(Value::as_array).into_iter().flatten() {
+        output::say(format_args!("warning: {}", cell(warning, "message")));
+    }
+    match client.output {
+        Format::Json => output::json(workflow),
+        Format::Text => output::data(&output::object(workflow)),
+    }
+}
+
+pub(crate) async fn run(args: Args) -> Result<Exit> {
+    let client = Client::new(&args.client)?;
+    match args.verb {
+        Verb::List { search, category, tag, limit } => {
+            let query: Vec<(&str, String)> = [("search", search), ("category", category), ("tag", tag)]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?)))
+                .collect();
+            let items = client.list(PATH, &query, limit).await?;
+            match client.output {
+                Format::Json => output::json(&items),
+                Format::Text => {
+                    let rows: Vec<Vec<String>> = items
+                        .iter()
+                        .map(|item| {
+                            ["id", "name", "version", "status", "category", "tags", "updated_at"]
+                                .map(|key| cell(item, key))
+                                .to_vec()
+                        })
+                        .collect();
+                    let headings = ["ID", "NAME", "VERSION", "STATUS", "CATEGORY", "TAGS", "UPDATED"];
+                    output::data(&output::table(&headings, &rows));
+                }
+            }
+        }
+        Verb::Get { workflow } => show(&client, &find(&client, &workflow).await?),
+        Verb::Create { file, fields } => {
+            let body = body(fields, document(&file)?);
+            show(&client, &client.post(PATH, &body).await?);
+        }
+        Verb::Update { workflow, file, fields } => {
+            let body = body(fields, document(&file)?);
+            let path = format!("{PATH}/{}", id_of(&find(&client, &workflow).await?));
+            show(&client, &client.ask(Method::PUT, &path, &[], Some(&body)).await?);
+        }
+        Verb::Delete { workflow } => {
+            let path = format!("{PATH}/{}", id_of(&find(&client, &workflow).await?));
+            client.ask(Method::DELETE, &path, &[], None).await?;
+            output::say(format_args!("{workflow} was archived"));
+        }
+        Verb::Run { workflow, parameters, priority, scheduled_at, tags, wait } => {
+            let found = find(&client, &workflow).await?;
+            let types = found.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
+            let parameters = parameters.read(|name| {
+                let declared = types.iter().find(|declared| cell(declared, "name") == name)?;
+                declared.get("type").and_then(Value::as_str).map(ToOwned::to_owned)
+            })?;
+            let mut body = json!({ "parameters": parameters });
+            if let Some(priority) = priority {
+                body["priority"] = priority.into();
+            }
+            if let Some(at) = scheduled_at {
+                body["scheduled_at"] = at.into();
+            }
+            if !tags.is_empty() {
+                body["tags"] = tags.into();
+            }
+            let started = client.post(&format!("{PATH}/{}/execute", id_of(&found)), &body).await?;
+            if wait {
+                let id = cell(&started, "id");
+                output::say(format_args!("Started {id}"));
+                return execution::follow(&client, &id).await;
+            }
+            show(&client, &started);
+        }
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,472 @@
+//! The only place that names adapters: settings in, ports out; roles started and stopped in order.
+//!
+//! It does not interpret arguments; verbs do.
+
+use std::{collections::VecDeque, fmt, future::Future, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use components::Environment;
+use shared::{
+    component::{Catalogue, Failure, FailureClass, PayloadAccess},
+    ids::{DeadLetterId, ExecutionId, PayloadId, TenantId},
+    port::{
+        progress::DynProgress,
+        queue::DynQueue,
+        store::{DeadLetter, DynStore},
+    },
+    time::{Clock, SystemClock},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    Exit, output,
+    meters,
+    settings::{QueueType, SecretUrl, Settings, Synchronous, redact_url},
+};
+
+/// Everything a role may be given.
+#[derive(Clone)]
+pub struct Ports {
+    pub store: DynStore,
+    pub queue: DynQueue,
+    pub progress: DynProgress,
+    pub catalogue: Catalogue,
+    pub environment: Arc<Environment>,
+    pub payloads: Arc<dyn PayloadAccess>,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ports").finish_non_exhaustive()
+    }
+}
+
+/// The address of the database: the one given, or the file in the data folder.
+pub fn database_url(settings: &Settings) -> String {
+    match &settings.database.url {
+        Some(url) => url.expose().to_owned(),
+        None => format!("sqlite:{}", settings.app.data_folder.join("apg.db").display()),
+    }
+}
+
+/// Opens the store; with SQLite, makes its folder and brings its tables up to date.
+///
+/// # Errors
+/// When it cannot be reached, or its tables are not those of this version.
+pub async fn open_store(settings: &Settings) -> Result<DynStore> {
+    let url = database_url(settings);
+    if let Some(path) = url.strip_prefix("sqlite:")
+        && let Some(folder) = Path::new(path.trim_start_matches("//")).parent()
+        && !folder.as_os_str().is_empty()
+    {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    }
+    let config = store::Config {
+        url: url.clone(),
+        pool_size: settings.database.pool_size + settings.database.max_overflow,
+        acquire_timeout: Duration::from_secs(settings.database.pool_timeout.into()),
+        sqlite_synchronous: match settings.database.sqlite_synchronous {
+            Synchronous::Full => store::Synchronous::Full,
+            Synchronous::Normal => store::Synchronous::Normal,
+        },
+    };
+    let opened = store::SqlStore::open(&config)
+        .await
+        .with_context(|| format!("the database {} cannot be used", redact_url(&url)))?;
+    Ok(Arc::new(opened))
+}
+
+/// Where the tables stand.
+pub async fn migration_status(url: &str) -> Result<store::MigrationStatus> {
+    crate::install_tls();
+    store::migration_status(url).await.with_context(|| format!("the database {} cannot be read", redact_url(url)))
+}
+
+/// Brings the tables up to date, and tells where they stood before.
+pub async fn migrate(url: &str) -> Result<store::MigrationStatus> {
+    crate::install_tls();
+    store::migrate(url).await.with_context(|| format!("the database {} cannot be changed", redact_url(url)))
+}
+
+/// Opens the broker, or the queue of this process when none is set.
+///
+/// What nobody can read is kept in `store`, when there is one.
+pub async fn open_queue(settings: &Settings, store: Option<DynStore>) -> Result<DynQueue> {
+    let Some(url) = &settings.amqp.url else {
+        return Ok(Arc::new(queue::in_process::InProcessQueue::new()));
+    };
+    let mut config = queue::amqp::Config::new(url.expose());
+    config.namespace = settings.amqp.namespace.as_str().into();
+    config.queue_type = match settings.amqp.queue_type {
+        QueueType::Auto => queue::amqp::QueueType::Auto,
+        QueueType::Classic => queue::amqp::QueueType::Classic,
+        QueueType::Quorum => queue::amqp::QueueType::Quorum,
+    };
+    config.cluster_nodes = settings.amqp.cluster_nodes;
+    config.heartbeat = Duration::from_secs(settings.amqp.heartbeat_seconds.into());
+    config.pools = settings.amqp.pools.iter().map(|pool| pool.as_str().into()).collect();
+    if !settings.amqp.pools.contains(&settings.worker.pool) {
+        config.pools.push(settings.worker.pool.as_str().into());
+    }
+    config.dead_sink = store.map(dead_sink);
+    let opened = queue::amqp::AmqpQueue::connect(&config)
+        .await
+        .with_context(|| format!("the broker {url} cannot be used"))?;
+    Ok(Arc::new(opened))
+}
+
+/// Keeps what nobody can read. A store that is away then loses it here; the broker keeps its own copy.
+fn dead_sink(store: DynStore) -> queue::amqp::DeadSink {
+    Arc::new(move |dead: queue::amqp::DeadMessage| {
+        let store = Arc::clone(&store);
+        let keep = async move {
+            let letter = DeadLetter {
+                id: DeadLetterId::generate(),
+                queue: dead.queue,
+                reason: dead.reason,
+                at: SystemClock.now(),
+                execution: None,
+                message: dead.message_id.as_deref().and_then(|id| id.parse().ok()),
+                headers: serde_json::Value::Null,
+                bytes: dead.body,
+            };
+            if let Err(error) = store.dead_letter_add(letter).await {
+                warn!(%error, "A dead letter could not be kept; the broker still holds it");
+            }
+            Ok(())
+        };
+        drop(spawn(keep));
+    })
+}
+
+/// Opens Redis, or the display of this process when none is set.
+pub fn open_progress(settings: &Settings) -> Result<DynProgress> {
+    let Some(url) = &settings.redis.url else {
+        return Ok(Arc::new(progress::in_process::InProcessProgress::new()));
+    };
+    let mut config = progress::redis::Config::new(url.expose());
+    config.namespace = settings.amqp.namespace.as_str().into();
+    let opened = progress::redis::RedisProgress::new(&config)
+        .with_context(|| format!("the progress display {url} cannot be used"))?;
+    Ok(Arc::new(opened))
+}
+
+impl Ports {
+    /// Opens everything that the settings name.
+    pub async fn open(settings: &Settings) -> Result<Self> {
+        crate::install_tls();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let environment = Environment::new(&settings.components, Arc::clone(&clock))
+            .context("the settings of the components cannot be used")?;
+        let store = open_store(settings).await?;
+        let queue = open_queue(settings, Some(Arc::clone(&store))).await?;
+        Ok(Self {
+            payloads: Arc::new(StorePayloads { store: Arc::clone(&store) }),
+            store,
+            queue,
+            progress: open_progress(settings)?,
+            catalogue: components::catalogue(),
+            environment: Arc::new(environment),
+            clock,
+        })
+    }
+}
+
+/// Large payloads by a call of the store, for a worker that may reach it.
+struct StorePayloads {
+    store: DynStore,
+}
+
+#[async_trait::async_trait]
+impl PayloadAccess for StorePayloads {
+    async fn put(&self, execution: ExecutionId, bytes: Vec<u8>) -> Result<PayloadId, Failure> {
+        let id = PayloadId::generate();
+        let kept = self.store.payload_put(TenantId::DEFAULT, execution, id, bytes).await;
+        kept.map(|()| id).map_err(|error| {
+            Failure::new(FailureClass::Unavailable, format!("the payload store could not keep a value: {error}"))
+        })
+    }
+
+    async fn get(&self, execution: ExecutionId, payload: PayloadId) -> Result<Vec<u8>, Failure> {
+        match self.store.payload_get(execution, payload).await {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err(Failure::new(FailureClass::NotFound, format!("there is no {payload}"))),
+            Err(error) => Err(Failure::new(
+                FailureClass::Unavailable,
+                format!("the payload store could not give {payload}: {error}"),
+            )),
+        }
+    }
+}
+
+/// The services that roles in several processes share, each with the variable that names it.
+fn shared_services(settings: &Settings) -> [(&'static str, Option<&SecretUrl>); 3] {
+    [
+        ("DATABASE_URL", settings.database.url.as_ref()),
+        ("AMQP_URL", settings.amqp.url.as_ref()),
+        ("REDIS_URL", settings.redis.url.as_ref()),
+    ]
+}
+
+/// Refuses a role of its own process while it could not meet the others.
+pub fn require_shared_services(settings: &Settings, verb: &str) -> Result<(), NotShared> {
+    let missing: Vec<&str> = shared_services(settings)
+        .into_iter()
+        .filter_map(|(name, url)| url.is_none().then_some(name))
+        .chain((settings.database.url.is_some() && !settings.uses_postgres()).then_some("DATABASE_URL of PostgreSQL"))
+        .collect();
+    if missing.is_empty() { Ok(()) } else { Err(NotShared { verb: verb.to_owned(), missing: missing.join(" and ") }) }
+}
+
+/// A role of its own process has nothing to meet the others in.
+#[derive(Debug)]
+pub struct NotShared {
+    verb: String,
+    missing: String,
+}
+
+impl fmt::Display for NotShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "`apg {}` shares PostgreSQL, RabbitMQ and Redis with the other processes: set {}. `apg serve` runs \
+             everything in one process and needs none of them",
+            self.verb, self.missing
+        )
+    }
+}
+
+impl std::error::Error for NotShared {}
+
+/// Which roles a process has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    pub api: bool,
+    pub coordinator: bool,
+    pub worker: bool,
+}
+
+impl Roles {
+    pub const ALL: Self = Self { api: true, coordinator: true, worker: true };
+}
+
+/// One running role.
+struct Role {
+    name: &'static str,
+    stop: CancellationToken,
+    /// How long it may take to leave.
+    patience: Duration,
+    task: JoinHandle<Result<()>>,
+}
+
+fn start(
+    name: &'static str,
+    patience: Duration,
+    run: impl FnOnce(CancellationToken) -> RoleFuture,
+    anyone_ended: &CancellationToken,
+) -> Role {
+    let stop = CancellationToken::new();
+    let future = run(stop.clone());
+    let ended = anyone_ended.clone().drop_guard();
+    let task = spawn(async move {
+        let _ended = ended;
+        future.await
+    });
+    Role { name, stop, patience, task }
+}
+
+type RoleFuture = std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+#[expect(clippy::disallowed_methods, reason = "the roles of this process, each awaited before it ends")]
+fn spawn(future: impl Future<Output = Result<()>> + Send + 'static) -> JoinHandle<Result<()>> {
+    tokio::spawn(future)
+}
+
+/// Roles that run, and how to end them.
+pub struct Running {
+    /// In the order in which they leave.
+    roles: VecDeque<Role>,
+    /// Cancelled when a role ended, whether it was told to or not.
+    anyone_ended: CancellationToken,
+    ports: Ports,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.roles.iter().map(|role| role.name).collect();
+        f.debug_struct("Running").field("roles", &names).finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    /// Starts roles.
+    pub fn start(settings: &Settings, ports: &Ports, roles: Roles) -> Self {
+        let anyone_ended = CancellationToken::new();
+        let mut running = VecDeque::new();
+        let coordinator_stats = Arc::new(coordinator::Stats::default());
+        let worker = worker::Worker::new(
+            settings.worker.clone(),
+            worker::Ports {
+                queue: Arc::clone(&ports.queue),
+                catalogue: ports.catalogue.clone(),
+                payloads: Arc::clone(&ports.payloads),
+                environment: Arc::clone(&ports.environment) as _,
+                clock: Arc::clone(&ports.clock),
+            },
+        );
+        let mut meters: Vec<api::Meter> = Vec::new();
+        if settings.monitoring.enabled {
+            if roles.coordinator {
+                meters.push(meters::coordinator(Arc::clone(&coordinator_stats)));
+            }
+            if roles.worker {
+                meters.push(meters::worker(worker.stats()));
+            }
+        }
+        // First to leave is the API, so that nothing new comes in; last the coordinator, so that what the
+        // worker still reports is decided.
+        if roles.api {
+            let config = settings.api.clone();
+            let its_ports = api::Ports {
+                store: Arc::clone(&ports.store),
+                queue: Arc::clone(&ports.queue),
+                progress: Arc::clone(&ports.progress),
+                catalogue: ports.catalogue.clone(),
+                meters,
+            };
+            let run = |stop| -> RoleFuture { Box::pin(async move { Ok(api::run(config, its_ports, stop).await?) }) };
+            // It cuts off what is still under way after ten seconds itself.
+            running.push_back(start("api", Duration::from_secs(15), run, &anyone_ended));
+        } else if let Some(listen) = settings.monitoring.listen.filter(|_| settings.monitoring.enabled) {
+            let router = api::operations_router(
+                meters,
+                vec![
+                    api::Check::store(Arc::clone(&ports.store)),
+                    api::Check::queue(Arc::clone(&ports.queue)),
+                    api::Check::progress(Arc::clone(&ports.progress)),
+                ],
+            );
+            let run = move |stop: CancellationToken| -> RoleFuture { Box::pin(async move {
+                    let listener = tokio::net::TcpListener::bind(listen)
+                        .await
+                        .with_context(|| format!("monitoring.listen: {listen} cannot be listened on"))?;
+                    info!("/health and /metrics are on http://{listen}");
+                    Ok(axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?)
+                }) };
+            running.push_back(start("operations", Duration::from_secs(5), run, &anyone_ended));
+        }
+        if roles.worker {
+            let patience = Duration::from_secs(u64::from(settings.worker.drain_seconds) + 15);
+            let run = |stop| -> RoleFuture { Box::pin(async move { Ok(worker.run(stop).await?) }) };
+            running.push_back(start("worker", patience, run, &anyone_ended));
+        }
+        if roles.coordinator {
+            let config = settings.engine.clone();
+            let its_ports = coordinator::Ports {
+                store: Arc::clone(&ports.store),
+                queue: Arc::clone(&ports.queue),
+                progress: Arc::clone(&ports.progress),
+                catalogue: ports.catalogue.clone(),
+            };
+            let run = |stop| -> RoleFuture {
+                Box::pin(async move { Ok(coordinator::run(config, its_ports, coordinator_stats, stop).await?) })
+            };
+            running.push_back(start("coordinator", Duration::from_secs(15), run, &anyone_ended));
+        }
+        Self { roles: running, anyone_ended, ports: ports.clone() }
+    }
+
+    /// Cancelled when a role ended by itself.
+    pub fn ended(&self) -> CancellationToken {
+        self.anyone_ended.clone()
+    }
+
+    /// Ends the roles in order: each finishes what it has begun before the next is told.
+    pub async fn stop(mut self) -> Result<()> {
+        let mut outcome = Ok(());
+        while let Some(role) = self.roles.pop_front() {
+            role.stop.cancel();
+            let Role { name, patience, mut task, .. } = role;
+            let ended = match tokio::time::timeout(patience, &mut task).await {
+                Ok(Ok(ended)) => ended.with_context(|| format!("the {name} ended")),
+                Ok(Err(panic)) => Err(panic).with_context(|| format!("the {name} broke down")),
+                Err(_) => {
+                    task.abort();
+                    warn!(role = name, "The {name} did not leave within {patience:?} and was cut off");
+                    Ok(())
+                }
+            };
+            if let Err(error) = ended {
+                error!(role = name, error = format!("{error:#}"), "The {name} ended with an error");
+                outcome = outcome.and(Err(error));
+            }
+        }
+        self.ports.environment.close().await;
+        outcome
+    }
+}
+
+/// Waits until someone asks the process to end. Asked a second time, it ends at once.
+pub async fn asked_to_end() {
+    signal().await;
+    output::say("Finishing what is under way; once more ends at once");
+    let again = async {
+        signal().await;
+        std::process::exit(Exit::Interrupted as i32);
+    };
+    #[expect(clippy::disallowed_methods, reason = "lives until the process ends")]
+    tokio::spawn(again);
+}
+
+async fn signal() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => {
+                tokio::select! {
+                    _ = interrupt => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+            // Without a handler the system's own way to end a process holds.
+            Err(_) => {
+                let _ = interrupt.await;
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = interrupt.await;
+    }
+}
+
+/// Runs roles until the process is asked to end.
+pub async fn run_roles(settings: &Settings, roles: Roles) -> Result<Exit> {
+    let ports = Ports::open(settings).await?;
+    if roles == Roles::ALL && settings.uses_postgres() && settings.amqp.url.is_none() {
+        warn!("Without AMQP_URL this must be the only process on this database");
+    }
+    let running = Running::start(settings, &ports, roles);
+    info!(database = %redact_url(&database_url(settings)), "Started");
+    run_until_asked(running).await
+}
+
+/// Waits for a signal or the end of a role, and ends the rest.
+pub async fn run_until_asked(running: Running) -> Result<Exit> {
+    let ended = running.ended();
+    let by_itself = tokio::select! {
+        () = asked_to_end() => false,
+        () = ended.cancelled() => true,
+    };
+    running.stop().await?;
+    if by_itself {
+        bail!("a role ended by itself");
+    }
+    Ok(Exit::Success)
+}

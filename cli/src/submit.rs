@@ -1,0 +1,85 @@
+//! Keeps and starts workflows from inside the process, for verbs that have no server.
+//!
+//! The same deeds as the API's, without a caller to check.
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value};
+use shared::{
+    execution::{Accepted, Event, Mode, Turn},
+    ids::{ExecutionId, MessageId, Shard, TenantId, WorkflowId},
+    port::store::{Saved, Submission, Submitted, WorkflowDraft, WorkflowRow},
+    wire::{InboxBody, InboxMessage},
+    workflow::{Priority, Read},
+};
+
+use crate::compose::Ports;
+
+/// Who asks, in journals.
+const PRINCIPAL: &str = "apg";
+
+/// Keeps a document; the one of the same name gets a new version.
+pub(crate) async fn keep(ports: &Ports, text: &str, read: &Read) -> Result<WorkflowRow> {
+    let tenant = TenantId::DEFAULT;
+    let name = read.workflow.name.clone();
+    let existing = ports.store.workflow_by_name(tenant, &name).await.context("the store cannot be read")?;
+    let draft = WorkflowDraft {
+        id: existing.as_ref().map_or_else(WorkflowId::generate, |row| row.id),
+        tenant,
+        name,
+        description: read.workflow.description.clone().unwrap_or_default(),
+        category: existing.as_ref().map_or_else(|| "examples".to_owned(), |row| row.category.clone()),
+        tags: existing.as_ref().map(|row| row.tags.clone()).unwrap_or_default(),
+        document: text.to_owned(),
+        hash: read.workflow.hash.clone(),
+        snapshot: read.canonical.clone(),
+        principal: PRINCIPAL.to_owned(),
+        at: ports.store.now().await.context("the store cannot be read")?,
+    };
+    let saved = match existing {
+        None => ports.store.workflow_create(draft).await,
+        Some(_) => ports.store.workflow_update(draft, None).await,
+    };
+    match saved.context("the store cannot keep the workflow")? {
+        Saved::Created(row) | Saved::Updated(row) => Ok(row),
+        other => bail!("the workflow was changed by someone else meanwhile: {other:?}"),
+    }
+}
+
+/// Starts an execution with checked parameters.
+pub(crate) async fn start(ports: &Ports, row: &WorkflowRow, parameters: Map<String, Value>) -> Result<ExecutionId> {
+    let execution = ExecutionId::generate();
+    let first = Turn {
+        execution,
+        seq: 1,
+        cause: MessageId::generate(),
+        at: ports.store.now().await.context("the store cannot be read")?,
+        events: vec![Event::Accepted(Box::new(Accepted {
+            tenant: row.tenant,
+            workflow: row.id,
+            version: row.version,
+            hash: row.hash.clone(),
+            parameters,
+            priority: Priority::Normal,
+            mode: Mode::Live,
+            scheduled_at: None,
+            tags: Vec::new(),
+            principal: PRINCIPAL.to_owned(),
+        }))],
+    };
+    let submission = Submission { first: first.clone(), idempotency: None };
+    let accepted = ports.store.accept(vec![submission], u64::MAX >> 1).await;
+    match accepted.context("the store cannot keep the execution")?.pop() {
+        Some(Submitted::New) => {}
+        other => bail!("the execution was not accepted: {other:?}"),
+    }
+    let message = InboxMessage {
+        id: MessageId::derived(execution, "start"),
+        shard: Shard::of(execution),
+        body: InboxBody::Start { first: Box::new(first) },
+    };
+    // Lost, it would be swept; so an error here is no reason to fail.
+    if let Err(error) = ports.queue.publish_inbox(vec![message]).await {
+        tracing::warn!(execution.id = %execution, %error, "The start of {execution} waits for the next sweep");
+    }
+    Ok(execution)
+}
