@@ -36,7 +36,7 @@ use shared::{
     },
     time::Timestamp,
     wire::{Ask, AskKind, Control, Ending, RequestBody, Task, TaskResult},
-    workflow::{Delivery, OnUnhandledFailure},
+    workflow::{Delivery, Join, OnUnhandledFailure},
 };
 
 use scope::StateScope;
@@ -786,15 +786,22 @@ impl Turning<'_> {
         }
         loop {
             // Asked before each component, so that nothing begins that the scope's end would cancel again.
+            let mut next = 0;
             if self.execution.workflow.on_unhandled_failure == OnUnhandledFailure::Stop
+                && !self.execution.failed.is_empty()
                 && self.execution.stopping.is_none()
                 && self.execution.cancel.is_none()
-                && let Some(failed) = self.first_unhandled()
             {
-                let failure = self.failure_of(failed);
-                self.stop(failure);
+                if let Some(failed) = self.first_unhandled() {
+                    let failure = self.failure_of(failed);
+                    self.stop(failure);
+                }
+                // The others say first whether the failure is handled: no `all_done` runs when it is not.
+                let components = &self.execution.workflow.components;
+                let is_early = |index: &usize| components[*index].join != Join::AllDone;
+                next = self.changed.iter().position(is_early).unwrap_or(0);
             }
-            let Some(index) = self.changed.pop_front() else { break };
+            let Some(index) = self.changed.remove(next) else { break };
             if self.phase(index) == Phase::Waiting {
                 self.consider(index)?;
             }

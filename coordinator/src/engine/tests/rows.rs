@@ -406,6 +406,20 @@ fn s6_stop_cancels_what_runs_and_skips_the_rest() {
 }
 
 #[test]
+fn s6_stop_asks_the_handlers_before_it_lets_an_all_done_run() {
+    let mut case = Case::start_with(
+        "on_unhandled_failure: stop",
+        "a: { type: work }
+         line: { type: log, needs: [a], join: all_done, config: { message: never } }
+         h: { type: work, needs: [a.error], when: false }",
+        json!({}),
+    );
+    case.fail("a", "user");
+    case.shows("a failed, line skipped, h skipped");
+    case.ends(Status::Failed);
+}
+
+#[test]
 fn s6_stop_waits_for_a_handler() {
     let mut case = Case::start_with(
         "on_unhandled_failure: stop",
