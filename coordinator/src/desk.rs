@@ -448,10 +448,7 @@ impl Desk {
             };
             let Decision { events, commands, change, timers, take, release, finished, late, sweep_at } =
                 engine::decide(execution, &inputs, matter.cause, &surroundings)?;
-            // The broker marks what it may have delivered before: its duplicates are no news.
-            if !matter.redelivered {
-                decided.late.extend(late);
-            }
+            decided.late.extend(late);
             let request = matter.said.iter().find_map(|said| match said {
                 Said::Request(id, _) => Some(*id),
                 _ => None,

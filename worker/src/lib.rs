@@ -211,7 +211,7 @@ async fn take(
         match received {
             Ok(delivery) => {
                 pauses.reset();
-                let Some(admitted) = around.admit(delivery) else { continue };
+                let Some(admitted) = around.admit(delivery).await else { continue };
                 let around = Arc::clone(around);
                 let span = admitted.span();
                 tokio::spawn(async move { around.attempt(admitted).await }.instrument(span));

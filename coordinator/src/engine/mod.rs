@@ -338,7 +338,8 @@ impl Turning<'_> {
         };
         let component = &self.execution.components[index];
         if self.execution.status.is_terminal() || component.phase != Phase::Dispatched {
-            let again = component.attempt == result.attempt && component.settled_by == Some(result.worker);
+            let again = component.attempt == result.attempt
+                && component.answered_by == Some((result.worker, result.started_at));
             if !again {
                 self.late(result, "the task had settled, or waits for its next attempt");
             }
