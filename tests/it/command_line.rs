@@ -5,7 +5,9 @@ use std::fs;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, RUNTIME, place::Place, place::Shape, process::Output, process::finish, run::Run};
+use crate::harness::{
+    PATIENCE, RUNTIME, place::Place, place::Shape, process::Output, process::finish, run::Run,
+};
 
 /// Writes files in a new folder and runs `apg` with the settings of the embedded place.
 fn apg(files: &[(&str, &str)], arguments: &[&str]) -> Result<Output> {
@@ -67,7 +69,10 @@ fn validate_points_at_every_mistake() -> Result<()> {
     }
     let output = apg(&[("wrong.yaml", document)], &["validate", "--output", "json", "wrong.yaml"])?;
     let report: Value = serde_json::from_str(&output.out)?;
-    ensure!(output.code == 2 && report[0]["problems"].as_array().is_some_and(|all| all.len() >= 2), "{output:?}");
+    ensure!(
+        output.code == 2 && report[0]["problems"].as_array().is_some_and(|all| all.len() >= 2),
+        "{output:?}"
+    );
     Ok(())
 }
 

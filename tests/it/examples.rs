@@ -32,7 +32,10 @@ async fn etl_sums_orders_up_twice_the_same(place: &Place) -> Result<()> {
         outputs.push(found["output"].clone());
     }
     ensure!(outputs[0] == outputs[1], "{outputs:?}");
-    ensure!(outputs[0]["rows_read"].as_u64() > Some(0) && outputs[0]["stored"].as_u64() > Some(0), "{outputs:?}");
+    ensure!(
+        outputs[0]["rows_read"].as_u64() > Some(0) && outputs[0]["stored"].as_u64() > Some(0),
+        "{outputs:?}"
+    );
     Ok(())
 }
 
@@ -47,10 +50,17 @@ async fn an_order_is_placed_at_a_shop_that_fails_first(place: &Place) -> Result<
     ensure!(found["output"]["lines"].as_array().map(Vec::len) == Some(2), "{found}");
     let effects = place.probe.of(&label);
     ensure!(effects.len() == 2, "one refusal, one order: {effects:?}");
-    ensure!(!effects[0].key.is_empty() && effects[0].key == effects[1].key, "one key for both attempts: {effects:?}");
+    ensure!(
+        !effects[0].key.is_empty() && effects[0].key == effects[1].key,
+        "one key for both attempts: {effects:?}"
+    );
     let events = place.api.events(found["id"].as_str().unwrap_or_default()).await?;
-    let is = |name: &str, component: &str| events.iter().any(|e| e.name == name && e.component() == component);
-    ensure!(is("skipped", "by_standard") && is("skipped", "by_pick_up") && !is("skipped", "approve"), "{events:?}");
+    let is =
+        |name: &str, component: &str| events.iter().any(|e| e.name == name && e.component() == component);
+    ensure!(
+        is("skipped", "by_standard") && is("skipped", "by_pick_up") && !is("skipped", "approve"),
+        "{events:?}"
+    );
     Ok(())
 }
 
@@ -89,5 +99,8 @@ fn apg_run_etl_twice() -> Result<()> {
 fn apg_run_order_twice() -> Result<()> {
     let place = Place::shared(Shape::Embedded)?;
     let label = unique_name("run-order");
-    runs_twice_the_same("order", &[("shop_url", &format!("{}/shop/{label}", place.probe.base)), ("total", "30")])
+    runs_twice_the_same(
+        "order",
+        &[("shop_url", &format!("{}/shop/{label}", place.probe.base)), ("total", "30")],
+    )
 }

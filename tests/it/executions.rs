@@ -99,7 +99,8 @@ async fn a_switch_takes_the_case_or_the_default(place: &Place) -> Result<()> {
 
 async fn branches_run_side_by_side_and_join(place: &Place) -> Result<()> {
     let label = unique_name("parallel");
-    let mut components = "components:\n  split:\n    type: parallel\n    config: { branches: [l, m, r] }\n".to_owned();
+    let mut components =
+        "components:\n  split:\n    type: parallel\n    config: { branches: [l, m, r] }\n".to_owned();
     for branch in ["l", "m", "r"] {
         components += &format!(
             "  {branch}_call:\n    type: http_request\n    needs: [split.{branch}]\n    config: {}\n",
@@ -140,7 +141,10 @@ async fn an_unhandled_failure_fails_the_execution(place: &Place) -> Result<()> {
     ensure!(found["status"] == "failed" && found["failure"]["class"] == "user.no_stock", "{found}");
     ensure!(found["failure"]["message"].as_str().is_some_and(|text| text.contains("no stock")), "{found}");
     let events = place.api.events(&id(&found)?).await?;
-    ensure!(named(&events, "decided", "after").len() == 1, "branches that do not depend on it go on: {events:?}");
+    ensure!(
+        named(&events, "decided", "after").len() == 1,
+        "branches that do not depend on it go on: {events:?}"
+    );
     Ok(())
 }
 
@@ -191,9 +195,14 @@ async fn a_delay_waits(place: &Place) -> Result<()> {
     let found = place.api.complete("delay", &document, &json!({})).await?;
     let events = place.api.events(&id(&found)?).await?;
     let (begun, over) = (named(&events, "delayed", "pause"), named(&events, "decided", "pause"));
-    let waited = at(&over.first().context("its end")?.at)?.since(at(&begun.first().context("its begin")?.at)?);
+    let waited =
+        at(&over.first().context("its end")?.at)?.since(at(&begun.first().context("its begin")?.at)?);
     ensure!(waited >= Duration::from_millis(1200), "{waited:?}");
-    ensure!(waited < Duration::from_secs(10), "a timer is late by {:?}", waited.saturating_sub(Duration::from_millis(1200)));
+    ensure!(
+        waited < Duration::from_secs(10),
+        "a timer is late by {:?}",
+        waited.saturating_sub(Duration::from_millis(1200))
+    );
     Ok(())
 }
 
@@ -215,7 +224,12 @@ async fn a_scheduled_execution_starts_when_it_is_due(place: &Place) -> Result<()
     Ok(())
 }
 
-async fn submit(place: &Place, workflow: &str, key: &str, body: &Value) -> Result<crate::harness::client::Answer> {
+async fn submit(
+    place: &Place,
+    workflow: &str,
+    key: &str,
+    body: &Value,
+) -> Result<crate::harness::client::Answer> {
     let path = format!("/api/v1/workflows/{workflow}/execute");
     let bytes = body.to_string().into_bytes();
     place.api.send(Method::POST, &path, &[("idempotency-key", key)], Some(bytes)).await
@@ -310,7 +324,11 @@ async fn a_task_times_out(place: &Place) -> Result<()> {
     ));
     let found = place.api.complete("task-timeout", &document, &json!({})).await?;
     let events = place.api.events(&id(&found)?).await?;
-    ensure!(named(&events, "task_failed", "call").first().is_some_and(|e| e.fields["failure"]["class"] == "timeout"));
+    ensure!(
+        named(&events, "task_failed", "call")
+            .first()
+            .is_some_and(|e| e.fields["failure"]["class"] == "timeout")
+    );
     ensure!(named(&events, "decided", "late").len() == 1, "the port `timeout` fires: {events:?}");
     Ok(())
 }
@@ -341,7 +359,8 @@ async fn a_concurrency_key_with_limit_1_never_overlaps(place: &Place) -> Result<
 }
 
 async fn every_priority_is_accepted(place: &Place) -> Result<()> {
-    let document = document("components:\n  a:\n    type: map\n    config: { rows: [1], expression: item }\n");
+    let document =
+        document("components:\n  a:\n    type: map\n    config: { rows: [1], expression: item }\n");
     let workflow = place.api.create("priority", &document).await?;
     for priority in ["high", "normal", "low"] {
         let id = place.api.execute(&workflow, &json!({ "priority": priority })).await?;
@@ -374,9 +393,14 @@ async fn a_large_output_goes_round(place: &Place) -> Result<()> {
     let events = place.api.events(&id).await?;
     let completed = named(&events, "task_completed", "call");
     let output = &completed.first().context("its end")?.fields["output"];
-    ensure!(output["stored"]["size"].as_u64() > Some(200_000), "it does not stand in the journal: {:.300}", output.to_string());
+    ensure!(
+        output["stored"]["size"].as_u64() > Some(200_000),
+        "it does not stand in the journal: {:.300}",
+        output.to_string()
+    );
     let tasks = place.api.pages(&format!("/api/v1/executions/{id}/tasks"), 50).await?;
-    let href = tasks.iter().find_map(|task| task["output_reference"]["href"].as_str()).context("a reference")?;
+    let href =
+        tasks.iter().find_map(|task| task["output_reference"]["href"].as_str()).context("a reference")?;
     let payload = place.api.get(href).await?.expect(200)?;
     ensure!(payload["body"]["text"] == whole["text"], "the payload is the output");
     Ok(())
@@ -405,7 +429,10 @@ async fn an_at_most_once_task_runs_once(place: &Place) -> Result<()> {
     let events = place.api.events(&id(&found)?).await?;
     ensure!(named(&events, "task_granted", "call").len() == 1, "one grant: {events:?}");
     let seq = |name: &str| named(&events, name, "call").first().map(|event| event.seq);
-    ensure!(seq("task_dispatched") < seq("task_granted") && seq("task_granted") < seq("task_completed"), "{events:?}");
+    ensure!(
+        seq("task_dispatched") < seq("task_granted") && seq("task_granted") < seq("task_completed"),
+        "{events:?}"
+    );
     ensure!(place.probe.of(&label).len() == 1, "one effect");
     Ok(())
 }
@@ -443,7 +470,10 @@ async fn effects_are_not_repeated_without_faults(place: &Place) -> Result<()> {
     let label = unique_name("effects");
     let mut components = "components:\n".to_owned();
     for n in 0..12 {
-        components += &format!("  c{n}:\n    type: http_request\n    config: {}\n", call(place, &label, &format!("c{n}"), ""));
+        components += &format!(
+            "  c{n}:\n    type: http_request\n    config: {}\n",
+            call(place, &label, &format!("c{n}"), "")
+        );
     }
     let workflow = place.api.create("effects", &document(&components)).await?;
     let mut ids = Vec::new();
@@ -463,7 +493,8 @@ async fn effects_are_not_repeated_without_faults(place: &Place) -> Result<()> {
 }
 
 async fn an_input_is_the_output_before_it(place: &Place) -> Result<()> {
-    let mut components = "components:\n  c0:\n    type: map\n    config: { rows: [1], expression: item }\n".to_owned();
+    let mut components =
+        "components:\n  c0:\n    type: map\n    config: { rows: [1], expression: item }\n".to_owned();
     for n in 1..8 {
         components += &format!(
             "  c{n}:\n    type: map\n    needs: [c{0}]\n    config: {{ rows: \"${{{{ components.c{0}.output.rows }}}}\", expression: item * 3 }}\n",

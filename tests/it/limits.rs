@@ -13,10 +13,13 @@ both_shapes!(beyond_the_quota_a_submission_is_refused_and_nothing_is_lost);
 async fn beyond_the_quota_a_submission_is_refused_and_nothing_is_lost(place: &Place) -> Result<()> {
     // Of its own, since the quota counts every open execution.
     let own = match place.shape {
-        Shape::Embedded => Place::start(Shape::Embedded, &json!({ "api": { "max_open_executions": 2 } })).await?,
+        Shape::Embedded => {
+            Place::start(Shape::Embedded, &json!({ "api": { "max_open_executions": 2 } })).await?
+        }
         Shape::Cluster => place.second_api("api.max_open_executions=2").await?,
     };
-    let document = "workflow: v1\nname: quota\ncomponents:\n  pause:\n    type: delay\n    config: { for: 2s }\n";
+    let document =
+        "workflow: v1\nname: quota\ncomponents:\n  pause:\n    type: delay\n    config: { for: 2s }\n";
     let workflow = own.api.create("quota", document).await?;
     let mut accepted = Vec::new();
     let mut refused = None;
@@ -30,7 +33,11 @@ async fn beyond_the_quota_a_submission_is_refused_and_nothing_is_lost(place: &Pl
     }
     let refused = refused.context("the third is one too many")?;
     refused.problem(429, "quota_exceeded")?;
-    ensure!(refused.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0), "{:?}", refused.headers);
+    ensure!(
+        refused.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0),
+        "{:?}",
+        refused.headers
+    );
     for id in &accepted {
         let found = own.api.ended(id).await?;
         ensure!(found["status"] == "completed", "{found}");

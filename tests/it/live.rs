@@ -21,7 +21,10 @@ async fn events_go_from_a_snapshot_to_the_end(place: &Place) -> Result<()> {
     let sights = place.api.watch(&id).await?;
     let (first, last) = (sights.first().context("an event")?, sights.last().context("an event")?);
     ensure!(first.name == "snapshot" && first.data["total"] == 3, "{first:?}");
-    ensure!(last.name == "end" && last.data["status"] == "completed" && last.data["settled"] == 3, "{last:?}");
+    ensure!(
+        last.name == "end" && last.data["status"] == "completed" && last.data["settled"] == 3,
+        "{last:?}"
+    );
     ensure!(sights.iter().filter(|sight| sight.name == "end").count() == 1, "{sights:?}");
     let numbers: Vec<u64> = sights.iter().filter_map(|sight| sight.data["seq"].as_u64()).collect();
     ensure!(numbers.is_sorted(), "{numbers:?}");
@@ -46,7 +49,8 @@ async fn tasks_and_logs_tell_what_happened(place: &Place) -> Result<()> {
     let logs = place.api.pages(&format!("/api/v1/executions/{id}/logs"), 500).await?;
     let own = logs.iter().find(|line| line["message"] == "first").context("the line of `a`")?;
     ensure!(own["level"] == "warn" && own["component"] == "a", "{own}");
-    let warnings = place.api.pages(&format!("/api/v1/executions/{id}/logs?level=warn&component=a"), 500).await?;
+    let warnings =
+        place.api.pages(&format!("/api/v1/executions/{id}/logs?level=warn&component=a"), 500).await?;
     ensure!(warnings.len() == 1, "{warnings:?}");
     let events = place.api.events(id).await?;
     ensure!(events.first().is_some_and(|e| e.name == "accepted"), "{events:?}");

@@ -47,7 +47,11 @@ async fn metrics_bear_the_promised_names(place: &Place) -> Result<()> {
     let answer = place.api.get("/metrics").await?;
     ensure!(answer.status == 200 && answer.header("content-type").starts_with("text/plain"), "{answer:?}");
     for name in PROMISED {
-        ensure!(answer.text.lines().any(|line| line.starts_with(name)), "{name} is missing:\n{}", answer.text);
+        ensure!(
+            answer.text.lines().any(|line| line.starts_with(name)),
+            "{name} is missing:\n{}",
+            answer.text
+        );
     }
     Ok(())
 }
@@ -55,7 +59,10 @@ async fn metrics_bear_the_promised_names(place: &Place) -> Result<()> {
 async fn workers_are_listed(place: &Place) -> Result<()> {
     let workers = place.api.get("/api/v1/workers").await?.expect(200)?;
     let first = workers["items"].as_array().and_then(|all| all.first()).context("a worker")?;
-    ensure!(first["pool"] == "default" && first["kinds"].as_array().is_some_and(|all| all.len() > 5), "{first}");
+    ensure!(
+        first["pool"] == "default" && first["kinds"].as_array().is_some_and(|all| all.len() > 5),
+        "{first}"
+    );
     Ok(())
 }
 

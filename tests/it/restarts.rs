@@ -52,7 +52,12 @@ fn what_was_open_when_the_process_was_killed_completes() -> Result<()> {
         let mut place = Place::start(Shape::Embedded, &json!({})).await?;
         let label = unique_name("killed");
         let ids = open_executions(&place, &label).await?;
-        until(PATIENCE, "some calls under way", async || Ok((place.probe.of(&label).len() > 5).then_some(()))).await?;
+        until(
+            PATIENCE,
+            "some calls under way",
+            async || Ok((place.probe.of(&label).len() > 5).then_some(())),
+        )
+        .await?;
         place.processes[0].kill()?;
         place.processes[0] = place.front.start()?;
         place.front.is_up(&place.processes[0]).await?;
@@ -67,7 +72,12 @@ fn what_was_open_when_the_process_was_asked_to_end_completes() -> Result<()> {
         let mut place = Place::start(Shape::Embedded, &json!({})).await?;
         let label = unique_name("asked");
         let ids = open_executions(&place, &label).await?;
-        until(PATIENCE, "some calls under way", async || Ok((place.probe.of(&label).len() > 5).then_some(()))).await?;
+        until(
+            PATIENCE,
+            "some calls under way",
+            async || Ok((place.probe.of(&label).len() > 5).then_some(())),
+        )
+        .await?;
         place.processes[0].terminate(PATIENCE).await?;
         place.processes[0] = place.front.start()?;
         place.front.is_up(&place.processes[0]).await?;
@@ -84,7 +94,10 @@ fn a_second_process_on_the_same_data_is_refused() -> Result<()> {
         let output = crate::harness::process::finish(second, PATIENCE).await?;
         ensure!(output.code == 1, "{output:?}");
         ensure!(output.err.contains("another process") || output.err.contains("lock"), "{}", output.err);
-        place.api.complete("still", "workflow: v1\nname: s\ncomponents:\n  a:\n    type: noop\n", &json!({})).await?;
+        place
+            .api
+            .complete("still", "workflow: v1\nname: s\ncomponents:\n  a:\n    type: noop\n", &json!({}))
+            .await?;
         Ok(())
     })
 }

@@ -40,14 +40,20 @@ async fn a_workflow_is_created_read_changed_and_archived(place: &Place) -> Resul
     let id = text(&made, "id")?;
     ensure!(created.header("location") == format!("/api/v1/workflows/{id}"), "{:?}", created.headers);
     ensure!(created.header("etag") == "\"1\"", "{:?}", created.headers);
-    ensure!(made["version"] == 1 && made["status"] == "active" && made["tags"] == json!(["one", "two"]), "{made}");
+    ensure!(
+        made["version"] == 1 && made["status"] == "active" && made["tags"] == json!(["one", "two"]),
+        "{made}"
+    );
 
     let path = format!("/api/v1/workflows/{id}");
     let read = api.get(&path).await?.expect(200)?;
     ensure!(read["definition"] == SMALL && read["hash"] == made["hash"], "{read}");
 
     let described = api.put(&path, &json!({ "description": "second" })).await?.expect(200)?;
-    ensure!(described["version"] == 1 && described["description"] == "second", "only the document counts: {described}");
+    ensure!(
+        described["version"] == 1 && described["description"] == "second",
+        "only the document counts: {described}"
+    );
     let changed = SMALL.replace("noop", "noop\n  b:\n    type: noop\n    needs: [a]");
     let changed = api.put(&path, &json!({ "definition": changed })).await?.expect(200)?;
     ensure!(changed["version"] == 2 && changed["hash"] != made["hash"], "{changed}");
@@ -71,7 +77,8 @@ async fn a_name_is_taken_once(place: &Place) -> Result<()> {
 async fn a_change_of_an_old_version_is_refused(place: &Place) -> Result<()> {
     let api = &place.api;
     let path = format!("/api/v1/workflows/{}", api.create("stale", SMALL).await?);
-    let change = |id: &str| json!({ "definition": SMALL.replace("a:", &format!("{id}:")) }).to_string().into_bytes();
+    let change =
+        |id: &str| json!({ "definition": SMALL.replace("a:", &format!("{id}:")) }).to_string().into_bytes();
     api.send(Method::PUT, &path, &[("if-match", "\"1\"")], Some(change("b"))).await?.expect(200)?;
     let late = api.send(Method::PUT, &path, &[("if-match", "\"1\"")], Some(change("c"))).await?;
     late.problem(412, "stale_version")?;
@@ -102,7 +109,9 @@ async fn bodies_of_the_wrong_shape_are_refused(place: &Place) -> Result<()> {
     missing.problem(422, "invalid_body")?;
     let workflow = api.create("shape", SMALL).await?;
     let path = format!("/api/v1/workflows/{workflow}/execute");
-    for body in [json!({ "priority": "urgent" }), json!({ "parameters": [] }), json!({ "scheduled_at": "soon" })] {
+    for body in
+        [json!({ "priority": "urgent" }), json!({ "parameters": [] }), json!({ "scheduled_at": "soon" })]
+    {
         api.post(&path, &body).await?.problem(422, "invalid_body").with_context(|| body.to_string())?;
     }
     Ok(())
@@ -138,8 +147,11 @@ async fn what_is_not_there_is_404(place: &Place) -> Result<()> {
 }
 
 async fn a_cursor_that_no_list_gave_is_refused(place: &Place) -> Result<()> {
-    for path in ["/api/v1/workflows?cursor=%00x", "/api/v1/executions?cursor=nonsense", "/api/v1/executions?status=done"]
-    {
+    for path in [
+        "/api/v1/workflows?cursor=%00x",
+        "/api/v1/executions?cursor=nonsense",
+        "/api/v1/executions?status=done",
+    ] {
         place.api.get(path).await?.problem(400, "invalid_query").with_context(|| path.to_owned())?;
     }
     Ok(())
@@ -153,9 +165,13 @@ async fn a_document_with_mistakes_is_answered_with_all_of_them(place: &Place) ->
     let problems = problem["problems"].as_array().context("a list")?;
     ensure!(problems.len() >= 3, "{problem}");
     for one in problems {
-        ensure!(one["line"].as_u64().is_some() && one["column"].as_u64().is_some(), "each has its place: {one}");
+        ensure!(
+            one["line"].as_u64().is_some() && one["column"].as_u64().is_some(),
+            "each has its place: {one}"
+        );
     }
-    let checked = place.api.post("/api/v1/workflows/validate", &json!({ "definition": wrong })).await?.expect(200)?;
+    let checked =
+        place.api.post("/api/v1/workflows/validate", &json!({ "definition": wrong })).await?.expect(200)?;
     ensure!(checked["valid"] == false && checked["problems"] == problem["problems"], "{checked}");
     Ok(())
 }

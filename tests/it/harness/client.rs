@@ -19,7 +19,8 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn json(&self) -> Result<Value> {
-        serde_json::from_str(&self.text).with_context(|| format!("{} is not JSON: {:.300}", self.status, self.text))
+        serde_json::from_str(&self.text)
+            .with_context(|| format!("{} is not JSON: {:.300}", self.status, self.text))
     }
 
     /// The body of an answer with this status.
@@ -32,10 +33,16 @@ impl Answer {
     pub(crate) fn problem(&self, status: u16, code: &str) -> Result<Value> {
         let body = self.expect(status)?;
         let kind = self.header("content-type");
-        ensure!(kind == "application/problem+json", "a problem is `application/problem+json`, this is `{kind}`");
+        ensure!(
+            kind == "application/problem+json",
+            "a problem is `application/problem+json`, this is `{kind}`"
+        );
         ensure!(body["code"] == code, "expected the code `{code}`: {body}");
         for field in ["type", "title", "detail"] {
-            ensure!(body[field].as_str().is_some_and(|text| !text.is_empty()), "a problem has a `{field}`: {body}");
+            ensure!(
+                body[field].as_str().is_some_and(|text| !text.is_empty()),
+                "a problem has a `{field}`: {body}"
+            );
         }
         ensure!(body["status"] == status, "a problem repeats its status: {body}");
         Ok(body)
@@ -189,10 +196,8 @@ impl Api {
 
     /// Waits until the execution's status or journal satisfies `is_so`.
     pub(crate) async fn reaches(&self, id: &str, what: &str, is_so: impl Fn(&[Event]) -> bool) -> Result<()> {
-        until(PATIENCE, &format!("{id}: {what}"), async || {
-            Ok(is_so(&self.events(id).await?).then_some(()))
-        })
-        .await
+        until(PATIENCE, &format!("{id}: {what}"), async || Ok(is_so(&self.events(id).await?).then_some(())))
+            .await
     }
 
     /// Every event of the journal, in order. Sequence numbers without a gap are a promise, so it is checked.
@@ -242,7 +247,8 @@ impl Api {
     /// Reads server-sent events until the stream ends.
     pub(crate) async fn watch(&self, id: &str) -> Result<Vec<Sight>> {
         let url = format!("{}/api/v1/executions/{id}/events", self.base);
-        let answer = self.http.get(url).timeout(PATIENCE).header("accept", "text/event-stream").send().await?;
+        let answer =
+            self.http.get(url).timeout(PATIENCE).header("accept", "text/event-stream").send().await?;
         ensure!(answer.status().as_u16() == 200, "events are answered with {}", answer.status());
         let mut stream = answer.bytes_stream();
         let mut bytes = Vec::new();

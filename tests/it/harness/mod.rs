@@ -30,7 +30,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The runtime of clients and local servers. It outlives every test of the process.
 pub(crate) static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime starts")
 });
 
 /// Runs something beside the test until the process ends or the handle is aborted.
@@ -109,7 +113,10 @@ pub(crate) fn apg() -> Result<PathBuf> {
     if path.is_file() {
         return Ok(path);
     }
-    bail!("{} is not there: run `cargo build -p cli --bin apg` (with the profile of the tests)", path.display())
+    bail!(
+        "{} is not there: run `cargo build -p cli --bin apg` (with the profile of the tests)",
+        path.display()
+    )
 }
 
 /// Puts the fields of `over` into `under`, map by map.

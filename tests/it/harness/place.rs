@@ -119,7 +119,9 @@ pub(crate) fn settings(folder: &Path, over: &Value) -> Result<PathBuf> {
 /// The address in an environment variable.
 fn given(name: &str) -> Result<String> {
     let found = std::env::var(name).ok().filter(|value| !value.is_empty());
-    found.with_context(|| format!("{name} is not set: run `deploy/dev/services up` (or `make test`, which does)"))
+    found.with_context(|| {
+        format!("{name} is not set: run `deploy/dev/services up` (or `make test`, which does)")
+    })
 }
 
 /// The services that the processes of a cluster share.
@@ -138,7 +140,8 @@ impl Addresses {
         let name = format!("apg_it_{}", run.id);
         let sql = format!("create database {name}");
         let made = Command::new("psql").args([&database, "-qc", &sql]).output();
-        let made = made.context("psql makes the database of the tests: install the package postgresql-client")?;
+        let made =
+            made.context("psql makes the database of the tests: install the package postgresql-client")?;
         ensure!(made.status.success(), "{sql}: {}", String::from_utf8_lossy(&made.stderr));
         run.afterwards(&format!("psql '{database}' -qc 'drop database if exists {name} with (force)'"))?;
         let mut url = reqwest::Url::parse(&database).context("DATABASE_URL")?;
@@ -249,7 +252,14 @@ impl Place {
         let processes = members.iter().map(Member::start).collect::<Result<Vec<Process>>>()?;
         front.is_up(&processes[0]).await?;
         let logs = members.iter().map(Member::log).collect();
-        let place = Self { shape, api: Api::new(&front.base())?, probe: Probe::start().await?, front, processes, logs };
+        let place = Self {
+            shape,
+            api: Api::new(&front.base())?,
+            probe: Probe::start().await?,
+            front,
+            processes,
+            logs,
+        };
         place.is_ready().await?;
         Ok(place)
     }

@@ -54,8 +54,9 @@ impl Log {
     fn begin(&self, label: &str, component: &str, headers: &HeaderMap, body: &Bytes) -> (usize, usize) {
         let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let mut effects = self.effects.lock().unwrap_or_else(PoisonError::into_inner);
-        let earlier =
-            effects.iter().filter(|effect| effect.label == label && effect.component == component && effect.key == key);
+        let earlier = effects
+            .iter()
+            .filter(|effect| effect.label == label && effect.component == component && effect.key == key);
         let number = earlier.count() + 1;
         effects.push(Effect {
             label: label.to_owned(),
@@ -130,11 +131,17 @@ async fn effect(
     (status, Json(answer)).into_response()
 }
 
-async fn shop(State(log): State<Arc<Log>>, Path(label): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+async fn shop(
+    State(log): State<Arc<Log>>,
+    Path(label): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let (index, number) = log.begin(&label, "shop", &headers, &body);
     log.end(index);
     if number == 1 {
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "counting the stock" }))).into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "counting the stock" })))
+            .into_response();
     }
     let order: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     Json(json!({ "accepted": true, "order": order })).into_response()

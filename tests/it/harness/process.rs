@@ -105,7 +105,12 @@ impl Process {
         self.signal(Signal::TERM)?;
         let status = self.wait(within).await?;
         if !status.success() {
-            bail!("{} ended with {:?}, signal {:?}, when asked to", self.name, status.code(), status.signal());
+            bail!(
+                "{} ended with {:?}, signal {:?}, when asked to",
+                self.name,
+                status.code(),
+                status.signal()
+            );
         }
         Ok(())
     }

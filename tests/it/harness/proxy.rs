@@ -86,7 +86,11 @@ async fn carry(client: TcpStream, service: u16, mut doing: watch::Receiver<Doing
     Ok(())
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut doing: watch::Receiver<Doing>) -> Result<()> {
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut doing: watch::Receiver<Doing>,
+) -> Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let count = from.read(&mut buffer).await?;

@@ -92,9 +92,9 @@ impl Server {
         };
         let is_there = timeout(Duration::from_secs(2), asked).await.is_ok_and(|found| found.is_some());
         if is_there && self.service == Service::Database {
-            return self.tool("pg_isready", &["-q"]).is_ok_and(|mut command| {
-                command.status().is_ok_and(|status| status.success())
-            });
+            return self
+                .tool("pg_isready", &["-q"])
+                .is_ok_and(|mut command| command.status().is_ok_and(|status| status.success()));
         }
         is_there
     }
@@ -133,7 +133,11 @@ impl Server {
                 return Ok(started.elapsed());
             }
             if started.elapsed() > PATIENCE {
-                bail!("{:?} does not start:\n{}", self.service, super::process::tail(&self.folder.join("out"), 30));
+                bail!(
+                    "{:?} does not start:\n{}",
+                    self.service,
+                    super::process::tail(&self.folder.join("out"), 30)
+                );
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -151,7 +155,9 @@ impl Drop for Server {
 fn descendants(pid: i32) -> Vec<i32> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(child) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(child) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
         let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok());
         parents.extend(parent.map(|parent| (child, parent)));
@@ -180,7 +186,11 @@ impl Services {
     pub(crate) async fn start() -> Result<Self> {
         let (database, (broker, mapper), display) = (database()?, broker()?, display()?);
         let services = Self { database, broker, display, _mapper: mapper };
-        tokio::try_join!(services.database.bring_up(), services.broker.bring_up(), services.display.bring_up())?;
+        tokio::try_join!(
+            services.database.bring_up(),
+            services.broker.bring_up(),
+            services.display.bring_up()
+        )?;
         let made = services.database.tool("createdb", &["apg"])?.env("PGPASSWORD", "apg").status()?;
         ensure!(made.success(), "createdb ended with {made}");
         // A single node may lose what was declared just before it is killed.
@@ -254,7 +264,9 @@ fn program(places: &[&str]) -> Option<PathBuf> {
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }
 
 const INSTALL: &str = "is not installed: `deploy/dev/services up` says how";
@@ -264,7 +276,9 @@ fn database() -> Result<Server> {
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin/postgres"))))
+        .filter_map(|entry| {
+            Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin/postgres")))
+        })
         .filter(|(_, path)| path.is_file())
         .collect();
     versions.sort();
@@ -275,7 +289,8 @@ fn database() -> Result<Server> {
     let mut user = None;
     if rustix::process::geteuid().is_root() {
         let accounts = fs::read_to_string("/etc/passwd")?;
-        let line = accounts.lines().find(|line| line.starts_with("postgres:")).context("no user `postgres`")?;
+        let line =
+            accounts.lines().find(|line| line.starts_with("postgres:")).context("no user `postgres`")?;
         let number = |index: usize| line.split(':').nth(index).and_then(|text| text.parse::<u32>().ok());
         user = number(2).zip(number(3));
         let (uid, gid) = user.context("the user `postgres` has no number")?;
