@@ -3,6 +3,8 @@
 //!
 //! Nothing here looks inside: what is tested is what `apg` answers, and what arrives at the probe.
 
+#![expect(clippy::format_push_string, reason = "documents are put together once a test")]
+
 /// Runs each test in both shapes: `embedded::<name>` and `cluster::<name>`.
 macro_rules! both_shapes {
     ($($name:ident),+ $(,)?) => {

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Everything accepted has ended this long after the last fault.
-pub(super) const BOUND: Duration = Duration::from_secs(120);
+pub(super) const BOUND: Duration = Duration::from_mins(2);
 /// A new submission ends this soon after the faults.
 const FRESH: Duration = Duration::from_secs(10);
 

@@ -50,8 +50,6 @@ pub(super) enum Fault {
 #[derive(Debug, Clone)]
 pub(super) struct Injected {
     pub(super) fault: Fault,
-    /// Whom it hit.
-    pub(super) target: String,
     pub(super) at: Instant,
     /// How long it lasted, until what was hit ran again.
     pub(super) lasted: Duration,
@@ -286,7 +284,7 @@ impl Field {
         };
         let lasted = at.elapsed();
         eprintln!("{fault:?}: {target}, {:.1} s", lasted.as_secs_f64());
-        Ok(Injected { fault, target, at, lasted })
+        Ok(Injected { fault, at, lasted })
     }
 
     /// Ends every process in order and runs `apg` alone.

@@ -47,7 +47,7 @@ const KINDS: &[(Kind, u64)] = &[
 /// Clients at once.
 const CLIENTS: usize = 6;
 /// How long a client repeats a request whose outcome it does not know.
-const STUBBORN: Duration = Duration::from_secs(120);
+const STUBBORN: Duration = Duration::from_mins(2);
 
 impl Kind {
     fn document(self, base: &str, label: &str) -> String {

@@ -194,12 +194,6 @@ impl Api {
         Ok(found)
     }
 
-    /// Waits until the execution's status or journal satisfies `is_so`.
-    pub(crate) async fn reaches(&self, id: &str, what: &str, is_so: impl Fn(&[Event]) -> bool) -> Result<()> {
-        until(PATIENCE, &format!("{id}: {what}"), async || Ok(is_so(&self.events(id).await?).then_some(())))
-            .await
-    }
-
     /// Every event of the journal, in order. Sequence numbers without a gap are a promise, so it is checked.
     pub(crate) async fn events(&self, id: &str) -> Result<Vec<Event>> {
         let turns = self.pages(&format!("/api/v1/executions/{id}/journal"), 500).await?;

@@ -115,7 +115,7 @@ async fn effect(
     let (index, number) = log.begin(&label, &component, &headers, &body);
     let given = |name: &str| script.get(name).copied().unwrap_or(0);
     if given("hang") > 0 {
-        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        tokio::time::sleep(Duration::from_hours(1)).await;
     }
     tokio::time::sleep(Duration::from_millis(given("delay_ms"))).await;
     log.end(index);

@@ -108,7 +108,6 @@ fn start_reaper(root: &Path, watched: i32) -> Result<()> {
         return Ok(());
     }
     let keep = if std::env::var_os("APG_TEST_KEEP").is_some() { "keep" } else { "" };
-    #[expect(clippy::zombie_processes, reason = "it outlives this process, that is its purpose")]
     let reaper = Command::new("sh")
         .args(["-c", REAPER, "reaper", &watched.to_string()])
         .arg(root)
