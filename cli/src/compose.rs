@@ -8,8 +8,12 @@ use anyhow::{Context, Result, bail};
 use components::Environment;
 use shared::{
     component::{Catalogue, Failure, FailureClass, PayloadAccess},
-    ids::{ExecutionId, PayloadId, TenantId},
-    port::{progress::DynProgress, queue::DynQueue, store::DynStore},
+    ids::{DeadLetterId, ExecutionId, PayloadId, TenantId},
+    port::{
+        progress::DynProgress,
+        queue::DynQueue,
+        store::{DeadLetter, DynStore},
+    },
     time::{Clock, SystemClock},
 };
 use tokio::task::JoinHandle;
@@ -18,7 +22,8 @@ use tracing::{error, info, warn};
 
 use crate::{
     Exit, output,
-    settings::{QueueType, SecretUrl, Settings},
+    meters,
+    settings::{QueueType, SecretUrl, Settings, Synchronous, redact_url},
 };
 
 /// Everything a role may be given.
@@ -60,11 +65,37 @@ pub async fn open_store(settings: &Settings) -> Result<DynStore> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     }
-    pending::open_store(settings, &url).await
+    let config = store::Config {
+        url: url.clone(),
+        pool_size: settings.database.pool_size + settings.database.max_overflow,
+        acquire_timeout: Duration::from_secs(settings.database.pool_timeout.into()),
+        sqlite_synchronous: match settings.database.sqlite_synchronous {
+            Synchronous::Full => store::Synchronous::Full,
+            Synchronous::Normal => store::Synchronous::Normal,
+        },
+    };
+    let opened = store::SqlStore::open(&config)
+        .await
+        .with_context(|| format!("the database {} cannot be used", redact_url(&url)))?;
+    Ok(Arc::new(opened))
+}
+
+/// Where the tables stand.
+pub async fn migration_status(url: &str) -> Result<store::MigrationStatus> {
+    crate::install_tls();
+    store::migration_status(url).await.with_context(|| format!("the database {} cannot be read", redact_url(url)))
+}
+
+/// Brings the tables up to date, and tells where they stood before.
+pub async fn migrate(url: &str) -> Result<store::MigrationStatus> {
+    crate::install_tls();
+    store::migrate(url).await.with_context(|| format!("the database {} cannot be changed", redact_url(url)))
 }
 
 /// Opens the broker, or the queue of this process when none is set.
-pub async fn open_queue(settings: &Settings) -> Result<DynQueue> {
+///
+/// What nobody can read is kept in `store`, when there is one.
+pub async fn open_queue(settings: &Settings, store: Option<DynStore>) -> Result<DynQueue> {
     let Some(url) = &settings.amqp.url else {
         return Ok(Arc::new(queue::in_process::InProcessQueue::new()));
     };
@@ -81,10 +112,35 @@ pub async fn open_queue(settings: &Settings) -> Result<DynQueue> {
     if !settings.amqp.pools.contains(&settings.worker.pool) {
         config.pools.push(settings.worker.pool.as_str().into());
     }
+    config.dead_sink = store.map(dead_sink);
     let opened = queue::amqp::AmqpQueue::connect(&config)
         .await
         .with_context(|| format!("the broker {url} cannot be used"))?;
     Ok(Arc::new(opened))
+}
+
+/// Keeps what nobody can read. A store that is away then loses it here; the broker keeps its own copy.
+fn dead_sink(store: DynStore) -> queue::amqp::DeadSink {
+    Arc::new(move |dead: queue::amqp::DeadMessage| {
+        let store = Arc::clone(&store);
+        let keep = async move {
+            let letter = DeadLetter {
+                id: DeadLetterId::generate(),
+                queue: dead.queue,
+                reason: dead.reason,
+                at: SystemClock.now(),
+                execution: None,
+                message: dead.message_id.as_deref().and_then(|id| id.parse().ok()),
+                headers: serde_json::Value::Null,
+                bytes: dead.body,
+            };
+            if let Err(error) = store.dead_letter_add(letter).await {
+                warn!(%error, "A dead letter could not be kept; the broker still holds it");
+            }
+            Ok(())
+        };
+        drop(spawn(keep));
+    })
 }
 
 /// Opens Redis, or the display of this process when none is set.
@@ -106,7 +162,8 @@ impl Ports {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let environment = Environment::new(&settings.components, Arc::clone(&clock))
             .context("the settings of the components cannot be used")?;
-        let (store, queue) = tokio::try_join!(open_store(settings), open_queue(settings))?;
+        let store = open_store(settings).await?;
+        let queue = open_queue(settings, Some(Arc::clone(&store))).await?;
         Ok(Self {
             payloads: Arc::new(StorePayloads { store: Arc::clone(&store) }),
             store,
@@ -261,18 +318,46 @@ impl Running {
                 clock: Arc::clone(&ports.clock),
             },
         );
-        let meters = Meters {
-            coordinator: roles.coordinator.then(|| Arc::clone(&coordinator_stats)),
-            worker: roles.worker.then(|| worker.stats()),
-        };
+        let mut meters: Vec<api::Meter> = Vec::new();
+        if settings.monitoring.enabled {
+            if roles.coordinator {
+                meters.push(meters::coordinator(Arc::clone(&coordinator_stats)));
+            }
+            if roles.worker {
+                meters.push(meters::worker(worker.stats()));
+            }
+        }
         // First to leave is the API, so that nothing new comes in; last the coordinator, so that what the
         // worker still reports is decided.
         if roles.api {
-            let future = pending::api(settings, ports, meters.clone());
-            running.push_back(start("api", Duration::from_secs(10), future, &anyone_ended));
+            let config = settings.api.clone();
+            let its_ports = api::Ports {
+                store: Arc::clone(&ports.store),
+                queue: Arc::clone(&ports.queue),
+                progress: Arc::clone(&ports.progress),
+                catalogue: ports.catalogue.clone(),
+                meters,
+            };
+            let run = |stop| -> RoleFuture { Box::pin(async move { Ok(api::run(config, its_ports, stop).await?) }) };
+            // It cuts off what is still under way after ten seconds itself.
+            running.push_back(start("api", Duration::from_secs(15), run, &anyone_ended));
         } else if let Some(listen) = settings.monitoring.listen.filter(|_| settings.monitoring.enabled) {
-            let future = pending::operations(listen, ports, meters.clone());
-            running.push_back(start("operations", Duration::from_secs(2), future, &anyone_ended));
+            let router = api::operations_router(
+                meters,
+                vec![
+                    api::Check::store(Arc::clone(&ports.store)),
+                    api::Check::queue(Arc::clone(&ports.queue)),
+                    api::Check::progress(Arc::clone(&ports.progress)),
+                ],
+            );
+            let run = move |stop: CancellationToken| -> RoleFuture { Box::pin(async move {
+                    let listener = tokio::net::TcpListener::bind(listen)
+                        .await
+                        .with_context(|| format!("monitoring.listen: {listen} cannot be listened on"))?;
+                    info!("/health and /metrics are on http://{listen}");
+                    Ok(axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?)
+                }) };
+            running.push_back(start("operations", Duration::from_secs(5), run, &anyone_ended));
         }
         if roles.worker {
             let patience = Duration::from_secs(u64::from(settings.worker.drain_seconds) + 15);
@@ -325,13 +410,6 @@ impl Running {
     }
 }
 
-/// What a process measures of its roles.
-#[derive(Debug, Clone, Default)]
-pub struct Meters {
-    pub coordinator: Option<Arc<coordinator::Stats>>,
-    pub worker: Option<Arc<worker::Stats>>,
-}
-
 /// Waits until someone asks the process to end. Asked a second time, it ends at once.
 pub async fn asked_to_end() {
     signal().await;
@@ -375,7 +453,7 @@ pub async fn run_roles(settings: &Settings, roles: Roles) -> Result<Exit> {
         warn!("Without AMQP_URL this must be the only process on this database");
     }
     let running = Running::start(settings, &ports, roles);
-    info!(database = %crate::settings::redact_url(&database_url(settings)), "Started");
+    info!(database = %redact_url(&database_url(settings)), "Started");
     run_until_asked(running).await
 }
 
@@ -391,35 +469,4 @@ pub async fn run_until_asked(running: Running) -> Result<Exit> {
         bail!("a role ended by itself");
     }
     Ok(Exit::Success)
-}
-
-/// Where the adapters that are not part of this build yet would stand.
-mod pending {
-    use super::*;
-
-    pub(super) async fn open_store(_settings: &Settings, url: &str) -> Result<DynStore> {
-        bail!("this build holds no store for {}", crate::settings::redact_url(url))
-    }
-
-    pub(super) fn api(
-        _settings: &Settings,
-        _ports: &Ports,
-        _meters: Meters,
-    ) -> impl FnOnce(CancellationToken) -> RoleFuture {
-        |stop| Box::pin(async move {
-            stop.cancelled().await;
-            Ok(())
-        })
-    }
-
-    pub(super) fn operations(
-        _listen: std::net::SocketAddr,
-        _ports: &Ports,
-        _meters: Meters,
-    ) -> impl FnOnce(CancellationToken) -> RoleFuture {
-        |stop| Box::pin(async move {
-            stop.cancelled().await;
-            Ok(())
-        })
-    }
 }

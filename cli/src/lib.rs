@@ -7,6 +7,7 @@ pub mod commands;
 pub mod compose;
 mod documents;
 mod logging;
+mod meters;
 mod output;
 mod parameters;
 pub mod settings;

@@ -1,1 +1,43 @@
-//! The durable truth: SqlStore on PostgreSQL and SQLite, MemoryStore for tests.
+//! The durable truth: [`SqlStore`] on PostgreSQL and SQLite, [`MemoryStore`] for tests.
+//!
+//! Keeps and finds; decides nothing about workflows.
+
+mod config;
+mod dialect;
+mod error;
+mod ledger;
+mod library;
+mod members;
+mod memory;
+mod migrate;
+mod rows;
+mod sql_store;
+mod sweeps;
+mod timers;
+mod turns;
+mod views;
+mod writer;
+
+pub use config::{Config, OpenError, Synchronous};
+pub use memory::MemoryStore;
+pub use migrate::{MigrationStatus, migrate, migration_status};
+pub use sql_store::{SqlStore, guarded};
+
+pub(crate) use ledger::Ledger;
+
+/// Every statement there is, in PostgreSQL's text and in SQLite's.
+///
+/// For the test that prepares each on both engines.
+pub fn statements() -> Vec<(&'static str, &'static str)> {
+    let shared = [
+        views::STATEMENTS,
+        library::STATEMENTS,
+        members::STATEMENTS,
+        sweeps::STATEMENTS,
+    ];
+    let mut all: Vec<(&str, &str)> = shared.into_iter().flatten().map(|text| (*text, *text)).collect();
+    all.extend(dialect::LISTED);
+    let batches = turns::BATCHES.iter().chain(timers::BATCHES).chain(sweeps::BATCHES).chain(members::BATCHES);
+    all.extend(batches.map(|batch| (batch.postgres(), batch.sqlite_single())));
+    all
+}

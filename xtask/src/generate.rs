@@ -22,6 +22,7 @@ fn files() -> Vec<(PathBuf, String)> {
         ("config/config.schema.json".into(), pretty(&cli::settings::schema())),
         ("docs/reference/config.md".into(), cli::settings::reference()),
         ("docs/reference/cli.md".into(), commands::page(cli::commands::command())),
+        ("docs/reference/openapi.json".into(), pretty(&api::openapi())),
         ("docs/reference/workflow.schema.json".into(), pretty(&shared::workflow::json_schema(&catalogue))),
         ("docs/reference/components.json".into(), pretty(&component_pages::palette(&catalogue))),
         ("docs/reference/components/README.md".into(), component_pages::index(&catalogue)),

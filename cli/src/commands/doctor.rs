@@ -144,16 +144,44 @@ fn files() -> Check {
 
 async fn store(settings: &Settings) -> Vec<Check> {
     let name = "database";
-    let url = redact_url(&compose::database_url(settings));
-    let mend = "check DATABASE_URL and that the server runs; `apg migrate` brings its tables up to date";
-    let opened = match tokio::time::timeout(PATIENCE, compose::open_store(settings)).await {
-        Ok(Ok(store)) => store,
-        Ok(Err(error)) => return vec![Check::not(name, State::Bad, format!("{url}: {}", causes(&error)), mend)],
-        Err(_) => return vec![Check::not(name, State::Bad, format!("{url}: no answer within 5 s"), mend)],
+    let url = compose::database_url(settings);
+    let shown = redact_url(&url);
+    let mend = "check DATABASE_URL and that the server runs";
+    let status = match tokio::time::timeout(PATIENCE, compose::migration_status(&url)).await {
+        Ok(Ok(status)) => status,
+        Ok(Err(error)) => return vec![Check::not(name, State::Bad, format!("{shown}: {}", causes(&error)), mend)],
+        Err(_) => return vec![Check::not(name, State::Bad, format!("{shown}: no answer within 5 s"), mend)],
     };
-    let mut checks = vec![Check::ok(name, format!("{url} answers, and its tables are up to date"))];
+    let mut checks = vec![Check::ok(name, format!("{shown} answers"))];
+    let is_sqlite = !settings.uses_postgres();
+    checks.push(if status.pending.is_empty() {
+        Check::ok("migrations", format!("the tables are at version {}", status.applied))
+    } else if is_sqlite {
+        Check::ok("migrations", format!("{} will run when the server starts", status.pending.len()))
+    } else {
+        let list: Vec<String> = status.pending.iter().map(|(version, what)| format!("{version} {what}")).collect();
+        Check::not("migrations", State::Bad, format!("to be run: {}", list.join(", ")), "run `apg migrate`")
+    });
+    // The clock of a SQLite database is this machine's; and a server may hold its file.
+    if is_sqlite || !status.pending.is_empty() {
+        return checks;
+    }
+    let opened = tokio::time::timeout(PATIENCE, compose::open_store(settings)).await;
+    let store = match opened {
+        Ok(Ok(store)) => store,
+        Ok(Err(error)) => {
+            checks.push(Check::not("pool", State::Bad, causes(&error), mend));
+            return checks;
+        }
+        Err(_) => {
+            checks.push(Check::not("pool", State::Bad, "no connection within 5 s", mend));
+            return checks;
+        }
+    };
+    // The first question also opens the connection; only the second one measures the clock.
+    let _ = store.now().await;
     let before = SystemClock.now();
-    if let Ok(theirs) = opened.now().await {
+    if let Ok(theirs) = store.now().await {
         let ours = before.after(SystemClock.now().since(before) / 2);
         let skew = theirs.since(ours).max(ours.since(theirs));
         let message = format!("this machine and the database differ by {} ms", skew.as_millis());
@@ -174,7 +202,7 @@ async fn broker(settings: &Settings) -> Check {
     };
     let mend = "check AMQP_URL, that RabbitMQ runs, and that the user may configure its virtual host";
     let looked = async {
-        let queue = compose::open_queue(settings).await?;
+        let queue = compose::open_queue(settings, None).await?;
         anyhow::Ok(queue.check(PATIENCE).await?)
     };
     match tokio::time::timeout(PATIENCE, looked).await {

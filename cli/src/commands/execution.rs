@@ -133,7 +133,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
             let columns = [
                 ("COMPONENT", "component"),
                 ("TYPE", "type"),
-                ("STATE", "state"),
+                ("STATUS", "status"),
                 ("ATTEMPT", "attempt"),
                 ("MILLISECONDS", "duration_ms"),
                 ("WORKER", "worker"),
@@ -159,7 +159,14 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
         }
         Verb::Why { id } => {
             let answer = client.get(&format!("{}/why", at(&id))).await?;
-            show(&client, &answer);
+            if client.output == Format::Json {
+                output::json(&answer);
+            } else {
+                output::data(&cell(&answer, "summary"));
+                for waiting in answer.get("waiting").and_then(Value::as_array).into_iter().flatten() {
+                    output::data(&format!("  {}: {}", cell(waiting, "component"), cell(waiting, "sentence")));
+                }
+            }
         }
     }
     Ok(Exit::Success)
@@ -168,7 +175,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
 /// Follows an execution to its end: a bar for people, a line a change otherwise, its output at the end.
 pub(crate) async fn follow(client: &Client, id: &str) -> Result<Exit> {
     let bar = output::is_watched().then(|| {
-        let bar = ProgressBar::new(1_000);
+        let bar = ProgressBar::new(100);
         // The template is a constant, so it is well formed.
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{bar:30}] {percent}% {elapsed}") {
             bar.set_style(style.progress_chars("=> "));
@@ -190,7 +197,7 @@ pub(crate) async fn follow(client: &Client, id: &str) -> Result<Exit> {
             Ok((execution, tasks)) => {
                 failures = 0;
                 for task in &tasks {
-                    let (component, state) = (cell(task, "component"), cell(task, "state"));
+                    let (component, state) = (cell(task, "component"), cell(task, "status"));
                     if state != "waiting" && shown.get(&component) != Some(&state) {
                         let time = task.get("duration_ms").and_then(Value::as_u64).map(output::duration);
                         let line = format!("{state:9}  {component}  {}", time.unwrap_or_default());
@@ -205,7 +212,7 @@ pub(crate) async fn follow(client: &Client, id: &str) -> Result<Exit> {
                 if let Some(bar) = &bar {
                     bar.set_message(status.clone());
                     let part = execution.get("progress").and_then(Value::as_f64).unwrap_or(0.0);
-                    bar.set_position((part * 1_000.0) as u64);
+                    bar.set_position(part as u64);
                 }
                 if status.parse::<shared::execution::Status>().is_ok_and(shared::execution::Status::is_terminal) {
                     break execution;

@@ -9,6 +9,7 @@ mod dead_letter;
 mod doctor;
 mod execution;
 mod fmt;
+mod migrate;
 mod roles;
 mod run;
 mod serve;
@@ -102,6 +103,8 @@ pub(crate) enum Verb {
     Validate(validate::Args),
     /// Writes workflow documents in their canonical form.
     Fmt(fmt::Args),
+    /// Brings the database's tables up to date.
+    Migrate(migrate::Args),
     /// Looks at this machine and the services it uses, and says how to mend what is wrong.
     Doctor(doctor::Args),
     /// Checks that everything in the database keeps the rules.
@@ -189,6 +192,7 @@ fn run(cli: Cli) -> Result<Exit> {
         }
         Some(Verb::Validate(args)) => validate::run(&args),
         Some(Verb::Fmt(args)) => fmt::run(&args),
+        Some(Verb::Migrate(args)) => small_runtime()?.block_on(migrate::run(settings, args)),
         Some(Verb::Doctor(args)) => small_runtime()?.block_on(doctor::run(settings, args)),
         Some(Verb::Audit(args)) => runtime()?.block_on(audit::run(settings, args)),
         Some(Verb::Config(args)) => config::run(settings, &args),

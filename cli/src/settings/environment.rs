@@ -31,7 +31,6 @@ pub const VARIABLES: &[Variable] = &[
     sets("DATABASE_URL", "database.url"),
     sets("AMQP_URL", "amqp.url"),
     sets("REDIS_URL", "redis.url"),
-    sets("APG_BASE_URL", "api.base_url"),
     sets("MAX_CONCURRENT_EXECUTIONS", "engine.max_concurrent_executions"),
     sets("TASK_QUEUE_SIZE", "engine.task_queue_size"),
     sets("LOG_LEVEL", "logging.level"),

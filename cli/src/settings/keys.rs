@@ -19,6 +19,9 @@ pub struct Key {
     pub is_section: bool,
 }
 
+/// What an address to listen on looks like, in whichever section.
+const LISTEN: &str = "an address and a port, such as 127.0.0.1:5000";
+
 /// How a value is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Redaction {
@@ -56,12 +59,14 @@ impl Key {
         Shape::of(&self.schema)
     }
 
+    /// Whether it is an address to listen on, of which a schema can only say that it is text.
+    pub(super) fn is_address(&self) -> bool {
+        self.name() == "listen"
+    }
+
     /// After "expected".
     pub(super) fn expected(&self) -> String {
-        match self.schema.get("x-expected").and_then(Value::as_str) {
-            Some(text) => text.to_owned(),
-            None => self.shape().describe(),
-        }
+        if self.is_address() { LISTEN.to_owned() } else { self.shape().describe() }
     }
 
     pub(super) fn example(&self) -> Option<&Value> {

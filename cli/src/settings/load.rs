@@ -307,7 +307,7 @@ impl Loader<'_> {
             if let Err(error) = settings_with(&defaults, &path, value.clone()) {
                 let message = match key.redaction() {
                     Redaction::Hidden => "cannot be read".to_owned(),
-                    Redaction::None if key.schema.get("x-expected").is_some() => {
+                    Redaction::None if key.is_address() => {
                         format!("expected {}, found {}", key.expected(), found(&value))
                     }
                     Redaction::None => error.to_string(),

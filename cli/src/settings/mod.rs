@@ -44,7 +44,7 @@ pub struct Settings {
     /// What components may use of the outside.
     pub components: components::environment::Config,
     /// How the API is served.
-    pub api: Api,
+    pub api: api::Config,
     /// What is measured.
     pub monitoring: Monitoring,
 }
@@ -200,12 +200,24 @@ pub struct Database {
     /// Seconds to wait for a free connection before the store counts as unavailable.
     #[schemars(range(min = 1, max = 3600))]
     pub pool_timeout: u32,
+    /// When SQLite waits for the disk. With `full`, what was accepted survives a power cut; with `normal`, only
+    /// a crash of the process, and it is faster.
+    pub sqlite_synchronous: Synchronous,
 }
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: None, pool_size: 20, max_overflow: 10, pool_timeout: 30 }
+        Self { url: None, pool_size: 20, max_overflow: 10, pool_timeout: 30, sqlite_synchronous: Synchronous::Full }
     }
+}
+
+/// When SQLite waits for the disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Synchronous {
+    #[default]
+    Full,
+    Normal,
 }
 
 /// What carries messages between processes.
@@ -261,24 +273,6 @@ pub struct Redis {
     pub url: Option<SecretUrl>,
 }
 
-/// How the API is served.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Api {
-    /// The address and port to listen on; `0.0.0.0:5000` for every network of this machine.
-    #[schemars(with = "String", extend("x-expected" = "an address and a port, such as 127.0.0.1:5000"))]
-    pub listen: SocketAddr,
-    /// The address under which people and programs reach this API. Without it, the one listened on.
-    #[schemars(example = "https://workflows.example.com")]
-    pub base_url: Option<String>,
-}
-
-impl Default for Api {
-    fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 5000)), base_url: None }
-    }
-}
-
 /// What is measured.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -289,7 +283,7 @@ pub struct Monitoring {
     #[schemars(range(min = 1, max = 3600))]
     pub metrics_interval_seconds: u32,
     /// Where `apg coordinator` and `apg worker` serve `/health` and `/metrics`; nowhere without it.
-    #[schemars(with = "Option<String>", example = "127.0.0.1:9100", extend("x-expected" = "an address and a port, such as 127.0.0.1:9100"))]
+    #[schemars(with = "Option<String>", example = "127.0.0.1:9100")]
     pub listen: Option<SocketAddr>,
 }
 
@@ -313,15 +307,20 @@ impl Settings {
         scheme("database.url", self.database.url.as_ref(), &["postgres://", "postgresql://", "sqlite:"]);
         scheme("amqp.url", self.amqp.url.as_ref(), &["amqp://", "amqps://"]);
         scheme("redis.url", self.redis.url.as_ref(), &["redis://", "rediss://", "redis+unix://", "unix://"]);
-        if let Some(base) = &self.api.base_url
-            && !(base.starts_with("http://") || base.starts_with("https://"))
-        {
-            wrong.push(("api.base_url", "the address must begin with http:// or https://".to_owned()));
-        }
         if self.amqp.url.is_some() && !self.uses_postgres() {
             wrong.push((
                 "amqp.url",
                 "a broker needs `database.url` with the address of a PostgreSQL database beside it".to_owned(),
+            ));
+        }
+        if !self.api.listen.ip().is_loopback() && !self.api.allow_remote {
+            wrong.push((
+                "api.listen",
+                format!(
+                    "{} can be reached by other machines, and nobody has to sign in: listen on 127.0.0.1, or set \
+                     `api.allow_remote` behind something that signs people in",
+                    self.api.listen
+                ),
             ));
         }
         wrong

@@ -1,1 +1,1366 @@
-//! The promises of [`crate::port::store`].
+//! The promises of [`crate::port::store`], one function each.
+//!
+//! [`conformance!`](crate::testing::store::conformance) turns them into tests of an adapter. Nothing here looks at
+//! how a store keeps what it promises.
+
+use std::{any::Any, sync::Arc, time::Duration};
+
+use serde_json::{Map, json};
+
+use crate::{
+    component::{Failure, FailureClass},
+    execution::{Accepted, Event, Mode, Payload, Status, TaskKey, TimerKey, Turn},
+    ids::{
+        CoordinatorId, DeadLetterId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId,
+        WorkflowId,
+    },
+    port::store::{
+        Commit, DeadLetter, DynStore, ExecutionFilter, FinishedTask, Kept, LateResult, LeaseRenewal, Page, Request,
+        Saved, SlotClaim, StatusChange, Submission, Submitted, TimerChange, WorkflowDraft, WorkflowFilter, WorkflowRow,
+    },
+    time::Timestamp,
+    wire::{RequestBody, WorkerRecord},
+    workflow::Priority,
+};
+
+/// A store for one test, and what must live as long (a folder, a database).
+pub struct Fixture {
+    pub store: DynStore,
+    pub keep: Box<dyn Any + Send>,
+}
+
+/// Turns every promise into a test. `$make` is an `async fn() -> Fixture` that gives an empty store.
+#[macro_export]
+macro_rules! store_conformance {
+    ($make:path) => {
+        $crate::store_conformance!(@tests $make:
+            the_clock_goes_on
+            a_submission_is_there_once_accepted
+            an_accepted_execution_is_pending
+            accepts_in_the_order_asked
+            an_idempotency_key_answers_with_the_same_execution
+            an_idempotency_key_with_other_content_is_told
+            an_idempotency_key_twice_in_one_call_counts_once
+            an_idempotency_key_is_forgotten_after_a_day
+            an_idempotency_key_belongs_to_its_tenant
+            a_refused_submission_leaves_its_key_free
+            refuses_a_submission_for_no_workflow
+            refuses_a_submission_for_an_archived_workflow
+            refuses_a_submission_for_another_tenants_workflow
+            refuses_a_submission_over_quota
+            an_ended_execution_makes_room_in_the_quota
+            the_same_submission_again_is_the_same_execution
+            many_submissions_at_once_are_all_kept
+            appends_in_order
+            keeps_several_turns_of_one_execution_in_one_call
+            refuses_a_stale_turn
+            refuses_a_turn_from_the_future
+            refuses_a_turn_of_an_unknown_execution
+            refuses_what_builds_on_a_refused_turn
+            a_refused_turn_takes_no_other_with_it
+            a_refused_turn_changes_nothing
+            of_many_rivals_one_is_kept
+            many_batches_at_once_are_all_kept
+            a_dropped_caller_cancels_nothing
+            loads_in_the_order_asked
+            turns_come_back_as_they_went_in
+            the_row_follows_the_turns
+            a_slot_is_given_to_as_many_as_its_limit
+            a_slot_already_held_is_not_counted_twice
+            all_slots_or_none
+            a_refused_slot_says_who_waits
+            who_waits_comes_by_priority_then_time
+            a_kept_turn_no_longer_waits
+            an_end_gives_back_slots_and_timers
+            rivals_for_a_slot_never_exceed_its_limit
+            a_timer_is_replaced_and_cleared
+            due_timers_come_longest_overdue_first
+            timers_of_other_shards_are_not_ours
+            a_lease_is_renewed_by_its_holder
+            refuses_a_late_or_foreign_renewal
+            an_accepted_execution_is_swept_unless_started
+            a_sweep_is_put_off
+            a_sweep_in_the_future_waits
+            everything_open_can_be_swept_at_once
+            an_ended_execution_is_not_swept
+            the_sweep_says_how_late_it_is
+            a_request_is_kept_until_answered
+            refuses_a_request_for_an_ended_or_unknown_execution
+            a_request_can_be_forgotten
+            maintenance_does_no_harm
+            a_workflow_is_kept_as_version_one
+            a_workflow_name_is_unique_in_its_tenant
+            a_new_hash_is_a_new_version
+            refuses_a_stale_update
+            refuses_an_update_of_nothing
+            an_archived_workflow_frees_its_name
+            workflows_are_found_by_filter
+            pages_neither_skip_nor_repeat
+            executions_are_found_by_filter
+            no_tenant_sees_anothers_rows
+            an_unknown_id_is_absent
+            late_results_come_in_order_of_arrival
+            counts_executions_by_status
+            the_audit_finds_nothing_wrong
+            the_audit_finds_what_is_wrong
+            the_audit_pages_all_executions
+            coordinators_are_those_heard_of
+            workers_are_those_heard_of
+            a_payload_belongs_to_its_execution
+            a_dead_letter_is_kept_until_removed
+            instants_come_back_as_they_went_in
+        );
+    };
+    (@tests $make:path: $($promise:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                let fixture = $make().await;
+                $crate::testing::store::$promise(fixture.store.clone()).await;
+                drop(fixture);
+            }
+        )*
+    };
+}
+pub use store_conformance as conformance;
+
+const TENANT: TenantId = TenantId::DEFAULT;
+const NO_QUOTA: u64 = 1_000_000;
+
+fn other_tenant() -> TenantId {
+    TenantId::from_uuid(uuid::Uuid::from_u128(2))
+}
+
+fn draft(tenant: TenantId, name: &str) -> WorkflowDraft {
+    WorkflowDraft {
+        id: WorkflowId::generate(),
+        tenant,
+        name: name.to_owned(),
+        description: format!("What {name} is for"),
+        category: "general".to_owned(),
+        tags: vec!["tag".to_owned(), format!("of_{name}")],
+        document: format!("name: {name}"),
+        hash: format!("hash of {name}"),
+        snapshot: format!("canonical {name}"),
+        principal: "someone".to_owned(),
+        at: Timestamp::from_micros(1_700_000_000_000_001),
+    }
+}
+
+async fn workflow(store: &DynStore, tenant: TenantId, name: &str) -> WorkflowRow {
+    match store.workflow_create(draft(tenant, name)).await.expect("created") {
+        Saved::Created(row) => row,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn accepted(workflow: &WorkflowRow) -> Accepted {
+    Accepted {
+        tenant: workflow.tenant,
+        workflow: workflow.id,
+        version: 1,
+        hash: workflow.hash.clone(),
+        parameters: Map::new(),
+        priority: Priority::Normal,
+        mode: Mode::Live,
+        scheduled_at: None,
+        tags: Vec::new(),
+        principal: "someone".to_owned(),
+    }
+}
+
+fn submission(at: Timestamp, accepted: Accepted) -> Submission {
+    let first = Turn {
+        execution: ExecutionId::generate(),
+        seq: 1,
+        cause: MessageId::generate(),
+        at,
+        events: vec![Event::Accepted(Box::new(accepted))],
+    };
+    Submission { first, idempotency: None }
+}
+
+fn with_key(mut submission: Submission, key: &str, hash: &str) -> Submission {
+    submission.idempotency = Some((key.to_owned(), hash.to_owned()));
+    submission
+}
+
+/// An accepted execution of a workflow of its own.
+async fn execution(store: &DynStore) -> (WorkflowRow, ExecutionId) {
+    let name = format!("w{}", ExecutionId::generate().as_uuid().simple());
+    let workflow = workflow(store, TENANT, &name).await;
+    let id = another(store, &workflow).await;
+    (workflow, id)
+}
+
+async fn another(store: &DynStore, workflow: &WorkflowRow) -> ExecutionId {
+    start(store, accepted(workflow)).await
+}
+
+async fn start(store: &DynStore, accepted: Accepted) -> ExecutionId {
+    let submission = submission(store.now().await.expect("the present"), accepted);
+    let id = submission.first.execution;
+    assert_eq!(store.accept(vec![submission], NO_QUOTA).await.expect("accepted"), [Submitted::New]);
+    id
+}
+
+fn turn(workflow: &WorkflowRow, execution: ExecutionId, seq: u32) -> Commit {
+    Commit {
+        turn: Turn {
+            execution,
+            seq,
+            cause: MessageId::generate(),
+            at: Timestamp::from_micros(1_700_000_000_000_000 + i64::from(seq)),
+            events: vec![Event::TaskReady { task: TaskKey::of(format!("task_{seq}").as_str().into()) }],
+        },
+        tenant: workflow.tenant,
+        workflow: workflow.id,
+        change: None,
+        timers: Vec::new(),
+        take: Vec::new(),
+        release: false,
+        finished: Vec::new(),
+        request: None,
+        sweep_at: None,
+    }
+}
+
+fn to(mut commit: Commit, status: Status) -> Commit {
+    commit.change = Some(StatusChange { status, failure: None, output: None });
+    if status == Status::Running {
+        commit.turn.events = vec![Event::Started];
+    }
+    if status.is_terminal() {
+        commit.turn.events = vec![Event::Finished { status, output: None, failure: None }];
+        commit.release = true;
+    }
+    commit
+}
+
+fn taking(mut commit: Commit, key: &str, limit: u32) -> Commit {
+    commit.take.push(SlotClaim { key: key.to_owned(), limit });
+    commit
+}
+
+fn setting(mut commit: Commit, key: TimerKey, due_at: Timestamp, token: Option<Token>) -> Commit {
+    commit.timers.push(TimerChange::Set { key, due_at, token });
+    commit
+}
+
+async fn keep(store: &DynStore, commit: Commit) {
+    assert_eq!(keep_any(store, commit).await, Kept::Committed);
+}
+
+async fn keep_any(store: &DynStore, commit: Commit) -> Kept {
+    store.commit(vec![commit]).await.expect("an answer").remove(0)
+}
+
+async fn journal(store: &DynStore, id: ExecutionId) -> Vec<Turn> {
+    store.load(&[id]).await.expect("loaded").remove(0).map(|stored| stored.turns).unwrap_or_default()
+}
+
+fn shards() -> Vec<Shard> {
+    Shard::all().collect()
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+    Timestamp::from_micros(at.as_micros() - by.as_micros() as i64)
+}
+
+fn page(limit: u32) -> Page {
+    Page { after: None, limit }
+}
+
+pub async fn the_clock_goes_on(store: DynStore) {
+    let first = store.now().await.expect("the present");
+    let second = store.now().await.expect("the present");
+    assert!(second >= first);
+}
+
+pub async fn a_submission_is_there_once_accepted(store: DynStore) {
+    let workflow = workflow(&store, TENANT, "w").await;
+    let submission = submission(Timestamp::from_micros(5), accepted(&workflow));
+    let first = submission.first.clone();
+    assert_eq!(store.accept(vec![submission], NO_QUOTA).await.expect("accepted"), [Submitted::New]);
+    assert_eq!(journal(&store, first.execution).await, [first]);
+}
+
+pub async fn an_accepted_execution_is_pending(store: DynStore) {
+    let workflow = workflow(&store, TENANT, "w").await;
+    let mut wanted = accepted(&workflow);
+    wanted.priority = Priority::High;
+    wanted.tags = vec!["a".to_owned(), "b\"%_!".to_owned()];
+    wanted.version = 3;
+    let submission = submission(Timestamp::from_micros(5), wanted);
+    let id = submission.first.execution;
+    store.accept(vec![submission], NO_QUOTA).await.expect("accepted");
+    let row = store.execution_get(TENANT, id).await.expect("read").expect("there");
+    assert_eq!((row.id, row.tenant, row.workflow), (id, TENANT, workflow.id));
+    assert_eq!((row.workflow_name.as_str(), row.version, row.status), ("w", 3, Status::Pending));
+    assert_eq!((row.priority, row.principal.as_str()), (Priority::High, "someone"));
+    assert_eq!(row.tags, ["a", "b\"%_!"]);
+    assert_eq!((row.created_at, row.started_at, row.finished_at), (Timestamp::from_micros(5), None, None));
+    assert_eq!((row.blocked_by, row.failure, row.output), (None, None, None));
+}
+
+pub async fn accepts_in_the_order_asked(store: DynStore) {
+    let workflow = workflow(&store, TENANT, "w").await;
+    let now = store.now().await.expect("the present");
+    let mut lost = accepted(&workflow);
+    lost.workflow = WorkflowId::generate();
+    let batch = vec![
+        submission(now, accepted(&workflow)),
+        submission(now, lost),
+        submission(now, accepted(&workflow)),
+    ];
+    let ids: Vec<ExecutionId> = batch.iter().map(|submission| submission.first.execution).collect();
+    let answers = store.accept(batch, NO_QUOTA).await.expect("an answer");
+    assert_eq!(answers, [Submitted::New, Submitted::NoWorkflow, Submitted::New]);
+    let there: Vec<bool> = store.load(&ids).await.expect("loaded").iter().map(Option::is_some).collect();
+    assert_eq!(there, [true, false, true]);
+    assert_eq!(store.accept(Vec::new(), NO_QUOTA).await.expect("an answer"), []);
+}
+
+pub async fn an_idempotency_key_answers_with_the_same_execution(store: DynStore) {
+    let workflow = workflow(&store, TENANT, "w").await;
+    let now = store.now().await.expect("the present");
+    let first = with_key(submission(now, accepted(&workflow)), "key", "content");
+    let id = first.first.execution;
+    assert_eq!(store.accept(vec![first], NO_QUOTA).await.expect("accepted"), [Submitted::New]);
+    let again = with_key(submission(now, accepted(&workflow)), "key", "content");
+    let second = again.first.execution;
+    // The quota is full by now; a repeat is answered all the same.
+    assert_eq!(store.accept(vec![again], 1).await.expect("accepted"), [Submitted::Repeated(id)]);
+    assert!(journal(&store, second).await.is_empty());
+}
+
+pub async fn an_idempotency_key_with_other_content_is_told(store: DynStore) {
+    let workflow = workflow(&store, TENANT, "w").await;
+    let now = store.now().await.expect("the present");
+    let first = with_key(submission(now, accepted(&workflow)), "key", "content");
+    let id = first.first.execution;
+    store.accept(vec![first], NO_QUOTA).await.expect("accepted");
+    let other = with_key(submission(now, accepted(&workflow)), "key", "other content");
+    assert_eq!(store.accept(vec![other], NO_QUOTA).await.expect("an answer"), [Submitted::KeyReused(id)]);
+}
+
+pub async fn an_idempotency_key_twice_in_one_call_counts_once(store: DynStore) {
+    let workflow = workflow(&store, TENANT, "w").await;
+    let now = store.now().await.expect("the present");
+    let batch: Vec<Submission> =
+        (0..2).map(|_| with_key(submission(now, accepted(&workflow)), "key", "content")).collect();
+    let id = batch[0].first.execution;
+    let answers = store.accept(batch, NO_QUOTA).await.expect("an answer");
+    assert_eq!(answers, [Submitted::New, Submitted::Repeated(id)]);
+}
+
+pub async fn an_idempotency_key_is_forgotten_after_a_day(store: DynStore) {
+    let workflow = workflow(&store, TENANT, "w").await;
+    let now = store.now().await.expect("the present");
+    let old = with_key(submission(earlier(now, seconds(25 * 3_600)), accepted(&workflow)), "key", "content");
+    store.accept(vec![old], NO_QUOTA).await.expect("accepted");
+    let new = with_key(submission(now, accepted(&workflow)), "key", "other content");
+    let id = new.first.execution;
+    assert_eq!(store.accept(vec![new], NO_QUOTA).await.expect("accepted"), [Submitted::New]);
+    let again = with_key(submission(now, accepted(&workflow)), "key", "other content");
+    assert_eq!(store.accept(vec![again], NO_QUOTA).await.expect("accepted"), [Submitted::Repeated(id)]);
+}
+
+pub async fn an_idempotency_key_belongs_to_its_tenant(store: DynStore) {
+    let ours = workflow(&store, TENANT, "w").await;
+    let theirs = workflow(&store, other_tenant(), "w").await;
+    let now = store.now().await.expect("the present");
+    for workflow in [ours, theirs] {
+        let submission = with_key(submission(now, accepted(&workflow)), "key", "content");
+        assert_eq!(store.accept(vec![submission], NO_QUOTA).await.expect("accepted"), [Submitted::New]);
+    }
+}
+
+pub async fn a_refused_submission_leaves_its_key_free(store: DynStore) {
+    let workflow = workflow(&store, TENANT, "w").await;
+    let now = store.now().await.expect("the present");
+    let refused = with_key(submission(now, accepted(&workflow)), "key", "content");
+    assert_eq!(store.accept(vec![refused], 0).await.expect("an answer"), [Submitted::QuotaFull { open: 0 }]);
+    let accepted = with_key(submission(now, accepted(&workflow)), "key", "content");
+    assert_eq!(store.accept(vec![accepted], NO_QUOTA).await.expect("accepted"), [Submitted::New]);
+}
+
+pub async fn refuses_a_submission_for_no_workflow(store: DynStore) {
+    let mut wanted = accepted(&workflow(&store, TENANT, "w").await);
+    wanted.workflow = WorkflowId::generate();
+    let submission = submission(Timestamp::from_micros(5), wanted);
+    let id = submission.first.execution;
+    assert_eq!(store.accept(vec![submission], NO_QUOTA).await.expect("an answer"), [Submitted::NoWorkflow]);
+    assert!(journal(&store, id).await.is_empty());
+    assert_eq!(store.execution_get(TENANT, id).await.expect("read"), None);
+}
+
+pub async fn refuses_a_submission_for_an_archived_workflow(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    assert!(store.workflow_delete(TENANT, workflow.id).await.expect("archived"));
+    let late = submission(Timestamp::from_micros(5), accepted(&workflow));
+    assert_eq!(store.accept(vec![late], NO_QUOTA).await.expect("an answer"), [Submitted::NoWorkflow]);
+    assert!(store.execution_get(TENANT, id).await.expect("read").is_some(), "its executions stay");
+}
+
+pub async fn refuses_a_submission_for_another_tenants_workflow(store: DynStore) {
+    let theirs = workflow(&store, other_tenant(), "w").await;
+    let mut wanted = accepted(&theirs);
+    wanted.tenant = TENANT;
+    let submission = submission(Timestamp::from_micros(5), wanted);
+    assert_eq!(store.accept(vec![submission], NO_QUOTA).await.expect("an answer"), [Submitted::NoWorkflow]);
+}
+
+pub async fn refuses_a_submission_over_quota(store: DynStore) {
+    let ours = workflow(&store, TENANT, "w").await;
+    let theirs = workflow(&store, other_tenant(), "w").await;
+    let now = store.now().await.expect("the present");
+    let batch = (0..3).map(|_| submission(now, accepted(&ours))).collect();
+    let answers = store.accept(batch, 2).await.expect("an answer");
+    assert_eq!(answers, [Submitted::New, Submitted::New, Submitted::QuotaFull { open: 2 }]);
+    let one = submission(now, accepted(&theirs));
+    assert_eq!(store.accept(vec![one], 2).await.expect("an answer"), [Submitted::New], "a quota is a tenant's");
+}
+
+pub async fn an_ended_execution_makes_room_in_the_quota(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let now = store.now().await.expect("the present");
+    let full = store.accept(vec![submission(now, accepted(&workflow))], 1).await.expect("an answer");
+    assert_eq!(full, [Submitted::QuotaFull { open: 1 }]);
+    keep(&store, to(turn(&workflow, id, 2), Status::Completed)).await;
+    let room = store.accept(vec![submission(now, accepted(&workflow))], 1).await.expect("an answer");
+    assert_eq!(room, [Submitted::New]);
+}
+
+pub async fn the_same_submission_again_is_the_same_execution(store: DynStore) {
+    let workflow = workflow(&store, TENANT, "w").await;
+    let submission = submission(Timestamp::from_micros(5), accepted(&workflow));
+    let id = submission.first.execution;
+    store.accept(vec![submission.clone()], NO_QUOTA).await.expect("accepted");
+    let answers = store.accept(vec![submission], NO_QUOTA).await.expect("an answer");
+    assert_eq!(answers, [Submitted::Repeated(id)]);
+    assert_eq!(journal(&store, id).await.len(), 1);
+}
+
+pub async fn many_submissions_at_once_are_all_kept(store: DynStore) {
+    let workflow = workflow(&store, TENANT, "w").await;
+    let now = store.now().await.expect("the present");
+    let calls = (0..40).map(|call| {
+        let (store, workflow) = (Arc::clone(&store), workflow.clone());
+        tokio::spawn(async move {
+            let keyed = with_key(submission(now, accepted(&workflow)), &format!("key {}", call % 4), "content");
+            let batch = vec![submission(now, accepted(&workflow)), keyed];
+            store.accept(batch, NO_QUOTA).await.expect("accepted")
+        })
+    });
+    let (mut new, mut repeated) = (0, 0);
+    for call in calls.collect::<Vec<_>>() {
+        for answer in call.await.expect("no panic") {
+            match answer {
+                Submitted::New => new += 1,
+                Submitted::Repeated(_) => repeated += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!((new, repeated), (44, 36));
+    assert_eq!(store.execution_counts().await.expect("counted"), [(Status::Pending, 44)]);
+}
+
+pub async fn appends_in_order(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    for seq in 2..6 {
+        keep(&store, turn(&workflow, id, seq)).await;
+    }
+    let numbers: Vec<u32> = journal(&store, id).await.iter().map(|turn| turn.seq).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5]);
+    assert_eq!(store.commit(Vec::new()).await.expect("an answer"), []);
+}
+
+pub async fn keeps_several_turns_of_one_execution_in_one_call(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let (other_workflow, other) = execution(&store).await;
+    let batch = vec![
+        turn(&workflow, id, 2),
+        turn(&other_workflow, other, 2),
+        turn(&workflow, id, 3),
+        turn(&workflow, id, 4),
+    ];
+    assert_eq!(store.commit(batch).await.expect("an answer"), vec![Kept::Committed; 4]);
+    assert_eq!(journal(&store, id).await.len(), 4);
+    assert_eq!(journal(&store, other).await.len(), 2);
+}
+
+pub async fn refuses_a_stale_turn(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let first = turn(&workflow, id, 2);
+    keep(&store, first.clone()).await;
+    assert_eq!(keep_any(&store, turn(&workflow, id, 2)).await, Kept::Superseded);
+    assert_eq!(keep_any(&store, turn(&workflow, id, 1)).await, Kept::Superseded);
+    assert_eq!(journal(&store, id).await[1], first.turn, "the first stays");
+}
+
+pub async fn refuses_a_turn_from_the_future(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    assert_eq!(keep_any(&store, turn(&workflow, id, 3)).await, Kept::Superseded);
+    assert_eq!(journal(&store, id).await.len(), 1);
+}
+
+pub async fn refuses_a_turn_of_an_unknown_execution(store: DynStore) {
+    let (workflow, _) = execution(&store).await;
+    let unknown = ExecutionId::generate();
+    for seq in [0, 1, 2] {
+        assert_eq!(keep_any(&store, turn(&workflow, unknown, seq)).await, Kept::Superseded);
+    }
+    assert!(journal(&store, unknown).await.is_empty());
+}
+
+pub async fn refuses_what_builds_on_a_refused_turn(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    keep(&store, turn(&workflow, id, 2)).await;
+    let batch = vec![turn(&workflow, id, 2), turn(&workflow, id, 3)];
+    assert_eq!(store.commit(batch).await.expect("an answer"), vec![Kept::Superseded; 2]);
+    assert_eq!(journal(&store, id).await.len(), 2);
+}
+
+pub async fn a_refused_turn_takes_no_other_with_it(store: DynStore) {
+    let (workflow, stale) = execution(&store).await;
+    keep(&store, turn(&workflow, stale, 2)).await;
+    let (left, right) = (another(&store, &workflow).await, another(&store, &workflow).await);
+    let batch = vec![turn(&workflow, left, 2), turn(&workflow, stale, 2), turn(&workflow, right, 2)];
+    let answers = store.commit(batch).await.expect("an answer");
+    assert_eq!(answers, [Kept::Committed, Kept::Superseded, Kept::Committed]);
+    for id in [left, stale, right] {
+        assert_eq!(journal(&store, id).await.len(), 2);
+    }
+}
+
+pub async fn a_refused_turn_changes_nothing(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    keep(&store, turn(&workflow, id, 2)).await;
+    let before = store.execution_get(TENANT, id).await.expect("read");
+    let stale = to(turn(&workflow, id, 2), Status::Running);
+    let stale = taking(setting(stale, TimerKey::Timeout, Timestamp::from_micros(9), None), "key", 1);
+    assert_eq!(keep_any(&store, stale).await, Kept::Superseded);
+    assert_eq!(store.execution_get(TENANT, id).await.expect("read"), before);
+    assert_eq!(store.execution_timers(TENANT, id).await.expect("read"), []);
+    assert_eq!(store.slot_holders("key", 10).await.expect("read"), []);
+}
+
+pub async fn of_many_rivals_one_is_kept(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    for seq in (2..12).step_by(2) {
+        let rivals = (0..8).map(|_| {
+            let store = Arc::clone(&store);
+            let batch = vec![turn(&workflow, id, seq), turn(&workflow, id, seq + 1)];
+            tokio::spawn(async move { store.commit(batch).await.expect("an answer") })
+        });
+        let mut kept = 0;
+        for rival in rivals.collect::<Vec<_>>() {
+            match rival.await.expect("no panic").as_slice() {
+                [Kept::Committed, Kept::Committed] => kept += 1,
+                [Kept::Superseded, Kept::Superseded] => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(kept, 1);
+    }
+    let turns = journal(&store, id).await;
+    assert_eq!(turns.len(), 11);
+}
+
+pub async fn many_batches_at_once_are_all_kept(store: DynStore) {
+    let (workflow, _) = execution(&store).await;
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(another(&store, &workflow).await);
+    }
+    let calls = ids.chunks(5).map(|ids| {
+        let (store, workflow, ids) = (Arc::clone(&store), workflow.clone(), ids.to_vec());
+        tokio::spawn(async move {
+            for seq in 2..8 {
+                let batch: Vec<Commit> = ids.iter().map(|id| turn(&workflow, *id, seq)).collect();
+                assert_eq!(store.commit(batch).await.expect("an answer"), vec![Kept::Committed; 5]);
+            }
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.expect("no panic");
+    }
+    for id in ids {
+        assert_eq!(journal(&store, id).await.len(), 7);
+    }
+}
+
+pub async fn a_dropped_caller_cancels_nothing(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let asked = {
+        let store = Arc::clone(&store);
+        let commit = turn(&workflow, id, 2);
+        tokio::spawn(async move { store.commit(vec![commit]).await })
+    };
+    tokio::task::yield_now().await;
+    asked.abort();
+    let _ = asked.await;
+    // Whether the turn was on its way or not: the next is kept, after at most one look.
+    if keep_any(&store, turn(&workflow, id, 2)).await == Kept::Superseded {
+        keep(&store, turn(&workflow, id, 3)).await;
+    }
+    let turns = journal(&store, id).await;
+    assert!(turns.iter().zip(1..).all(|(turn, seq)| turn.seq == seq));
+}
+
+pub async fn loads_in_the_order_asked(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let second = another(&store, &workflow).await;
+    let loaded = store.load(&[second, ExecutionId::generate(), first, second]).await.expect("loaded");
+    let ids: Vec<Option<ExecutionId>> =
+        loaded.iter().map(|stored| stored.as_ref().map(|stored| stored.turns[0].execution)).collect();
+    assert_eq!(ids, [Some(second), None, Some(first), Some(second)]);
+    assert!(store.load(&[]).await.expect("loaded").is_empty());
+}
+
+pub async fn turns_come_back_as_they_went_in(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let mut rich = turn(&workflow, id, 2);
+    rich.turn.events = vec![
+        Event::TaskCompleted {
+            task: TaskKey::of("fetch".into()),
+            attempt: 2,
+            output: Payload::Inline(json!({ "n": 9_007_199_254_740_993_u64, "f": 1.5, "t": "ä\u{0}", "z": null })),
+            ports: vec!["found".to_owned()],
+            worker: WorkerId::generate(),
+            started_at: Timestamp::from_micros(5),
+            finished_at: Timestamp::from_micros(6),
+            log: Vec::new(),
+        },
+        Event::Noted {
+            line: crate::component::LogLine {
+                at: Timestamp::from_micros(7),
+                level: crate::component::LogLevel::Info,
+                message: "x".repeat(10_000),
+                fields: None,
+            },
+        },
+    ];
+    keep(&store, rich.clone()).await;
+    assert_eq!(journal(&store, id).await[1], rich.turn);
+    assert_eq!(store.execution_turns(TENANT, id, 1, 10).await.expect("read"), [rich.turn]);
+    assert_eq!(store.execution_turns(TENANT, id, 0, 1).await.expect("read")[0].seq, 1);
+    assert_eq!(store.execution_turns(TENANT, id, 2, 10).await.expect("read"), []);
+}
+
+pub async fn the_row_follows_the_turns(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let start = to(turn(&workflow, id, 2), Status::Running);
+    let mut end = to(turn(&workflow, id, 4), Status::Failed);
+    let failure = Failure::new(FailureClass::Timeout, "it took too long").with_details(json!({ "after": 3 }));
+    end.change = Some(StatusChange {
+        status: Status::Failed,
+        failure: Some(failure.clone()),
+        output: Some(Payload::Inline(json!([1, "two"]))),
+    });
+    end.finished.push(FinishedTask {
+        task: TaskKey::of("fetch".into()),
+        attempt: 1,
+        kind: "http".into(),
+        status: Status::Failed,
+        failure_class: Some("timeout".to_owned()),
+        worker: Some(WorkerId::generate()),
+        started_at: Timestamp::from_micros(1),
+        finished_at: Timestamp::from_micros(2),
+    });
+    keep(&store, start.clone()).await;
+    let row = store.execution_get(TENANT, id).await.expect("read").expect("there");
+    assert_eq!((row.status, row.started_at, row.finished_at), (Status::Running, Some(start.turn.at), None));
+    let batch = vec![turn(&workflow, id, 3), end.clone()];
+    assert_eq!(store.commit(batch).await.expect("an answer"), vec![Kept::Committed; 2]);
+    let row = store.execution_get(TENANT, id).await.expect("read").expect("there");
+    assert_eq!(row.status, Status::Failed);
+    assert_eq!((row.started_at, row.finished_at), (Some(start.turn.at), Some(end.turn.at)));
+    assert_eq!(row.failure, Some(failure));
+    assert_eq!(row.output, Some(Payload::Inline(json!([1, "two"]))));
+}
+
+pub async fn a_slot_is_given_to_as_many_as_its_limit(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let second = another(&store, &workflow).await;
+    let third = another(&store, &workflow).await;
+    let batch = [first, second, third]
+        .map(|id| taking(to(turn(&workflow, id, 2), Status::Running), "key", 2))
+        .to_vec();
+    let answers = store.commit(batch).await.expect("an answer");
+    assert_eq!(answers, [Kept::Committed, Kept::Committed, Kept::Refused { key: "key".to_owned() }]);
+    let mut holders: Vec<ExecutionId> =
+        store.slot_holders("key", 10).await.expect("read").into_iter().map(|holder| holder.execution).collect();
+    holders.sort_unstable();
+    let mut wanted = [first, second];
+    wanted.sort_unstable();
+    assert_eq!(holders, wanted);
+    assert_eq!(store.slot_holders("key", 1).await.expect("read").len(), 1);
+    assert_eq!(journal(&store, third).await.len(), 1, "a refused turn is not kept");
+}
+
+pub async fn a_slot_already_held_is_not_counted_twice(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    keep(&store, taking(turn(&workflow, id, 2), "key", 1)).await;
+    keep(&store, taking(turn(&workflow, id, 3), "key", 1)).await;
+    assert_eq!(store.slot_holders("key", 10).await.expect("read").len(), 1);
+}
+
+pub async fn all_slots_or_none(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let second = another(&store, &workflow).await;
+    keep(&store, taking(turn(&workflow, first, 2), "full", 1)).await;
+    let both = taking(taking(turn(&workflow, second, 2), "free", 1), "full", 1);
+    assert_eq!(keep_any(&store, both).await, Kept::Refused { key: "full".to_owned() });
+    assert_eq!(store.slot_holders("free", 10).await.expect("read"), []);
+}
+
+pub async fn a_refused_slot_says_who_waits(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let second = another(&store, &workflow).await;
+    keep(&store, taking(turn(&workflow, first, 2), "key", 1)).await;
+    let before = store.execution_get(TENANT, second).await.expect("read").expect("there");
+    let refused = taking(to(turn(&workflow, second, 2), Status::Running), "key", 1);
+    assert_eq!(keep_any(&store, refused).await, Kept::Refused { key: "key".to_owned() });
+    let row = store.execution_get(TENANT, second).await.expect("read").expect("there");
+    assert_eq!(row.blocked_by.as_deref(), Some("key"));
+    assert_eq!(row.status, before.status, "nothing else changed");
+    assert_eq!(store.blocked_by("key", 10).await.expect("read"), [second]);
+    assert_eq!(store.blocked_by("other", 10).await.expect("read"), []);
+}
+
+pub async fn who_waits_comes_by_priority_then_time(store: DynStore) {
+    let (workflow, holder) = execution(&store).await;
+    keep(&store, taking(turn(&workflow, holder, 2), "key", 1)).await;
+    let mut urgent = accepted(&workflow);
+    urgent.priority = Priority::High;
+    let [late, early, urgent] =
+        [another(&store, &workflow).await, another(&store, &workflow).await, start(&store, urgent).await];
+    for (id, at) in [(early, 10), (late, 20), (urgent, 30), (early, 40)] {
+        let mut refused = taking(turn(&workflow, id, 2), "key", 1);
+        refused.turn.at = Timestamp::from_micros(at);
+        assert_eq!(keep_any(&store, refused).await, Kept::Refused { key: "key".to_owned() });
+    }
+    assert_eq!(store.blocked_by("key", 10).await.expect("read"), [urgent, early, late]);
+    assert_eq!(store.blocked_by("key", 1).await.expect("read"), [urgent]);
+}
+
+pub async fn a_kept_turn_no_longer_waits(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let second = another(&store, &workflow).await;
+    keep(&store, taking(turn(&workflow, first, 2), "key", 1)).await;
+    let wanted = taking(to(turn(&workflow, second, 2), Status::Running), "key", 1);
+    assert_eq!(keep_any(&store, wanted.clone()).await, Kept::Refused { key: "key".to_owned() });
+    // The end of one makes room for the other, in one call.
+    let batch = vec![to(turn(&workflow, first, 3), Status::Completed), wanted];
+    assert_eq!(store.commit(batch).await.expect("an answer"), vec![Kept::Committed; 2]);
+    let row = store.execution_get(TENANT, second).await.expect("read").expect("there");
+    assert_eq!((row.status, row.blocked_by), (Status::Running, None));
+    assert_eq!(store.blocked_by("key", 10).await.expect("read"), []);
+}
+
+pub async fn an_end_gives_back_slots_and_timers(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let start = taking(taking(turn(&workflow, id, 2), "one", 1), "two", 1);
+    keep(&store, setting(start, TimerKey::Timeout, Timestamp::from_micros(9), None)).await;
+    let end = to(turn(&workflow, id, 3), Status::Cancelled);
+    keep(&store, setting(end, TimerKey::CancelGrace, Timestamp::from_micros(9), None)).await;
+    for key in ["one", "two"] {
+        assert_eq!(store.slot_holders(key, 10).await.expect("read"), []);
+    }
+    assert_eq!(store.execution_timers(TENANT, id).await.expect("read"), []);
+    assert_eq!(store.timers_due(&shards(), Timestamp::from_micros(99), 10).await.expect("read"), []);
+}
+
+pub async fn rivals_for_a_slot_never_exceed_its_limit(store: DynStore) {
+    let (workflow, _) = execution(&store).await;
+    let mut ids = Vec::new();
+    for _ in 0..16 {
+        ids.push(another(&store, &workflow).await);
+    }
+    let calls = ids.into_iter().map(|id| {
+        let store = Arc::clone(&store);
+        let commit = taking(taking(turn(&workflow, id, 2), "b", 100), "a", 3);
+        tokio::spawn(async move { keep_any(&store, commit).await })
+    });
+    let mut kept = 0;
+    for call in calls.collect::<Vec<_>>() {
+        match call.await.expect("no panic") {
+            Kept::Committed => kept += 1,
+            Kept::Refused { key } => assert_eq!(key, "a"),
+            Kept::Superseded => panic!("nobody else writes it"),
+        }
+    }
+    assert_eq!(kept, 3);
+    assert_eq!(store.slot_holders("a", 99).await.expect("read").len(), 3);
+    assert_eq!(store.slot_holders("b", 99).await.expect("read").len(), 3);
+}
+
+pub async fn a_timer_is_replaced_and_cleared(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let key = TimerKey::Retry(TaskKey::of("fetch".into()));
+    let token = Some(Token::generate());
+    keep(&store, setting(turn(&workflow, id, 2), key.clone(), Timestamp::from_micros(20), None)).await;
+    let both = setting(turn(&workflow, id, 3), key.clone(), Timestamp::from_micros(30), token);
+    keep(&store, setting(both, TimerKey::Timeout, Timestamp::from_micros(25), None)).await;
+    let timers = store.execution_timers(TENANT, id).await.expect("read");
+    let seen: Vec<_> = timers.iter().map(|timer| (timer.key.clone(), timer.due_at.as_micros(), timer.token)).collect();
+    assert_eq!(seen, [(TimerKey::Timeout, 25, None), (key.clone(), 30, token)]);
+    let mut clear = turn(&workflow, id, 4);
+    clear.timers.push(TimerChange::Clear { key: key.clone() });
+    // In one call the later turn has the last word.
+    let batch = vec![clear, setting(turn(&workflow, id, 5), key.clone(), Timestamp::from_micros(50), None)];
+    assert_eq!(store.commit(batch).await.expect("an answer"), vec![Kept::Committed; 2]);
+    let mut clear = turn(&workflow, id, 6);
+    clear.timers.push(TimerChange::Clear { key: TimerKey::Timeout });
+    keep(&store, clear).await;
+    let timers = store.execution_timers(TENANT, id).await.expect("read");
+    let seen: Vec<_> = timers.iter().map(|timer| (timer.key.clone(), timer.due_at.as_micros())).collect();
+    assert_eq!(seen, [(key, 50)]);
+}
+
+pub async fn due_timers_come_longest_overdue_first(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let second = another(&store, &workflow).await;
+    keep(&store, setting(turn(&workflow, first, 2), TimerKey::Timeout, Timestamp::from_micros(30), None)).await;
+    keep(&store, setting(turn(&workflow, second, 2), TimerKey::Timeout, Timestamp::from_micros(10), None)).await;
+    keep(&store, setting(turn(&workflow, first, 3), TimerKey::Scheduled, Timestamp::from_micros(20), None)).await;
+    let due = store.timers_due(&shards(), Timestamp::from_micros(30), 10).await.expect("read");
+    let seen: Vec<_> = due.iter().map(|timer| (timer.execution, timer.due_at.as_micros())).collect();
+    assert_eq!(seen, [(second, 10), (first, 20), (first, 30)]);
+    assert_eq!(store.timers_due(&shards(), Timestamp::from_micros(30), 2).await.expect("read"), due[..2]);
+    assert_eq!(store.timers_due(&shards(), Timestamp::from_micros(29), 10).await.expect("read"), due[..2]);
+}
+
+pub async fn timers_of_other_shards_are_not_ours(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    keep(&store, setting(turn(&workflow, id, 2), TimerKey::Timeout, Timestamp::from_micros(30), None)).await;
+    let ours = Shard::of(id);
+    let others: Vec<Shard> = Shard::all().filter(|shard| *shard != ours).collect();
+    let until = Timestamp::from_micros(99);
+    assert_eq!(store.timers_due(&[ours], until, 10).await.expect("read").len(), 1);
+    assert_eq!(store.timers_due(&others, until, 10).await.expect("read"), []);
+    assert_eq!(store.timers_due(&[], until, 10).await.expect("read"), []);
+}
+
+pub async fn a_lease_is_renewed_by_its_holder(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let now = store.now().await.expect("the present");
+    let (task, token) = (TaskKey::of("long".into()), Token::generate());
+    let lease = TimerKey::Lease(task.clone());
+    keep(&store, setting(turn(&workflow, id, 2), lease, now.after(seconds(600)), Some(token))).await;
+    let until = now.after(seconds(900));
+    let renewal = LeaseRenewal { execution: id, task, token };
+    let answers = store.renew_leases(vec![renewal.clone(), renewal], until).await.expect("an answer");
+    assert_eq!(answers, [true, true]);
+    assert_eq!(store.execution_timers(TENANT, id).await.expect("read")[0].due_at, until);
+    assert_eq!(store.renew_leases(Vec::new(), until).await.expect("an answer"), Vec::<bool>::new());
+}
+
+pub async fn refuses_a_late_or_foreign_renewal(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let now = store.now().await.expect("the present");
+    let token = Token::generate();
+    let [ours, late, gone] = ["ours", "late", "gone"].map(|name| TaskKey::of(name.into()));
+    let both = setting(
+        turn(&workflow, id, 2),
+        TimerKey::Lease(ours.clone()),
+        now.after(seconds(600)),
+        Some(token),
+    );
+    let ran_out = earlier(now, seconds(60));
+    keep(&store, setting(both, TimerKey::Lease(late.clone()), ran_out, Some(token))).await;
+    let renewal = |task: &TaskKey, token| LeaseRenewal { execution: id, task: task.clone(), token };
+    let renewals = vec![
+        renewal(&ours, Token::generate()),
+        renewal(&late, token),
+        renewal(&gone, token),
+        renewal(&ours, token),
+    ];
+    let until = now.after(seconds(900));
+    let answers = store.renew_leases(renewals, until).await.expect("an answer");
+    assert_eq!(answers, [false, false, false, true]);
+    let timers = store.execution_timers(TENANT, id).await.expect("read");
+    let due: Vec<Timestamp> = timers.iter().map(|timer| timer.due_at).collect();
+    assert_eq!(due, [ran_out, until]);
+}
+
+pub async fn an_accepted_execution_is_swept_unless_started(store: DynStore) {
+    let workflow = workflow(&store, TENANT, "w").await;
+    let now = store.now().await.expect("the present");
+    let fresh = submission(now, accepted(&workflow));
+    let lost = submission(earlier(now, seconds(60)), accepted(&workflow));
+    let mut later = accepted(&workflow);
+    later.scheduled_at = Some(now.after(seconds(60)));
+    let later = submission(earlier(now, seconds(60)), later);
+    let wanted = lost.first.execution;
+    store.accept(vec![fresh, lost, later], NO_QUOTA).await.expect("accepted");
+    assert_eq!(store.sweep_due(&shards(), 10).await.expect("swept"), [wanted]);
+}
+
+pub async fn a_sweep_is_put_off(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let now = store.now().await.expect("the present");
+    let mut due = turn(&workflow, id, 2);
+    due.sweep_at = Some(earlier(now, seconds(1)));
+    keep(&store, due).await;
+    let others: Vec<Shard> = Shard::all().filter(|shard| *shard != Shard::of(id)).collect();
+    assert_eq!(store.sweep_due(&others, 10).await.expect("swept"), []);
+    assert_eq!(store.sweep_due(&shards(), 10).await.expect("swept"), [id]);
+    assert_eq!(store.sweep_due(&shards(), 10).await.expect("swept"), [], "it is put off");
+    store.sweep_again(vec![(id, earlier(now, seconds(1)))]).await.expect("set");
+    assert_eq!(store.sweep_due(&shards(), 10).await.expect("swept"), [id]);
+}
+
+pub async fn a_sweep_in_the_future_waits(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let second = another(&store, &workflow).await;
+    let third = another(&store, &workflow).await;
+    let now = store.now().await.expect("the present");
+    store.sweep_again(vec![(second, earlier(now, seconds(5))), (first, earlier(now, seconds(9)))]).await.expect("set");
+    store.sweep_again(vec![(third, now.after(seconds(60)))]).await.expect("set");
+    assert_eq!(store.sweep_due(&shards(), 1).await.expect("swept"), [first], "the oldest first");
+    assert_eq!(store.sweep_due(&shards(), 10).await.expect("swept"), [second]);
+    // A turn without a wish leaves it as it is.
+    store.sweep_again(vec![(third, earlier(now, seconds(5)))]).await.expect("set");
+    keep(&store, to(turn(&workflow, third, 2), Status::Running)).await;
+    assert_eq!(store.sweep_due(&shards(), 10).await.expect("swept"), [third]);
+}
+
+pub async fn everything_open_can_be_swept_at_once(store: DynStore) {
+    let (workflow, open) = execution(&store).await;
+    let ended = another(&store, &workflow).await;
+    keep(&store, to(turn(&workflow, ended, 2), Status::Completed)).await;
+    let others: Vec<Shard> = Shard::all().filter(|shard| *shard != Shard::of(open)).collect();
+    assert_eq!(store.sweep_all(&others).await.expect("swept"), 0);
+    assert_eq!(store.sweep_all(&shards()).await.expect("swept"), 1);
+    assert_eq!(store.sweep_due(&shards(), 10).await.expect("swept"), [open]);
+}
+
+pub async fn an_ended_execution_is_not_swept(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let now = store.now().await.expect("the present");
+    store.sweep_again(vec![(id, earlier(now, seconds(5)))]).await.expect("set");
+    keep(&store, to(turn(&workflow, id, 2), Status::Completed)).await;
+    store.sweep_again(vec![(id, earlier(now, seconds(5)))]).await.expect("set");
+    assert_eq!(store.sweep_due(&shards(), 10).await.expect("swept"), []);
+    assert_eq!(store.sweep_lag().await.expect("read"), Duration::ZERO);
+}
+
+pub async fn the_sweep_says_how_late_it_is(store: DynStore) {
+    let (_, id) = execution(&store).await;
+    assert_eq!(store.sweep_lag().await.expect("read"), Duration::ZERO);
+    let now = store.now().await.expect("the present");
+    store.sweep_again(vec![(id, earlier(now, seconds(100)))]).await.expect("set");
+    let lag = store.sweep_lag().await.expect("read");
+    assert!(lag >= seconds(100) && lag < seconds(160), "{lag:?}");
+}
+
+fn request(tenant: TenantId, execution: ExecutionId, at: Timestamp) -> Request {
+    let body = RequestBody::Cancel { by: "someone".to_owned(), reason: "no need".to_owned() };
+    Request { id: RequestId::generate(), tenant, execution, body, at }
+}
+
+pub async fn a_request_is_kept_until_answered(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let now = store.now().await.expect("the present");
+    let older = request(TENANT, id, earlier(now, seconds(90)));
+    let old = request(TENANT, id, earlier(now, seconds(60)));
+    let fresh = request(TENANT, id, now);
+    for request in [&old, &older, &fresh] {
+        assert!(store.request(request.clone()).await.expect("kept"));
+    }
+    assert!(store.request(old.clone()).await.expect("kept"), "the same again is kept already");
+    let waiting = store.requests_waiting(&shards(), seconds(10), 10).await.expect("read");
+    assert_eq!(waiting, [older.clone(), old.clone()]);
+    assert_eq!(store.requests_waiting(&shards(), seconds(10), 1).await.expect("read"), [older.clone()]);
+    assert_eq!(store.requests_waiting(&[], seconds(10), 10).await.expect("read"), []);
+    let mut answer = turn(&workflow, id, 2);
+    answer.request = Some(older.id);
+    keep(&store, answer).await;
+    assert_eq!(store.requests_waiting(&shards(), seconds(10), 10).await.expect("read"), [old]);
+}
+
+pub async fn refuses_a_request_for_an_ended_or_unknown_execution(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let past = Timestamp::from_micros(5);
+    assert!(!store.request(request(TENANT, ExecutionId::generate(), past)).await.expect("an answer"));
+    assert!(!store.request(request(other_tenant(), id, past)).await.expect("an answer"));
+    keep(&store, to(turn(&workflow, id, 2), Status::Completed)).await;
+    assert!(!store.request(request(TENANT, id, past)).await.expect("an answer"));
+    assert_eq!(store.requests_waiting(&shards(), Duration::ZERO, 10).await.expect("read"), []);
+}
+
+pub async fn a_request_can_be_forgotten(store: DynStore) {
+    let (_, id) = execution(&store).await;
+    let request = request(TENANT, id, Timestamp::from_micros(5));
+    store.request(request.clone()).await.expect("kept");
+    store.forget_request(request.id).await.expect("forgotten");
+    store.forget_request(request.id).await.expect("forgotten");
+    assert_eq!(store.requests_waiting(&shards(), Duration::ZERO, 10).await.expect("read"), []);
+}
+
+pub async fn maintenance_does_no_harm(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let now = store.now().await.expect("the present");
+    let kept = with_key(submission(now, accepted(&workflow)), "key", "content");
+    let execution = kept.first.execution;
+    store.accept(vec![kept], NO_QUOTA).await.expect("accepted");
+    store.maintain().await.expect("maintained");
+    store.maintain().await.expect("maintained");
+    let again = with_key(submission(now, accepted(&workflow)), "key", "content");
+    assert_eq!(store.accept(vec![again], NO_QUOTA).await.expect("an answer"), [Submitted::Repeated(execution)]);
+    keep(&store, turn(&workflow, id, 2)).await;
+}
+
+pub async fn a_workflow_is_kept_as_version_one(store: DynStore) {
+    let draft = draft(TENANT, "w");
+    let Saved::Created(row) = store.workflow_create(draft.clone()).await.expect("created") else {
+        panic!("not created")
+    };
+    assert_eq!((row.id, row.tenant, row.version), (draft.id, TENANT, 1));
+    assert_eq!((row.status.as_str(), row.tags.as_slice()), ("active", draft.tags.as_slice()));
+    assert_eq!((row.created_at, row.updated_at), (draft.at, draft.at));
+    assert_eq!((&row.document, &row.hash, &row.created_by), (&draft.document, &draft.hash, &draft.principal));
+    assert_eq!(store.workflow_get(TENANT, draft.id).await.expect("read"), Some(row.clone()));
+    assert_eq!(store.workflow_by_name(TENANT, "w").await.expect("read"), Some(row));
+    assert_eq!(store.snapshot(&draft.hash).await.expect("read"), Some(draft.snapshot));
+}
+
+pub async fn a_workflow_name_is_unique_in_its_tenant(store: DynStore) {
+    let first = workflow(&store, TENANT, "w").await;
+    let taken = store.workflow_create(draft(TENANT, "w")).await.expect("an answer");
+    assert_eq!(taken, Saved::NameTaken(first.id));
+    workflow(&store, other_tenant(), "w").await;
+    let second = workflow(&store, TENANT, "v").await;
+    let mut renamed = draft(TENANT, "w");
+    renamed.id = second.id;
+    assert_eq!(store.workflow_update(renamed, None).await.expect("an answer"), Saved::NameTaken(first.id));
+    assert_eq!(store.workflow_get(TENANT, second.id).await.expect("read"), Some(second));
+}
+
+pub async fn a_new_hash_is_a_new_version(store: DynStore) {
+    let first = workflow(&store, TENANT, "w").await;
+    let mut draft = draft(TENANT, "w");
+    draft.id = first.id;
+    draft.description = "Other words".to_owned();
+    draft.at = Timestamp::from_micros(1_800_000_000_000_000);
+    let Saved::Updated(same) = store.workflow_update(draft.clone(), Some(1)).await.expect("an answer") else {
+        panic!("not updated")
+    };
+    assert_eq!((same.version, same.description.as_str()), (1, "Other words"));
+    assert_eq!((same.created_at, same.updated_at), (first.created_at, draft.at));
+    draft.hash = "another hash".to_owned();
+    draft.snapshot = "another text".to_owned();
+    draft.name = "renamed".to_owned();
+    let Saved::Updated(next) = store.workflow_update(draft.clone(), None).await.expect("an answer") else {
+        panic!("not updated")
+    };
+    assert_eq!((next.version, next.name.as_str()), (2, "renamed"));
+    assert_eq!(store.snapshot("another hash").await.expect("read").as_deref(), Some("another text"));
+    assert_eq!(store.snapshot(&first.hash).await.expect("read").as_deref(), Some("canonical w"));
+    assert_eq!(store.snapshot("no hash").await.expect("read"), None);
+    // Back to what it was: another version with a known snapshot.
+    draft.hash = first.hash.clone();
+    let Saved::Updated(back) = store.workflow_update(draft, Some(2)).await.expect("an answer") else {
+        panic!("not updated")
+    };
+    assert_eq!(back.version, 3);
+}
+
+pub async fn refuses_a_stale_update(store: DynStore) {
+    let first = workflow(&store, TENANT, "w").await;
+    let mut draft = draft(TENANT, "w");
+    draft.id = first.id;
+    draft.hash = "another hash".to_owned();
+    assert_eq!(store.workflow_update(draft, Some(7)).await.expect("an answer"), Saved::Stale(1));
+    assert_eq!(store.workflow_get(TENANT, first.id).await.expect("read"), Some(first));
+}
+
+pub async fn refuses_an_update_of_nothing(store: DynStore) {
+    assert_eq!(store.workflow_update(draft(TENANT, "w"), None).await.expect("an answer"), Saved::Missing);
+    let theirs = workflow(&store, other_tenant(), "w").await;
+    let mut stolen = draft(TENANT, "w");
+    stolen.id = theirs.id;
+    assert_eq!(store.workflow_update(stolen, None).await.expect("an answer"), Saved::Missing);
+}
+
+pub async fn an_archived_workflow_frees_its_name(store: DynStore) {
+    let first = workflow(&store, TENANT, "w").await;
+    assert!(store.workflow_delete(TENANT, first.id).await.expect("archived"));
+    assert_eq!(store.workflow_by_name(TENANT, "w").await.expect("read"), None);
+    let row = store.workflow_get(TENANT, first.id).await.expect("read").expect("still there");
+    assert_eq!(row.status, "archived");
+    let mut update = draft(TENANT, "w");
+    update.id = first.id;
+    assert_eq!(store.workflow_update(update, None).await.expect("an answer"), Saved::Missing);
+    let second = workflow(&store, TENANT, "w").await;
+    assert_eq!(store.workflow_by_name(TENANT, "w").await.expect("read"), Some(second));
+    assert!(!store.workflow_delete(TENANT, WorkflowId::generate()).await.expect("an answer"));
+    assert!(!store.workflow_delete(other_tenant(), first.id).await.expect("an answer"));
+}
+
+pub async fn workflows_are_found_by_filter(store: DynStore) {
+    let first = workflow(&store, TENANT, "orders_100%").await;
+    let mut special = draft(TENANT, "Invoices");
+    special.category = "billing".to_owned();
+    special.tags = vec!["it's \"quoted\"".to_owned()];
+    store.workflow_create(special.clone()).await.expect("created");
+    let gone = workflow(&store, TENANT, "gone").await;
+    store.workflow_delete(TENANT, gone.id).await.expect("archived");
+    let list = async |filter: WorkflowFilter| -> Vec<WorkflowId> {
+        let found = store.workflow_list(TENANT, filter, page(10)).await.expect("read");
+        found.items.iter().map(|row| row.id).collect()
+    };
+    let filter = WorkflowFilter::default;
+    assert_eq!(list(filter()).await, [gone.id, special.id, first.id], "newest first");
+    assert_eq!(list(WorkflowFilter { category: Some("billing".to_owned()), ..filter() }).await, [special.id]);
+    assert_eq!(list(WorkflowFilter { status: Some("archived".to_owned()), ..filter() }).await, [gone.id]);
+    let tag = Some("it's \"quoted\"".to_owned());
+    assert_eq!(list(WorkflowFilter { tag, ..filter() }).await, [special.id]);
+    assert_eq!(list(WorkflowFilter { tag: Some("quoted".to_owned()), ..filter() }).await, [], "not a part of one");
+    assert_eq!(list(WorkflowFilter { search: Some("INVOICE".to_owned()), ..filter() }).await, [special.id]);
+    assert_eq!(list(WorkflowFilter { search: Some("0%".to_owned()), ..filter() }).await, [first.id]);
+    assert_eq!(list(WorkflowFilter { search: Some("what ORDERS".to_owned()), ..filter() }).await, [first.id]);
+}
+
+pub async fn pages_neither_skip_nor_repeat(store: DynStore) {
+    let (workflow, _) = execution(&store).await;
+    for _ in 0..6 {
+        another(&store, &workflow).await;
+    }
+    let mut seen = Vec::new();
+    let mut next = page(3);
+    loop {
+        let found = store.execution_list(TENANT, ExecutionFilter::default(), next).await.expect("read");
+        assert!(found.items.len() <= 3);
+        seen.extend(found.items.iter().map(|row| row.id));
+        another(&store, &workflow).await;
+        let Some(after) = found.next else { break };
+        next = Page { after: Some(after), limit: 3 };
+    }
+    assert_eq!(seen.len(), 7);
+    assert!(seen.windows(2).all(|pair| pair[0] > pair[1]), "newest first");
+    let all = store.execution_list(TENANT, ExecutionFilter::default(), page(500)).await.expect("read");
+    assert_eq!(all.items.len(), 10);
+    assert_eq!(all.next, None);
+}
+
+pub async fn executions_are_found_by_filter(store: DynStore) {
+    let (one, pending) = execution(&store).await;
+    let two = workflow(&store, TENANT, "two").await;
+    let mut tagged = accepted(&two);
+    tagged.tags = vec!["a_b".to_owned(), "c".to_owned()];
+    let tagged = start(&store, tagged).await;
+    let failed = another(&store, &two).await;
+    keep(&store, to(turn(&two, failed, 2), Status::Failed)).await;
+    let created = store.execution_get(TENANT, failed).await.expect("read").expect("there").created_at;
+    let list = async |filter: ExecutionFilter| -> Vec<ExecutionId> {
+        let found = store.execution_list(TENANT, filter, page(10)).await.expect("read");
+        found.items.iter().map(|row| row.id).collect()
+    };
+    let filter = ExecutionFilter::default;
+    assert_eq!(list(filter()).await, [failed, tagged, pending]);
+    assert_eq!(list(ExecutionFilter { workflow: Some(one.id), ..filter() }).await, [pending]);
+    assert_eq!(list(ExecutionFilter { workflow: Some(two.id), ..filter() }).await, [failed, tagged]);
+    let status = |status: &[Status]| ExecutionFilter { status: status.to_vec(), ..filter() };
+    assert_eq!(list(status(&[Status::Failed])).await, [failed]);
+    assert_eq!(list(status(&[Status::Pending, Status::Running])).await, [tagged, pending]);
+    assert_eq!(list(status(&[Status::Pending, Status::Failed])).await, [failed, tagged, pending]);
+    assert_eq!(list(status(&[Status::Completed])).await, []);
+    assert_eq!(list(ExecutionFilter { tag: Some("a_b".to_owned()), ..filter() }).await, [tagged]);
+    assert_eq!(list(ExecutionFilter { tag: Some("axb".to_owned()), ..filter() }).await, []);
+    let from = ExecutionFilter { created_from: Some(created), ..filter() };
+    assert!(list(from).await.contains(&failed));
+    let until = ExecutionFilter { created_to: Some(created), ..filter() };
+    assert!(!list(until).await.contains(&failed), "up to, not including");
+}
+
+pub async fn no_tenant_sees_anothers_rows(store: DynStore) {
+    let (ours, id) = execution(&store).await;
+    keep(&store, setting(turn(&ours, id, 2), TimerKey::Timeout, Timestamp::from_micros(9), None)).await;
+    store.record_late(vec![late(id, 1)]).await.expect("kept");
+    let stranger = other_tenant();
+    assert_eq!(store.workflow_get(stranger, ours.id).await.expect("read"), None);
+    assert_eq!(store.workflow_by_name(stranger, &ours.name).await.expect("read"), None);
+    assert_eq!(store.execution_get(stranger, id).await.expect("read"), None);
+    assert_eq!(store.execution_turns(stranger, id, 0, 10).await.expect("read"), []);
+    assert_eq!(store.execution_timers(stranger, id).await.expect("read"), []);
+    assert_eq!(store.execution_late(stranger, id).await.expect("read"), []);
+    let workflows = store.workflow_list(stranger, WorkflowFilter::default(), page(10)).await.expect("read");
+    assert_eq!(workflows.items, []);
+    let executions = store.execution_list(stranger, ExecutionFilter::default(), page(10)).await.expect("read");
+    assert_eq!(executions.items, []);
+}
+
+pub async fn an_unknown_id_is_absent(store: DynStore) {
+    let id = ExecutionId::generate();
+    assert_eq!(store.workflow_get(TENANT, WorkflowId::generate()).await.expect("read"), None);
+    assert_eq!(store.workflow_by_name(TENANT, "nobody").await.expect("read"), None);
+    assert_eq!(store.execution_get(TENANT, id).await.expect("read"), None);
+    assert_eq!(store.execution_turns(TENANT, id, 0, 10).await.expect("read"), []);
+    assert_eq!(store.payload_get(id, PayloadId::generate()).await.expect("read"), None);
+    assert_eq!(store.dead_letter_get(DeadLetterId::generate()).await.expect("read"), None);
+    assert!(store.load(&[id]).await.expect("loaded")[0].is_none());
+    store.sweep_again(vec![(id, Timestamp::from_micros(5))]).await.expect("no error");
+    assert_eq!(store.sweep_due(&shards(), 10).await.expect("swept"), []);
+}
+
+fn late(execution: ExecutionId, attempt: u32) -> LateResult {
+    LateResult {
+        execution,
+        task: TaskKey::of("fetch".into()),
+        attempt,
+        dispatch: 1,
+        worker: WorkerId::generate(),
+        at: Timestamp::from_micros(5),
+        ending: "completed".to_owned(),
+        reason: "the attempt had ended".to_owned(),
+    }
+}
+
+pub async fn late_results_come_in_order_of_arrival(store: DynStore) {
+    let (_, id) = execution(&store).await;
+    let all: Vec<LateResult> = [3, 1, 2].map(|attempt| late(id, attempt)).to_vec();
+    store.record_late(all[..2].to_vec()).await.expect("kept");
+    store.record_late(all[2..].to_vec()).await.expect("kept");
+    store.record_late(Vec::new()).await.expect("kept");
+    assert_eq!(store.execution_late(TENANT, id).await.expect("read"), all);
+    assert_eq!(journal(&store, id).await.len(), 1, "beside the journal");
+}
+
+pub async fn counts_executions_by_status(store: DynStore) {
+    assert_eq!(store.execution_counts().await.expect("counted"), []);
+    let (workflow, first) = execution(&store).await;
+    another(&store, &workflow).await;
+    keep(&store, to(turn(&workflow, first, 2), Status::Completed)).await;
+    let counts = store.execution_counts().await.expect("counted");
+    assert_eq!(counts, [(Status::Pending, 1), (Status::Completed, 1)]);
+}
+
+pub async fn the_audit_finds_nothing_wrong(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let start = taking(to(turn(&workflow, id, 2), Status::Running), "key", 1);
+    keep(&store, setting(start, TimerKey::Timeout, Timestamp::from_micros(9), None)).await;
+    another(&store, &workflow).await;
+    assert_eq!(store.audit_tables().await.expect("audited"), []);
+    keep(&store, to(turn(&workflow, id, 3), Status::Completed)).await;
+    assert_eq!(store.audit_tables().await.expect("audited"), []);
+}
+
+pub async fn the_audit_finds_what_is_wrong(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    // An end that releases nothing and whose journal says otherwise.
+    let start = taking(to(turn(&workflow, id, 2), Status::Running), "key", 1);
+    keep(&store, setting(start, TimerKey::Timeout, Timestamp::from_micros(9), None)).await;
+    let mut end = turn(&workflow, id, 3);
+    end.change = Some(StatusChange { status: Status::Completed, failure: None, output: None });
+    keep(&store, end).await;
+    let findings = store.audit_tables().await.expect("audited");
+    assert!(findings.iter().all(|finding| finding.execution == Some(id)));
+    let mut invariants: Vec<&str> = findings.iter().map(|finding| finding.invariant.as_str()).collect();
+    invariants.sort_unstable();
+    assert_eq!(invariants, ["I15", "I2", "I6"], "{findings:?}");
+}
+
+pub async fn the_audit_pages_all_executions(store: DynStore) {
+    let (ours, first) = execution(&store).await;
+    let theirs = workflow(&store, other_tenant(), "w").await;
+    let second = another(&store, &theirs).await;
+    let third = another(&store, &ours).await;
+    let page = store.audit_page(None, 2).await.expect("read");
+    assert_eq!(page.iter().map(|row| row.id).collect::<Vec<_>>(), [first, second]);
+    let page = store.audit_page(Some(second), 2).await.expect("read");
+    assert_eq!(page.iter().map(|row| row.id).collect::<Vec<_>>(), [third]);
+}
+
+pub async fn coordinators_are_those_heard_of(store: DynStore) {
+    let [first, second] = [CoordinatorId::generate(), CoordinatorId::generate()];
+    assert_eq!(store.coordinator_alive(first, "host", seconds(60)).await.expect("an answer"), [first]);
+    let both = store.coordinator_alive(second, "host", seconds(60)).await.expect("an answer");
+    assert_eq!(both, [first, second]);
+    let again = store.coordinator_alive(first, "host", seconds(60)).await.expect("an answer");
+    assert_eq!(again, [first, second]);
+    store.coordinator_gone(first).await.expect("gone");
+    assert_eq!(store.coordinator_alive(second, "host", seconds(60)).await.expect("an answer"), [second]);
+}
+
+pub async fn workers_are_those_heard_of(store: DynStore) {
+    let mut record = WorkerRecord {
+        id: WorkerId::generate(),
+        host: "host".to_owned(),
+        version: "1".to_owned(),
+        pool: "default".to_owned(),
+        tags: vec!["gpu".to_owned()],
+        kinds: vec!["http".to_owned()],
+        concurrency: 4,
+        running: 1,
+        cpu_percent: 1.5,
+        memory_bytes: 1 << 30,
+        started_at: Timestamp::from_micros(5),
+        draining: false,
+    };
+    let before = store.now().await.expect("the present");
+    store.worker_alive(vec![record.clone()]).await.expect("heard");
+    record.running = 2;
+    store.worker_alive(vec![record.clone()]).await.expect("heard");
+    let workers = store.workers(seconds(60)).await.expect("read");
+    assert_eq!(workers.len(), 1);
+    assert_eq!(workers[0].0, record);
+    assert!(workers[0].1 >= before);
+    store.worker_alive(Vec::new()).await.expect("heard");
+}
+
+pub async fn a_payload_belongs_to_its_execution(store: DynStore) {
+    let (_, id) = execution(&store).await;
+    let (payload, bytes) = (PayloadId::generate(), vec![7_u8; 300_000]);
+    store.payload_put(TENANT, id, payload, bytes.clone()).await.expect("kept");
+    store.payload_put(TENANT, id, payload, bytes.clone()).await.expect("kept");
+    assert_eq!(store.payload_get(id, payload).await.expect("read"), Some(bytes));
+    assert_eq!(store.payload_get(ExecutionId::generate(), payload).await.expect("read"), None);
+}
+
+pub async fn a_dead_letter_is_kept_until_removed(store: DynStore) {
+    let letters: Vec<DeadLetter> = (0..3)
+        .map(|index| DeadLetter {
+            id: DeadLetterId::generate(),
+            queue: "tasks".to_owned(),
+            reason: "no message of ours".to_owned(),
+            at: Timestamp::from_micros(index),
+            execution: (index == 1).then(ExecutionId::generate),
+            message: (index == 2).then(MessageId::generate),
+            headers: json!({ "x-death": [index], "nul": "\u{0}" }),
+            bytes: vec![0, 255, index as u8],
+        })
+        .collect();
+    for letter in &letters {
+        store.dead_letter_add(letter.clone()).await.expect("kept");
+    }
+    store.dead_letter_add(letters[0].clone()).await.expect("kept already");
+    let first = store.dead_letter_list(page(2)).await.expect("read");
+    assert_eq!(first.items, [letters[2].clone(), letters[1].clone()]);
+    let rest = store.dead_letter_list(Page { after: first.next, limit: 2 }).await.expect("read");
+    assert_eq!((rest.items.as_slice(), rest.next), (&letters[..1], None));
+    assert_eq!(store.dead_letter_get(letters[1].id).await.expect("read").as_ref(), Some(&letters[1]));
+    assert!(store.dead_letter_remove(letters[1].id).await.expect("removed"));
+    assert!(!store.dead_letter_remove(letters[1].id).await.expect("an answer"));
+    assert_eq!(store.dead_letter_list(page(10)).await.expect("read").items.len(), 2);
+}
+
+pub async fn instants_come_back_as_they_went_in(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    for (seq, micros) in [(2, 1_700_000_000_123_457_i64), (3, -1), (4, 253_402_300_799_999_999), (5, 0)] {
+        let mut commit = turn(&workflow, id, seq);
+        commit.turn.at = Timestamp::from_micros(micros);
+        keep(&store, setting(commit, TimerKey::Timeout, Timestamp::from_micros(micros), None)).await;
+        assert_eq!(journal(&store, id).await.last().map(|turn| turn.at.as_micros()), Some(micros));
+        let timers = store.execution_timers(TENANT, id).await.expect("read");
+        assert_eq!(timers[0].due_at.as_micros(), micros);
+    }
+}

@@ -1,0 +1,130 @@
+//! What the roles of this process count, as samples of the metrics page.
+//!
+//! Roles keep plain counters and know no metrics library; names are given here, once.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use api::{Kind, Meter, Sample};
+
+/// The upper bounds of the coordinator's histogram, in seconds; `coordinator::Stats` counts by them.
+const DURATION_BUCKETS: [f64; 12] = [0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0];
+
+fn read(counter: &AtomicU64) -> f64 {
+    counter.load(Ordering::Relaxed) as f64
+}
+
+fn seconds(micros: &AtomicU64) -> f64 {
+    read(micros) / 1_000_000.0
+}
+
+/// What a coordinator counts.
+pub(crate) fn coordinator(stats: Arc<coordinator::Stats>) -> Meter {
+    Arc::new(move || {
+        let ended = |status, counter| {
+            Sample::counter("workflow_executions_total", "Executions that ended, by how.", read(counter))
+                .label("status", status)
+        };
+        let mut count = 0;
+        let mut buckets = Vec::new();
+        for (index, observed) in stats.durations.iter().enumerate() {
+            count += observed.load(Ordering::Relaxed);
+            if let Some(bound) = DURATION_BUCKETS.get(index) {
+                buckets.push((*bound, count));
+            }
+        }
+        vec![
+            ended("completed", &stats.completed),
+            ended("failed", &stats.failed),
+            ended("cancelled", &stats.cancelled),
+            Sample {
+                name: "workflow_execution_duration_seconds",
+                help: "Time from an execution's start to its end.",
+                kind: Kind::Histogram { buckets, count },
+                labels: Vec::new(),
+                value: seconds(&stats.duration_micros),
+            },
+            Sample::counter("coordinator_turns_total", "Turns that were committed.", read(&stats.turns)),
+            Sample::counter("coordinator_events_total", "Events in them.", read(&stats.events)),
+            Sample::counter("coordinator_batches_total", "Batches decided and committed together.", read(&stats.batches)),
+            Sample::counter("coordinator_messages_total", "Inbox messages that were taken.", read(&stats.messages)),
+            Sample::counter(
+                "coordinator_redelivered_total",
+                "Inbox messages that the broker had given to someone before.",
+                read(&stats.redelivered),
+            ),
+            Sample::counter(
+                "coordinator_superseded_total",
+                "Turns that lost a race and were decided again.",
+                read(&stats.superseded),
+            ),
+            Sample::counter(
+                "coordinator_late_results_total",
+                "Results that came too late to count, or twice.",
+                read(&stats.late_results),
+            ),
+            Sample::counter("coordinator_swept_total", "Executions that a sweep looked at.", read(&stats.swept)),
+            Sample::counter("coordinator_timers_fired_total", "Timers that fired.", read(&stats.timers_fired)),
+            Sample::gauge(
+                "coordinator_timer_lateness_seconds",
+                "How late the last timer fired.",
+                seconds(&stats.timer_lateness_micros),
+            ),
+            Sample::gauge("coordinator_sweep_lag_seconds", "How late the sweep is.", seconds(&stats.sweep_lag_micros)),
+            Sample::gauge(
+                "coordinator_inbox_lag_seconds",
+                "How long the last batch took until it was durable.",
+                seconds(&stats.inbox_lag_micros),
+            ),
+            Sample::gauge(
+                "coordinator_outstanding_tasks",
+                "Tasks dispatched and not settled.",
+                read(&stats.outstanding),
+            ),
+            Sample::gauge(
+                "coordinator_cached_executions",
+                "Executions kept in memory.",
+                read(&stats.cached_executions),
+            ),
+        ]
+    })
+}
+
+/// What a worker counts.
+pub(crate) fn worker(stats: Arc<worker::Stats>) -> Meter {
+    Arc::new(move || {
+        let attempts = |outcome, counter| {
+            Sample::counter("worker_attempts_total", "Attempts that ended, by how.", read(counter))
+                .label("outcome", outcome)
+        };
+        vec![
+            attempts("completed", &stats.completed),
+            attempts("failed", &stats.failed),
+            attempts("lost", &stats.lost),
+            attempts("returned", &stats.returned),
+            attempts("not_granted", &stats.not_granted),
+            attempts("dropped", &stats.dropped),
+            Sample::gauge("worker_running_tasks", "Tasks under way.", read(&stats.running)),
+            Sample::counter(
+                "worker_redelivered_total",
+                "Tasks that the broker had given to someone before.",
+                read(&stats.redelivered),
+            ),
+            Sample::counter(
+                "worker_cancelled_late_total",
+                "Tasks that arrived after their execution had been cancelled.",
+                read(&stats.cancelled_late),
+            ),
+            Sample::counter("worker_leased_total", "Tasks handed over to a lease.", read(&stats.leased)),
+            Sample::counter("worker_messages_total", "Result messages that the broker confirmed.", read(&stats.messages)),
+            Sample::counter("worker_results_total", "Results in them.", read(&stats.results)),
+            Sample::counter(
+                "worker_publish_retries_total",
+                "Publishes that were tried again.",
+                read(&stats.publish_retries),
+            ),
+        ]
+    })
+}

@@ -1,0 +1,459 @@
+//! What differs between PostgreSQL and SQLite: instants, lists, batches of rows, locks.
+//!
+//! Statements that do not differ are no business of this module; they stand above the method that
+//! runs them.
+
+use std::{future::Future, sync::OnceLock};
+
+use chrono::{DateTime, Utc};
+use shared::time::Timestamp;
+use sqlx::{
+    Database, Decode, Encode, FromRow, PgConnection, Postgres, Sqlite, SqliteConnection, Type,
+    encode::IsNull,
+    error::BoxDynError,
+    postgres::{PgArguments, PgRow, PgTypeInfo},
+    query::Query,
+    sqlite::{SqliteArguments, SqliteRow, SqliteTypeInfo},
+};
+use uuid::Uuid;
+
+/// An instant in SQL: `timestamptz` in PostgreSQL, whole microseconds in SQLite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct At(pub(crate) Timestamp);
+
+impl Type<Postgres> for At {
+    fn type_info() -> PgTypeInfo {
+        <DateTime<Utc> as Type<Postgres>>::type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for At {
+    fn encode_by_ref(&self, buf: &mut <Postgres as Database>::ArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        <DateTime<Utc> as Encode<'_, Postgres>>::encode_by_ref(&self.0.to_datetime(), buf)
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for At {
+    fn decode(value: <Postgres as Database>::ValueRef<'r>) -> Result<Self, BoxDynError> {
+        <DateTime<Utc> as Decode<'r, Postgres>>::decode(value).map(|at| Self(Timestamp::from_datetime(at)))
+    }
+}
+
+impl Type<Sqlite> for At {
+    fn type_info() -> SqliteTypeInfo {
+        <i64 as Type<Sqlite>>::type_info()
+    }
+
+    fn compatible(ty: &SqliteTypeInfo) -> bool {
+        <i64 as Type<Sqlite>>::compatible(ty)
+    }
+}
+
+impl Encode<'_, Sqlite> for At {
+    fn encode_by_ref(&self, buf: &mut <Sqlite as Database>::ArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        <i64 as Encode<'_, Sqlite>>::encode_by_ref(&self.0.as_micros(), buf)
+    }
+}
+
+impl<'r> Decode<'r, Sqlite> for At {
+    fn decode(value: <Sqlite as Database>::ValueRef<'r>) -> Result<Self, BoxDynError> {
+        <i64 as Decode<'r, Sqlite>>::decode(value).map(|micros| Self(Timestamp::from_micros(micros)))
+    }
+}
+
+/// A row struct or tuple that reads from both engines.
+pub(crate) trait Record:
+    Send + Unpin + for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow>
+{
+}
+impl<T> Record for T where T: Send + Unpin + for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> {}
+
+/// The type of a column of a [`Batch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Uuid,
+    Int,
+    Text,
+    Bytes,
+    At,
+}
+
+/// One value of a batch.
+#[derive(Debug, Clone)]
+pub(crate) enum Cell {
+    Uuid(Option<Uuid>),
+    Int(Option<i32>),
+    Text(Option<String>),
+    Bytes(Option<Vec<u8>>),
+    At(Option<Timestamp>),
+}
+
+macro_rules! into_cell {
+    ($($type:ty => $variant:ident),* $(,)?) => {
+        $(impl From<$type> for Cell {
+            fn from(value: $type) -> Self {
+                Self::$variant(Some(value))
+            }
+        }
+        impl From<Option<$type>> for Cell {
+            fn from(value: Option<$type>) -> Self {
+                Self::$variant(value)
+            }
+        })*
+    };
+}
+into_cell!(Uuid => Uuid, i32 => Int, String => Text, Vec<u8> => Bytes, Timestamp => At);
+
+/// A statement over many rows, which it sees as `t`.
+///
+/// `{rows}` in its text is where the engines differ: PostgreSQL gets one array a column, SQLite a list of
+/// values. SQLite's text exists in a few fixed lengths, so that it is prepared once; what is missing is
+/// unbound, hence null: a statement must leave out rows whose first column is null.
+pub(crate) struct Batch {
+    text: &'static str,
+    columns: &'static [Kind],
+    postgres: OnceLock<&'static str>,
+    sqlite: [OnceLock<&'static str>; LENGTHS.len()],
+}
+
+/// How many rows SQLite's texts hold.
+const LENGTHS: [usize; 5] = [1, 4, 16, 64, 256];
+
+impl Batch {
+    pub(crate) const fn new(text: &'static str, columns: &'static [Kind]) -> Self {
+        Self { text, columns, postgres: OnceLock::new(), sqlite: [const { OnceLock::new() }; LENGTHS.len()] }
+    }
+
+    pub(crate) fn postgres(&self) -> &'static str {
+        self.postgres.get_or_init(|| {
+            let arrays: Vec<String> = self
+                .columns
+                .iter()
+                .enumerate()
+                .map(|(index, kind)| {
+                    let name = match kind {
+                        Kind::Uuid => "uuid",
+                        Kind::Int => "int4",
+                        Kind::Text => "text",
+                        Kind::Bytes => "bytea",
+                        Kind::At => "timestamptz",
+                    };
+                    format!("${}::{name}[]", index + 1)
+                })
+                .collect();
+            // Made once a statement and process, so that it may live as long as the process.
+            Box::leak(
+                self.text
+                    .replace("{rows}", &format!("select * from unnest({})", arrays.join(", ")))
+                    .into_boxed_str(),
+            )
+        })
+    }
+
+    /// The text for at least `rows` rows, or for as many as fit.
+    fn sqlite(&self, rows: usize) -> (&'static str, usize) {
+        let index = LENGTHS.iter().position(|length| *length >= rows).unwrap_or(LENGTHS.len() - 1);
+        let length = LENGTHS[index];
+        let text = self.sqlite[index].get_or_init(|| {
+            // `?` and not `$1`: SQLite finds the name of a parameter by walking all names, for each of them.
+            let row = format!("({})", vec!["?"; self.columns.len()].join(", "));
+            let values = format!("values {}", vec![row; length].join(", "));
+            Box::leak(self.text.replace("{rows}", &values).into_boxed_str())
+        });
+        (text, length)
+    }
+
+    /// SQLite's text for one row, for the test that prepares all statements.
+    pub(crate) fn sqlite_single(&self) -> &'static str {
+        self.sqlite(1).0
+    }
+
+    fn bind_postgres(&self, cells: Vec<Cell>) -> Query<'static, Postgres, PgArguments> {
+        enum Column {
+            Uuid(Vec<Option<Uuid>>),
+            Int(Vec<Option<i32>>),
+            Text(Vec<Option<String>>),
+            Bytes(Vec<Option<Vec<u8>>>),
+            At(Vec<Option<DateTime<Utc>>>),
+        }
+        let width = self.columns.len();
+        let length = cells.len() / width;
+        let mut columns: Vec<Column> = self
+            .columns
+            .iter()
+            .map(|kind| match kind {
+                Kind::Uuid => Column::Uuid(Vec::with_capacity(length)),
+                Kind::Int => Column::Int(Vec::with_capacity(length)),
+                Kind::Text => Column::Text(Vec::with_capacity(length)),
+                Kind::Bytes => Column::Bytes(Vec::with_capacity(length)),
+                Kind::At => Column::At(Vec::with_capacity(length)),
+            })
+            .collect();
+        for (index, cell) in cells.into_iter().enumerate() {
+            match (&mut columns[index % width], cell) {
+                (Column::Uuid(values), Cell::Uuid(value)) => values.push(value),
+                (Column::Int(values), Cell::Int(value)) => values.push(value),
+                (Column::Text(values), Cell::Text(value)) => values.push(value),
+                (Column::Bytes(values), Cell::Bytes(value)) => values.push(value),
+                (Column::At(values), Cell::At(value)) => values.push(value.map(Timestamp::to_datetime)),
+                (_, cell) => panic!("column {} of a batch is not a {cell:?}: {}", index % width, self.text),
+            }
+        }
+        columns.into_iter().fold(sqlx::query(self.postgres()), |query, column| match column {
+            Column::Uuid(values) => query.bind(values),
+            Column::Int(values) => query.bind(values),
+            Column::Text(values) => query.bind(values),
+            Column::Bytes(values) => query.bind(values),
+            Column::At(values) => query.bind(values),
+        })
+    }
+
+    fn bind_sqlite(text: &'static str, cells: impl Iterator<Item = Cell>) -> Query<'static, Sqlite, SqliteArguments> {
+        cells.fold(sqlx::query(text), |query, cell| match cell {
+            Cell::Uuid(value) => query.bind(value),
+            Cell::Int(value) => query.bind(value),
+            Cell::Text(value) => query.bind(value),
+            Cell::Bytes(value) => query.bind(value),
+            Cell::At(value) => query.bind(value.map(At)),
+        })
+    }
+}
+
+/// A connection that runs batches.
+pub(crate) trait Engine: Send {
+    /// How many rows the statement touched. Without rows nothing is asked.
+    fn run(
+        &mut self,
+        batch: &'static Batch,
+        cells: Vec<Cell>,
+    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+
+    /// What the statement answered, in no order.
+    fn fetch<R: Record>(
+        &mut self,
+        batch: &'static Batch,
+        cells: Vec<Cell>,
+    ) -> impl Future<Output = Result<Vec<R>, sqlx::Error>> + Send;
+
+    /// Holds these names until the transaction ends. SQLite has one writer and need not.
+    fn lock(&mut self, names: Vec<String>) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Holds the rows of a slot key: whoever is giving one back has done so when this answers.
+    fn settle_slots(&mut self, key: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+}
+
+/// Sorted, so that two transactions never wait for each other.
+pub(crate) const LOCK_NAMES: &str = "\
+select pg_advisory_xact_lock(number)
+from (select distinct hashtextextended(name, 815) as number from unnest($1::text[]) as name order by 1) as numbers";
+
+/// A delete waits for this and is waited for: see `turns::claim`.
+pub(crate) const SETTLE_SLOTS: &str = "select execution_id from wo_slots where key = $1 order by execution_id for key share";
+
+impl Engine for PgConnection {
+    async fn run(&mut self, batch: &'static Batch, cells: Vec<Cell>) -> Result<u64, sqlx::Error> {
+        if cells.is_empty() {
+            return Ok(0);
+        }
+        Ok(batch.bind_postgres(cells).execute(self).await?.rows_affected())
+    }
+
+    async fn fetch<R: Record>(&mut self, batch: &'static Batch, cells: Vec<Cell>) -> Result<Vec<R>, sqlx::Error> {
+        if cells.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = batch.bind_postgres(cells).fetch_all(self).await?;
+        rows.iter().map(R::from_row).collect()
+    }
+
+    async fn lock(&mut self, names: Vec<String>) -> Result<(), sqlx::Error> {
+        if !names.is_empty() {
+            sqlx::query(LOCK_NAMES).bind(names).fetch_all(self).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle_slots(&mut self, key: &str) -> Result<(), sqlx::Error> {
+        sqlx::query(SETTLE_SLOTS).bind(key.to_owned()).fetch_all(self).await.map(|_| ())
+    }
+}
+
+impl Engine for SqliteConnection {
+    async fn run(&mut self, batch: &'static Batch, cells: Vec<Cell>) -> Result<u64, sqlx::Error> {
+        let width = batch.columns.len();
+        let mut left = cells.len() / width;
+        let mut cells = cells.into_iter();
+        let mut touched = 0;
+        while left > 0 {
+            let (text, length) = batch.sqlite(left);
+            let taken = length.min(left);
+            touched += Batch::bind_sqlite(text, cells.by_ref().take(taken * width))
+                .execute(&mut *self)
+                .await?
+                .rows_affected();
+            left -= taken;
+        }
+        Ok(touched)
+    }
+
+    async fn fetch<R: Record>(&mut self, batch: &'static Batch, cells: Vec<Cell>) -> Result<Vec<R>, sqlx::Error> {
+        let width = batch.columns.len();
+        let mut left = cells.len() / width;
+        let mut cells = cells.into_iter();
+        let mut records = Vec::with_capacity(left);
+        while left > 0 {
+            let (text, length) = batch.sqlite(left);
+            let taken = length.min(left);
+            let rows =
+                Batch::bind_sqlite(text, cells.by_ref().take(taken * width)).fetch_all(&mut *self).await?;
+            for row in &rows {
+                records.push(R::from_row(row)?);
+            }
+            left -= taken;
+        }
+        Ok(records)
+    }
+
+    async fn lock(&mut self, _names: Vec<String>) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn settle_slots(&mut self, _key: &str) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+}
+
+/// Texts with a list parameter, which PostgreSQL takes as an array and SQLite as JSON.
+macro_rules! listed {
+    ($($(#[$doc:meta])* $name:ident, $list:literal: $kind:ident = $text:tt;)*) => {
+        /// PostgreSQL's side.
+        pub(crate) mod postgres {
+            $($(#[$doc])* pub(crate) const $name: &str = listed!(@text pg $kind $list $text);)*
+
+            pub(crate) fn ids(ids: impl Iterator<Item = uuid::Uuid>) -> Vec<uuid::Uuid> {
+                ids.collect()
+            }
+            pub(crate) fn numbers(numbers: impl Iterator<Item = i32>) -> Vec<i32> {
+                numbers.collect()
+            }
+            pub(crate) fn texts(texts: impl Iterator<Item = String>) -> Vec<String> {
+                texts.collect()
+            }
+        }
+        /// SQLite's side.
+        pub(crate) mod sqlite {
+            $($(#[$doc])* pub(crate) const $name: &str = listed!(@text lite $kind $list $text);)*
+
+            fn list<T: std::fmt::Display>(items: impl Iterator<Item = T>) -> String {
+                let items: Vec<String> = items.map(|item| item.to_string()).collect();
+                format!("[{}]", items.join(","))
+            }
+            pub(crate) fn ids(ids: impl Iterator<Item = uuid::Uuid>) -> String {
+                list(ids.map(|id| format!("\"{}\"", id.simple())))
+            }
+            pub(crate) fn numbers(numbers: impl Iterator<Item = i32>) -> String {
+                list(numbers)
+            }
+            pub(crate) fn texts(texts: impl Iterator<Item = String>) -> String {
+                list(texts.map(serde_json::Value::String))
+            }
+        }
+        /// Both texts of each, for the test that prepares them.
+        pub(crate) const LISTED: &[(&str, &str)] = &[$((postgres::$name, sqlite::$name)),*];
+    };
+    (@text pg $kind:ident $list:literal ($before:literal, $after:literal $(, $pg:literal)?)) => {
+        concat!($before, "= any(", $list, ")", $after $(, $pg)?)
+    };
+    (@text lite ids $list:literal ($before:literal, $after:literal $(, $pg:literal)?)) => {
+        concat!($before, "in (select unhex(value) from json_each(", $list, "))", $after)
+    };
+    (@text lite $kind:ident $list:literal ($before:literal, $after:literal $(, $pg:literal)?)) => {
+        concat!($before, "in (select value from json_each(", $list, "))", $after)
+    };
+}
+
+listed! {
+    LOAD, "$1": ids = ("\
+select execution_id, seq, cause, at, events
+from wo_journal
+where execution_id ", "
+order by execution_id, seq");
+
+    TIMERS_DUE, "$1": numbers = ("\
+select execution_id, key, due_at, token
+from wo_timers
+where due_at <= $2 and shard ", "
+order by due_at, execution_id, key limit $3");
+
+    /// Sweeps cross tenants. One sweeper takes a row; the others pass over it.
+    SWEEP_DUE, "$1": numbers = ("\
+select id, sweep_at, sweep_seconds
+from wo_executions
+where sweep_at <= $2 and shard ", "
+order by sweep_at, id limit $3", "
+for update skip locked");
+
+    SWEEP_ALL, "$1": numbers = ("\
+update wo_executions
+set sweep_at = $2, sweep_seconds = 60
+where status in ('pending', 'running', 'paused') and shard ", "");
+
+    REQUESTS_WAITING, "$1": numbers = ("\
+select id, tenant_id, execution_id, at, body
+from wo_requests
+where at < $2 and shard ", "
+order by at, id limit $3");
+
+    EXECUTIONS, "$6": texts = ("\
+select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
+    started_at, finished_at, blocked_by, failure, output
+from wo_executions
+where tenant_id = $1
+    and ($2 is null or id < $2)
+    and ($3 is null or created_at >= $3)
+    and ($4 is null or created_at < $4)
+    and ($5 is null or tags like $5 escape '!')
+    and status ", "
+order by id desc limit $7");
+
+    /// All wanted statuses are open: the partial index serves.
+    OPEN_EXECUTIONS, "$6": texts = ("\
+select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
+    started_at, finished_at, blocked_by, failure, output
+from wo_executions
+where tenant_id = $1
+    and ($2 is null or id < $2)
+    and ($3 is null or created_at >= $3)
+    and ($4 is null or created_at < $4)
+    and ($5 is null or tags like $5 escape '!')
+    and status in ('pending', 'running', 'paused')
+    and status ", "
+order by id desc limit $7");
+
+    /// Only failed ones are wanted: the partial index serves.
+    FAILED_EXECUTIONS, "$6": texts = ("\
+select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
+    started_at, finished_at, blocked_by, failure, output
+from wo_executions
+where tenant_id = $1
+    and ($2 is null or id < $2)
+    and ($3 is null or created_at >= $3)
+    and ($4 is null or created_at < $4)
+    and ($5 is null or tags like $5 escape '!')
+    and status = 'failed'
+    and status ", "
+order by id desc limit $7");
+
+    WORKFLOW_EXECUTIONS, "$6": texts = ("\
+select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
+    started_at, finished_at, blocked_by, failure, output
+from wo_executions
+where tenant_id = $1
+    and workflow_id = $8
+    and ($2 is null or id < $2)
+    and ($3 is null or created_at >= $3)
+    and ($4 is null or created_at < $4)
+    and ($5 is null or tags like $5 escape '!')
+    and status ", "
+order by id desc limit $7");
+}

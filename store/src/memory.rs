@@ -1,0 +1,727 @@
+//! The store in memory, for tests: the same promises, no durability.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use shared::{
+    execution::{Event, Status, TimerKey, Turn},
+    ids::{CoordinatorId, DeadLetterId, ExecutionId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId, WorkflowId},
+    port::store::{
+        Commit, DeadLetter, DeadLetters, DueTimer, ExecutionFilter, ExecutionRow, Finding, FinishedTask, Journal, Kept,
+        LateResult, LeaseRenewal, Library, Members, Page, Paged, Payloads, Request, Saved, SlotHolder, Stored,
+        StoreError, Submission, Submitted, Sweeps, TimerChange, Timers, Views, WorkflowDraft, WorkflowFilter,
+        WorkflowRow,
+    },
+    time::{Clock, Timestamp},
+    wire::WorkerRecord,
+};
+
+use crate::{rows, sweeps::LONGEST_SWEEP_SECONDS, turns, views};
+
+/// Everything in maps behind one lock. The same calls give the same answers: time comes from the clock it is
+/// given, and lists are in the order of ids.
+#[derive(Debug)]
+pub struct MemoryStore {
+    clock: Arc<dyn Clock>,
+    // Held for one deed at a time, never over an await.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    executions: BTreeMap<ExecutionId, Execution>,
+    journal: BTreeMap<ExecutionId, Vec<Turn>>,
+    finished: Vec<(ExecutionId, FinishedTask)>,
+    timers: BTreeMap<(ExecutionId, TimerKey), (Timestamp, Option<Token>)>,
+    slots: BTreeMap<(String, ExecutionId), Timestamp>,
+    requests: BTreeMap<RequestId, Request>,
+    workflows: BTreeMap<WorkflowId, WorkflowRow>,
+    snapshots: HashMap<String, String>,
+    keys: HashMap<(TenantId, String), Key>,
+    coordinators: BTreeMap<CoordinatorId, Timestamp>,
+    workers: BTreeMap<WorkerId, (WorkerRecord, Timestamp)>,
+    payloads: HashMap<(ExecutionId, PayloadId), Vec<u8>>,
+    late: Vec<LateResult>,
+    letters: BTreeMap<DeadLetterId, DeadLetter>,
+}
+
+#[derive(Debug, Clone)]
+struct Execution {
+    row: ExecutionRow,
+    blocked_at: Option<Timestamp>,
+    sweep_at: Option<Timestamp>,
+    sweep_seconds: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Key {
+    hash: String,
+    execution: ExecutionId,
+    expires_at: Timestamp,
+}
+
+impl MemoryStore {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, state: Mutex::new(State::default()) }
+    }
+
+    /// Every finished attempt, in order of its turn.
+    pub fn finished_tasks(&self) -> Vec<(ExecutionId, FinishedTask)> {
+        self.state().finished.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn before(&self, age: Duration) -> Timestamp {
+        let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(self.clock.now().as_micros().saturating_sub(age))
+    }
+}
+
+impl State {
+    fn open(&self, tenant: TenantId) -> u64 {
+        let rows = self.executions.values().map(|execution| &execution.row);
+        rows.filter(|row| row.tenant == tenant && !row.status.is_terminal()).count() as u64
+    }
+
+    fn accept(&mut self, submission: Submission, quota: u64) -> Result<Submitted, StoreError> {
+        let first = submission.first;
+        let Some(Event::Accepted(accepted)) = first.events.first().filter(|_| first.seq == 1) else {
+            return Err(StoreError::Corrupt("a submission begins with turn 1 and the event `accepted`".into()));
+        };
+        let tenant = accepted.tenant;
+        if let Some((key, hash)) = &submission.idempotency
+            && let Some(known) = self.keys.get(&(tenant, key.clone()))
+            && known.expires_at > first.at
+        {
+            return Ok(if known.hash == *hash {
+                Submitted::Repeated(known.execution)
+            } else {
+                Submitted::KeyReused(known.execution)
+            });
+        }
+        if self.executions.get(&first.execution).is_some_and(|execution| execution.row.tenant == tenant) {
+            return Ok(Submitted::Repeated(first.execution));
+        }
+        let workflow = self.workflows.get(&accepted.workflow);
+        let Some(workflow) = workflow.filter(|row| row.tenant == tenant && row.status == "active") else {
+            return Ok(Submitted::NoWorkflow);
+        };
+        let open = self.open(tenant);
+        if open >= quota {
+            return Ok(Submitted::QuotaFull { open });
+        }
+        let start = accepted.scheduled_at.map_or(first.at, |at| at.max(first.at));
+        let row = ExecutionRow {
+            id: first.execution,
+            tenant,
+            workflow: accepted.workflow,
+            workflow_name: workflow.name.clone(),
+            version: accepted.version,
+            status: Status::Pending,
+            priority: accepted.priority,
+            tags: accepted.tags.clone(),
+            principal: accepted.principal.clone(),
+            created_at: first.at,
+            started_at: None,
+            finished_at: None,
+            blocked_by: None,
+            failure: None,
+            output: None,
+        };
+        let execution = Execution {
+            row,
+            blocked_at: None,
+            sweep_at: Some(start.after(turns::FIRST_SWEEP)),
+            sweep_seconds: 60,
+        };
+        self.executions.insert(first.execution, execution);
+        if let Some((key, hash)) = submission.idempotency {
+            let expires_at = first.at.after(turns::KEY_LIFE);
+            self.keys.insert((tenant, key), Key { hash, execution: first.execution, expires_at });
+        }
+        self.journal.insert(first.execution, vec![first]);
+        Ok(Submitted::New)
+    }
+
+    fn commit(&mut self, commit: Commit) -> Kept {
+        let id = commit.turn.execution;
+        let at = commit.turn.at;
+        let last = self.journal.get(&id).map_or(0, |turns| turns.len() as u32);
+        if last == 0 || commit.turn.seq != last + 1 {
+            return Kept::Superseded;
+        }
+        for claim in &commit.take {
+            let holders = self.slots.keys().filter(|(key, _)| *key == claim.key);
+            let (mut count, mut own) = (0_u32, false);
+            for (_, holder) in holders {
+                count += 1;
+                own |= *holder == id;
+            }
+            if !own && count >= claim.limit {
+                if let Some(execution) = self.executions.get_mut(&id)
+                    && execution.row.blocked_by.as_ref() != Some(&claim.key)
+                {
+                    execution.row.blocked_by = Some(claim.key.clone());
+                    execution.blocked_at = Some(at);
+                }
+                return Kept::Refused { key: claim.key.clone() };
+            }
+        }
+        for claim in &commit.take {
+            self.slots.entry((claim.key.clone(), id)).or_insert(at);
+        }
+        if let Some(execution) = self.executions.get_mut(&id).filter(|found| found.row.tenant == commit.tenant) {
+            if commit.change.is_some() || commit.release || !commit.take.is_empty() {
+                execution.row.blocked_by = None;
+                execution.blocked_at = None;
+            }
+            let mut ends = commit.release;
+            if let Some(change) = commit.change {
+                let begins = matches!(change.status, Status::Running | Status::Completed)
+                    || commit.turn.events.iter().any(|event| matches!(event, Event::Started));
+                if begins && execution.row.started_at.is_none() {
+                    execution.row.started_at = Some(at);
+                }
+                if change.status.is_terminal() {
+                    ends = true;
+                    execution.row.finished_at = execution.row.finished_at.or(Some(at));
+                }
+                execution.row.status = change.status;
+                execution.row.failure = change.failure.or(execution.row.failure.take());
+                execution.row.output = change.output.or(execution.row.output.take());
+            }
+            if ends {
+                execution.sweep_at = None;
+            } else if commit.sweep_at.is_some() {
+                execution.sweep_at = commit.sweep_at;
+                execution.sweep_seconds = 60;
+            }
+        }
+        for timer in commit.timers {
+            match timer {
+                TimerChange::Set { key, due_at, token } => {
+                    self.timers.insert((id, key), (due_at, token));
+                }
+                TimerChange::Clear { key } => {
+                    self.timers.remove(&(id, key));
+                }
+            }
+        }
+        if commit.release {
+            self.timers.retain(|(execution, _), _| *execution != id);
+            self.slots.retain(|(_, execution), _| *execution != id);
+        }
+        if let Some(request) = commit.request {
+            self.requests.remove(&request);
+        }
+        self.finished.extend(commit.finished.into_iter().map(|task| (id, task)));
+        self.journal.entry(id).or_default().push(commit.turn);
+        Kept::Committed
+    }
+
+    fn is_of(&self, tenant: TenantId, id: ExecutionId) -> bool {
+        self.executions.get(&id).is_some_and(|execution| execution.row.tenant == tenant)
+    }
+
+    fn name_holder(&self, tenant: TenantId, name: &str) -> Option<&WorkflowRow> {
+        self.workflows.values().find(|row| row.tenant == tenant && row.name == name && row.status == "active")
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryStore {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.clock.now())
+    }
+
+    async fn accept(&self, submissions: Vec<Submission>, quota: u64) -> Result<Vec<Submitted>, StoreError> {
+        let mut state = self.state();
+        submissions.into_iter().map(|submission| state.accept(submission, quota)).collect()
+    }
+
+    async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Kept>, StoreError> {
+        let mut state = self.state();
+        // What builds on a turn that is not kept is not kept.
+        let mut broken = BTreeSet::new();
+        Ok(commits
+            .into_iter()
+            .map(|commit| {
+                let id = commit.turn.execution;
+                if broken.contains(&id) {
+                    return Kept::Superseded;
+                }
+                let kept = state.commit(commit);
+                if kept != Kept::Committed {
+                    broken.insert(id);
+                }
+                kept
+            })
+            .collect())
+    }
+
+    async fn load(&self, executions: &[ExecutionId]) -> Result<Vec<Option<Stored>>, StoreError> {
+        let state = self.state();
+        Ok(executions
+            .iter()
+            .map(|id| state.journal.get(id).map(|turns| Stored { turns: turns.clone() }))
+            .collect())
+    }
+
+    async fn snapshot(&self, hash: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.state().snapshots.get(hash).cloned())
+    }
+
+    async fn blocked_by(&self, key: &str, limit: u32) -> Result<Vec<ExecutionId>, StoreError> {
+        let state = self.state();
+        let waiting = state.executions.values().filter(|execution| execution.row.blocked_by.as_deref() == Some(key));
+        let mut waiting: Vec<_> = waiting
+            .map(|execution| {
+                (rows::priority_number(execution.row.priority), execution.blocked_at, execution.row.id)
+            })
+            .collect();
+        waiting.sort();
+        Ok(waiting.into_iter().take(limit as usize).map(|(.., id)| id).collect())
+    }
+
+    async fn record_late(&self, late: Vec<LateResult>) -> Result<(), StoreError> {
+        self.state().late.extend(late);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Timers for MemoryStore {
+    async fn timers_due(&self, shards: &[Shard], until: Timestamp, limit: u32) -> Result<Vec<DueTimer>, StoreError> {
+        let state = self.state();
+        let mut due: Vec<DueTimer> = state
+            .timers
+            .iter()
+            .filter(|((id, _), (due_at, _))| *due_at <= until && shards.contains(&Shard::of(*id)))
+            .map(timer)
+            .collect();
+        due.sort_by(|a, b| (a.due_at, a.execution, &a.key).cmp(&(b.due_at, b.execution, &b.key)));
+        due.truncate(limit as usize);
+        Ok(due)
+    }
+
+    async fn renew_leases(&self, renewals: Vec<LeaseRenewal>, until: Timestamp) -> Result<Vec<bool>, StoreError> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        Ok(renewals
+            .into_iter()
+            .map(|renewal| {
+                let lease = state.timers.get_mut(&(renewal.execution, TimerKey::Lease(renewal.task)));
+                match lease {
+                    Some((due_at, token)) if *token == Some(renewal.token) && *due_at > now => {
+                        *due_at = until;
+                        true
+                    }
+                    _ => false,
+                }
+            })
+            .collect())
+    }
+}
+
+fn timer(((id, key), (due_at, token)): (&(ExecutionId, TimerKey), &(Timestamp, Option<Token>))) -> DueTimer {
+    DueTimer { execution: *id, key: key.clone(), due_at: *due_at, token: *token }
+}
+
+#[async_trait]
+impl Sweeps for MemoryStore {
+    async fn sweep_due(&self, shards: &[Shard], limit: u32) -> Result<Vec<ExecutionId>, StoreError> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let mut due: Vec<(Timestamp, ExecutionId)> = state
+            .executions
+            .values()
+            .filter(|execution| shards.contains(&Shard::of(execution.row.id)))
+            .filter_map(|execution| execution.sweep_at.map(|at| (at, execution.row.id)))
+            .filter(|(at, _)| *at <= now)
+            .collect();
+        due.sort();
+        due.truncate(limit as usize);
+        for (_, id) in &due {
+            if let Some(execution) = state.executions.get_mut(id) {
+                execution.sweep_at = Some(now.after(Duration::from_secs(u64::from(execution.sweep_seconds))));
+                execution.sweep_seconds = (execution.sweep_seconds * 2).min(LONGEST_SWEEP_SECONDS);
+            }
+        }
+        Ok(due.into_iter().map(|(_, id)| id).collect())
+    }
+
+    async fn sweep_all(&self, shards: &[Shard]) -> Result<u64, StoreError> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let open = state.executions.values_mut().filter(|execution| {
+            !execution.row.status.is_terminal() && shards.contains(&Shard::of(execution.row.id))
+        });
+        let mut count = 0;
+        for execution in open {
+            execution.sweep_at = Some(now);
+            execution.sweep_seconds = 60;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    async fn sweep_again(&self, at: Vec<(ExecutionId, Timestamp)>) -> Result<(), StoreError> {
+        let mut state = self.state();
+        for (id, at) in at {
+            if let Some(execution) = state.executions.get_mut(&id).filter(|found| !found.row.status.is_terminal()) {
+                execution.sweep_at = Some(at);
+            }
+        }
+        Ok(())
+    }
+
+    async fn request(&self, request: Request) -> Result<bool, StoreError> {
+        let mut state = self.state();
+        if state.requests.contains_key(&request.id) {
+            return Ok(true);
+        }
+        let open = state.executions.get(&request.execution).is_some_and(|execution| {
+            execution.row.tenant == request.tenant && !execution.row.status.is_terminal()
+        });
+        if open {
+            state.requests.insert(request.id, request);
+        }
+        Ok(open)
+    }
+
+    async fn requests_waiting(&self, shards: &[Shard], age: Duration, limit: u32) -> Result<Vec<Request>, StoreError> {
+        let before = self.before(age);
+        let state = self.state();
+        let mut waiting: Vec<Request> = state
+            .requests
+            .values()
+            .filter(|request| request.at < before && shards.contains(&Shard::of(request.execution)))
+            .cloned()
+            .collect();
+        waiting.sort_by_key(|request| (request.at, request.id));
+        waiting.truncate(limit as usize);
+        Ok(waiting)
+    }
+
+    async fn forget_request(&self, id: RequestId) -> Result<(), StoreError> {
+        self.state().requests.remove(&id);
+        Ok(())
+    }
+
+    async fn sweep_lag(&self) -> Result<Duration, StoreError> {
+        let now = self.clock.now();
+        let oldest = self.state().executions.values().filter_map(|execution| execution.sweep_at).min();
+        Ok(oldest.map_or(Duration::ZERO, |oldest| now.since(oldest)))
+    }
+
+    async fn maintain(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.state().keys.retain(|_, key| key.expires_at > now);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Library for MemoryStore {
+    async fn workflow_create(&self, draft: WorkflowDraft) -> Result<Saved, StoreError> {
+        let mut state = self.state();
+        if let Some(other) = state.name_holder(draft.tenant, &draft.name) {
+            return Ok(Saved::NameTaken(other.id));
+        }
+        if state.workflows.contains_key(&draft.id) {
+            return Ok(Saved::NameTaken(draft.id));
+        }
+        let row = WorkflowRow {
+            id: draft.id,
+            tenant: draft.tenant,
+            name: draft.name,
+            description: draft.description,
+            category: draft.category,
+            tags: draft.tags,
+            status: "active".to_owned(),
+            version: 1,
+            hash: draft.hash.clone(),
+            document: draft.document,
+            created_by: draft.principal,
+            created_at: draft.at,
+            updated_at: draft.at,
+        };
+        state.snapshots.entry(draft.hash).or_insert(draft.snapshot);
+        state.workflows.insert(draft.id, row.clone());
+        Ok(Saved::Created(row))
+    }
+
+    async fn workflow_update(&self, draft: WorkflowDraft, expected: Option<u32>) -> Result<Saved, StoreError> {
+        let mut state = self.state();
+        let here = state.workflows.get(&draft.id);
+        let Some(here) = here.filter(|row| row.tenant == draft.tenant && row.status == "active") else {
+            return Ok(Saved::Missing);
+        };
+        if expected.is_some_and(|expected| expected != here.version) {
+            return Ok(Saved::Stale(here.version));
+        }
+        if let Some(other) = state.name_holder(draft.tenant, &draft.name).filter(|other| other.id != draft.id) {
+            return Ok(Saved::NameTaken(other.id));
+        }
+        let mut row = here.clone();
+        if row.hash != draft.hash {
+            row.version += 1;
+            state.snapshots.entry(draft.hash.clone()).or_insert(draft.snapshot);
+        }
+        row.name = draft.name;
+        row.description = draft.description;
+        row.category = draft.category;
+        row.tags = draft.tags;
+        row.hash = draft.hash;
+        row.document = draft.document;
+        row.updated_at = draft.at;
+        state.workflows.insert(draft.id, row.clone());
+        Ok(Saved::Updated(row))
+    }
+
+    async fn workflow_delete(&self, tenant: TenantId, id: WorkflowId) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let Some(row) = state.workflows.get_mut(&id).filter(|row| row.tenant == tenant) else { return Ok(false) };
+        if row.status == "active" {
+            "archived".clone_into(&mut row.status);
+            row.updated_at = now;
+        }
+        Ok(true)
+    }
+
+    async fn workflow_get(&self, tenant: TenantId, id: WorkflowId) -> Result<Option<WorkflowRow>, StoreError> {
+        Ok(self.state().workflows.get(&id).filter(|row| row.tenant == tenant).cloned())
+    }
+
+    async fn workflow_by_name(&self, tenant: TenantId, name: &str) -> Result<Option<WorkflowRow>, StoreError> {
+        Ok(self.state().name_holder(tenant, name).cloned())
+    }
+
+    async fn workflow_list(
+        &self,
+        tenant: TenantId,
+        filter: WorkflowFilter,
+        page: Page,
+    ) -> Result<Paged<WorkflowRow>, StoreError> {
+        let after = match rows::cursor::<WorkflowId>(&page) {
+            Ok(after) => after,
+            Err(nowhere) => return Ok(nowhere.page()),
+        };
+        let search = filter.search.map(|text| text.to_lowercase());
+        let limit = rows::page_size(page.limit);
+        let state = self.state();
+        let wanted = state.workflows.values().rev().filter(|row| {
+            row.tenant == tenant
+                && after.is_none_or(|after| row.id < after)
+                && filter.category.as_ref().is_none_or(|category| *category == row.category)
+                && filter.status.as_ref().is_none_or(|status| *status == row.status)
+                && filter.tag.as_ref().is_none_or(|tag| row.tags.contains(tag))
+                && search.as_ref().is_none_or(|text| {
+                    row.name.to_lowercase().contains(text) || row.description.to_lowercase().contains(text)
+                })
+        });
+        let items = wanted.take(limit as usize + 1).cloned().collect();
+        Ok(rows::paged(items, limit, |row: &WorkflowRow| row.id.to_string()))
+    }
+}
+
+#[async_trait]
+impl Views for MemoryStore {
+    async fn execution_get(&self, tenant: TenantId, id: ExecutionId) -> Result<Option<ExecutionRow>, StoreError> {
+        let state = self.state();
+        Ok(state.executions.get(&id).map(|execution| &execution.row).filter(|row| row.tenant == tenant).cloned())
+    }
+
+    async fn execution_list(
+        &self,
+        tenant: TenantId,
+        filter: ExecutionFilter,
+        page: Page,
+    ) -> Result<Paged<ExecutionRow>, StoreError> {
+        let after = match rows::cursor::<ExecutionId>(&page) {
+            Ok(after) => after,
+            Err(nowhere) => return Ok(nowhere.page()),
+        };
+        let limit = rows::page_size(page.limit);
+        let state = self.state();
+        let wanted = state.executions.values().rev().map(|execution| &execution.row).filter(|row| {
+            row.tenant == tenant
+                && after.is_none_or(|after| row.id < after)
+                && filter.workflow.is_none_or(|workflow| row.workflow == workflow)
+                && (filter.status.is_empty() || filter.status.contains(&row.status))
+                && filter.tag.as_ref().is_none_or(|tag| row.tags.contains(tag))
+                && filter.created_from.is_none_or(|from| row.created_at >= from)
+                && filter.created_to.is_none_or(|to| row.created_at < to)
+        });
+        let items = wanted.take(limit as usize + 1).cloned().collect();
+        Ok(rows::paged(items, limit, |row: &ExecutionRow| row.id.to_string()))
+    }
+
+    async fn execution_turns(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<Turn>, StoreError> {
+        let state = self.state();
+        if !state.is_of(tenant, id) {
+            return Ok(Vec::new());
+        }
+        let turns = state.journal.get(&id).into_iter().flatten();
+        Ok(turns.filter(|turn| turn.seq > after).take(limit as usize).cloned().collect())
+    }
+
+    async fn execution_timers(&self, tenant: TenantId, id: ExecutionId) -> Result<Vec<DueTimer>, StoreError> {
+        let state = self.state();
+        if !state.is_of(tenant, id) {
+            return Ok(Vec::new());
+        }
+        let mut timers: Vec<DueTimer> =
+            state.timers.iter().filter(|((execution, _), _)| *execution == id).map(timer).collect();
+        timers.sort_by(|a, b| (a.due_at, &a.key).cmp(&(b.due_at, &b.key)));
+        Ok(timers)
+    }
+
+    async fn execution_late(&self, tenant: TenantId, id: ExecutionId) -> Result<Vec<LateResult>, StoreError> {
+        let state = self.state();
+        if !state.is_of(tenant, id) {
+            return Ok(Vec::new());
+        }
+        Ok(state.late.iter().filter(|late| late.execution == id).cloned().collect())
+    }
+
+    async fn execution_counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
+        let mut counts: BTreeMap<Status, u64> = BTreeMap::new();
+        for execution in self.state().executions.values() {
+            *counts.entry(execution.row.status).or_default() += 1;
+        }
+        Ok(counts.into_iter().collect())
+    }
+
+    async fn slot_holders(&self, key: &str, limit: u32) -> Result<Vec<SlotHolder>, StoreError> {
+        let state = self.state();
+        let mut holders: Vec<SlotHolder> = state
+            .slots
+            .iter()
+            .filter(|((held, _), _)| held == key)
+            .map(|((key, execution), at)| SlotHolder { key: key.clone(), execution: *execution, taken_at: *at })
+            .collect();
+        holders.sort_by_key(|holder| (holder.taken_at, holder.execution));
+        holders.truncate(limit as usize);
+        Ok(holders)
+    }
+
+    async fn audit_page(&self, after: Option<ExecutionId>, limit: u32) -> Result<Vec<ExecutionRow>, StoreError> {
+        let state = self.state();
+        let rows = state.executions.values().map(|execution| &execution.row);
+        Ok(rows.filter(|row| after.is_none_or(|after| row.id > after)).take(limit as usize).cloned().collect())
+    }
+
+    async fn audit_tables(&self) -> Result<Vec<Finding>, StoreError> {
+        let state = self.state();
+        let mut findings = Vec::new();
+        let is_open =
+            |id: &ExecutionId| state.executions.get(id).is_some_and(|found| !found.row.status.is_terminal());
+        let mut find = |invariant: &str, id: ExecutionId, message: String| {
+            findings.push(Finding { invariant: invariant.to_owned(), execution: Some(id), message });
+        };
+        for (key, id) in state.slots.keys().filter(|(_, id)| !is_open(id)) {
+            find("I15", *id, format!("holds slot `{key}` and is not open"));
+        }
+        for (id, key) in state.timers.keys().filter(|(id, _)| !is_open(id)) {
+            find("I6", *id, format!("has timer `{key}` and is not open"));
+        }
+        for (id, execution) in &state.executions {
+            let stored = Stored { turns: state.journal.get(id).cloned().unwrap_or_default() };
+            findings.extend(views::compare(&execution.row, &stored));
+        }
+        Ok(findings)
+    }
+}
+
+#[async_trait]
+impl Members for MemoryStore {
+    async fn coordinator_alive(
+        &self,
+        id: CoordinatorId,
+        _host: &str,
+        expiry: Duration,
+    ) -> Result<Vec<CoordinatorId>, StoreError> {
+        let (now, since) = (self.clock.now(), self.before(expiry));
+        let mut state = self.state();
+        state.coordinators.insert(id, now);
+        Ok(state.coordinators.iter().filter(|(_, seen_at)| **seen_at >= since).map(|(id, _)| *id).collect())
+    }
+
+    async fn coordinator_gone(&self, id: CoordinatorId) -> Result<(), StoreError> {
+        self.state().coordinators.remove(&id);
+        Ok(())
+    }
+
+    async fn worker_alive(&self, records: Vec<WorkerRecord>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.workers.extend(records.into_iter().map(|record| (record.id, (record, now))));
+        Ok(())
+    }
+
+    async fn workers(&self, expiry: Duration) -> Result<Vec<(WorkerRecord, Timestamp)>, StoreError> {
+        let since = self.before(expiry);
+        Ok(self.state().workers.values().filter(|(_, seen_at)| *seen_at >= since).cloned().collect())
+    }
+}
+
+#[async_trait]
+impl Payloads for MemoryStore {
+    async fn payload_put(
+        &self,
+        _tenant: TenantId,
+        execution: ExecutionId,
+        id: PayloadId,
+        bytes: Vec<u8>,
+    ) -> Result<(), StoreError> {
+        self.state().payloads.entry((execution, id)).or_insert(bytes);
+        Ok(())
+    }
+
+    async fn payload_get(&self, execution: ExecutionId, id: PayloadId) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.state().payloads.get(&(execution, id)).cloned())
+    }
+}
+
+#[async_trait]
+impl DeadLetters for MemoryStore {
+    async fn dead_letter_add(&self, letter: DeadLetter) -> Result<(), StoreError> {
+        self.state().letters.entry(letter.id).or_insert(letter);
+        Ok(())
+    }
+
+    async fn dead_letter_list(&self, page: Page) -> Result<Paged<DeadLetter>, StoreError> {
+        let after = match rows::cursor::<DeadLetterId>(&page) {
+            Ok(after) => after,
+            Err(nowhere) => return Ok(nowhere.page()),
+        };
+        let limit = rows::page_size(page.limit);
+        let state = self.state();
+        let letters = state.letters.values().rev().filter(|letter| after.is_none_or(|after| letter.id < after));
+        let items = letters.take(limit as usize + 1).cloned().collect();
+        Ok(rows::paged(items, limit, |letter: &DeadLetter| letter.id.to_string()))
+    }
+
+    async fn dead_letter_get(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
+        Ok(self.state().letters.get(&id).cloned())
+    }
+
+    async fn dead_letter_remove(&self, id: DeadLetterId) -> Result<bool, StoreError> {
+        Ok(self.state().letters.remove(&id).is_some())
+    }
+}

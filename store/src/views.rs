@@ -1,0 +1,329 @@
+//! What people look at, and what the audit compares.
+
+use async_trait::async_trait;
+use shared::{
+    execution::{Event, Status, Turn},
+    ids::{ExecutionId, TenantId},
+    port::store::{
+        DueTimer, ExecutionFilter, ExecutionRow, Finding, Journal, LateResult, Page, Paged, SlotHolder, Stored,
+        StoreError, Views,
+    },
+};
+use uuid::Uuid;
+
+use crate::{
+    SqlStore,
+    dialect::At,
+    rows::{self, ExecutionRecord, JournalRecord, TimerRecord},
+    sql_store::on_pool,
+};
+
+const EXECUTION: &str = "\
+select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
+    started_at, finished_at, blocked_by, failure, output
+from wo_executions
+where tenant_id = $1 and id = $2";
+
+const TURNS: &str = "\
+select j.execution_id, j.seq, j.cause, j.at, j.events
+from wo_journal as j
+join wo_executions as e on e.id = j.execution_id
+where e.tenant_id = $1 and e.id = $2 and j.execution_id = $2 and j.seq > $3
+order by j.seq limit $4";
+
+const TIMERS: &str = "\
+select m.execution_id, m.key, m.due_at, m.token
+from wo_timers as m
+join wo_executions as e on e.id = m.execution_id
+where e.tenant_id = $1 and e.id = $2 and m.execution_id = $2
+order by m.due_at, m.key";
+
+const LATE: &str = "\
+select l.record
+from wo_late_results as l
+join wo_executions as e on e.id = l.execution_id
+where e.tenant_id = $1 and e.id = $2 and l.execution_id = $2
+order by l.id";
+
+/// Over all tenants.
+const COUNTS: &str = "\
+select status, count(*)
+from wo_executions
+group by status
+order by status";
+
+const HOLDERS: &str = "\
+select key, execution_id, taken_at
+from wo_slots
+where key = $1
+order by taken_at, execution_id limit $2";
+
+/// Over all tenants: a slot key says whose it is.
+pub(crate) const BLOCKED: &str = "\
+select id
+from wo_executions
+where blocked_by = $1
+order by priority, blocked_at, id limit $2";
+
+/// Over all tenants, for the audit.
+const AUDIT_PAGE: &str = "\
+select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
+    started_at, finished_at, blocked_by, failure, output
+from wo_executions
+where $1 is null or id > $1
+order by id limit $2";
+
+/// Over all tenants, for the audit.
+const IDLE_SLOTS: &str = "\
+select s.execution_id, s.key
+from wo_slots as s
+left join wo_executions as e on e.id = s.execution_id
+where e.id is null or e.status not in ('pending', 'running', 'paused')
+order by s.execution_id, s.key";
+
+/// Over all tenants, for the audit.
+const IDLE_TIMERS: &str = "\
+select m.execution_id, m.key
+from wo_timers as m
+left join wo_executions as e on e.id = m.execution_id
+where e.id is null or e.status not in ('pending', 'running', 'paused')
+order by m.execution_id, m.key";
+
+/// Over all tenants, for the audit.
+const HEADLESS: &str = "\
+select distinct j.execution_id
+from wo_journal as j
+left join wo_executions as e on e.id = j.execution_id
+where e.id is null
+order by j.execution_id";
+
+/// Over all tenants, for the audit.
+const GAPS: &str = "\
+select execution_id, min(seq), max(seq), count(*)
+from wo_journal
+group by execution_id
+having min(seq) <> 1 or max(seq) <> count(*)
+order by execution_id";
+
+/// Over all tenants, for the audit.
+const EMPTY: &str = "\
+select e.id
+from wo_executions as e
+where not exists (select 1 from wo_journal as j where j.execution_id = e.id)
+order by e.id";
+
+pub(crate) const STATEMENTS: &[&str] = &[
+    EXECUTION,
+    TURNS,
+    TIMERS,
+    LATE,
+    COUNTS,
+    HOLDERS,
+    BLOCKED,
+    AUDIT_PAGE,
+    IDLE_SLOTS,
+    IDLE_TIMERS,
+    HEADLESS,
+    GAPS,
+    EMPTY,
+];
+
+/// How many journals the audit reads at once.
+const AUDIT_STEP: u32 = 200;
+
+#[async_trait]
+impl Views for SqlStore {
+    async fn execution_get(&self, tenant: TenantId, id: ExecutionId) -> Result<Option<ExecutionRow>, StoreError> {
+        let record: Option<ExecutionRecord> = on_pool!(self, |pool, sql| sqlx::query_as(EXECUTION)
+            .bind(*tenant.as_uuid())
+            .bind(*id.as_uuid())
+            .fetch_optional(pool)
+            .await)?;
+        record.map(ExecutionRecord::row).transpose()
+    }
+
+    async fn execution_list(
+        &self,
+        tenant: TenantId,
+        filter: ExecutionFilter,
+        page: Page,
+    ) -> Result<Paged<ExecutionRow>, StoreError> {
+        let after = match rows::cursor::<ExecutionId>(&page) {
+            Ok(after) => after.map(|id| *id.as_uuid()),
+            Err(nowhere) => return Ok(nowhere.page()),
+        };
+        let limit = rows::page_size(page.limit);
+        let wanted: &[Status] = if filter.status.is_empty() { &Status::ALL } else { &filter.status };
+        let records: Vec<ExecutionRecord> = on_pool!(self, |pool, sql| {
+            let text = if filter.workflow.is_some() {
+                sql::WORKFLOW_EXECUTIONS
+            } else if wanted.iter().all(|status| !status.is_terminal()) {
+                sql::OPEN_EXECUTIONS
+            } else if *wanted == [Status::Failed] {
+                sql::FAILED_EXECUTIONS
+            } else {
+                sql::EXECUTIONS
+            };
+            let mut query = sqlx::query_as(text)
+                .bind(*tenant.as_uuid())
+                .bind(after)
+                .bind(filter.created_from.map(At))
+                .bind(filter.created_to.map(At))
+                .bind(filter.tag.as_deref().map(rows::tag_pattern))
+                .bind(sql::texts(wanted.iter().map(|status| status.as_str().to_owned())))
+                .bind(limit + 1);
+            if let Some(workflow) = filter.workflow {
+                query = query.bind(*workflow.as_uuid());
+            }
+            query.fetch_all(pool).await
+        })?;
+        let items: Result<Vec<ExecutionRow>, StoreError> = records.into_iter().map(ExecutionRecord::row).collect();
+        Ok(rows::paged(items?, limit, |row| row.id.to_string()))
+    }
+
+    async fn execution_turns(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<Turn>, StoreError> {
+        let records: Vec<JournalRecord> = on_pool!(self, |pool, sql| sqlx::query_as(TURNS)
+            .bind(*tenant.as_uuid())
+            .bind(*id.as_uuid())
+            .bind(i32::try_from(after).unwrap_or(i32::MAX))
+            .bind(i64::from(limit))
+            .fetch_all(pool)
+            .await)?;
+        records.into_iter().map(JournalRecord::turn).collect()
+    }
+
+    async fn execution_timers(&self, tenant: TenantId, id: ExecutionId) -> Result<Vec<DueTimer>, StoreError> {
+        let records: Vec<TimerRecord> = on_pool!(self, |pool, sql| sqlx::query_as(TIMERS)
+            .bind(*tenant.as_uuid())
+            .bind(*id.as_uuid())
+            .fetch_all(pool)
+            .await)?;
+        records.into_iter().map(TimerRecord::timer).collect()
+    }
+
+    async fn execution_late(&self, tenant: TenantId, id: ExecutionId) -> Result<Vec<LateResult>, StoreError> {
+        let records: Vec<Vec<u8>> = on_pool!(self, |pool, sql| sqlx::query_scalar(LATE)
+            .bind(*tenant.as_uuid())
+            .bind(*id.as_uuid())
+            .fetch_all(pool)
+            .await)?;
+        records.iter().map(|bytes| rows::decode(bytes)).collect()
+    }
+
+    async fn execution_counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
+        let counts: Vec<(String, i64)> =
+            on_pool!(self, |pool, sql| sqlx::query_as(COUNTS).fetch_all(pool).await)?;
+        let mut counted: Vec<(Status, u64)> = Vec::new();
+        for (text, count) in counts {
+            counted.push((rows::status(&text)?, count as u64));
+        }
+        counted.sort();
+        Ok(counted)
+    }
+
+    async fn slot_holders(&self, key: &str, limit: u32) -> Result<Vec<SlotHolder>, StoreError> {
+        let holders: Vec<(String, Uuid, At)> = on_pool!(self, |pool, sql| sqlx::query_as(HOLDERS)
+            .bind(key)
+            .bind(i64::from(limit))
+            .fetch_all(pool)
+            .await)?;
+        Ok(holders
+            .into_iter()
+            .map(|(key, execution, taken_at)| SlotHolder {
+                key,
+                execution: ExecutionId::from_uuid(execution),
+                taken_at: taken_at.0,
+            })
+            .collect())
+    }
+
+    async fn audit_page(&self, after: Option<ExecutionId>, limit: u32) -> Result<Vec<ExecutionRow>, StoreError> {
+        let records: Vec<ExecutionRecord> = on_pool!(self, |pool, sql| sqlx::query_as(AUDIT_PAGE)
+            .bind(after.map(|id| *id.as_uuid()))
+            .bind(i64::from(limit))
+            .fetch_all(pool)
+            .await)?;
+        records.into_iter().map(ExecutionRecord::row).collect()
+    }
+
+    async fn audit_tables(&self) -> Result<Vec<Finding>, StoreError> {
+        let slots: Vec<(Uuid, String)> =
+            on_pool!(self, |pool, sql| sqlx::query_as(IDLE_SLOTS).fetch_all(pool).await)?;
+        let timers: Vec<(Uuid, String)> =
+            on_pool!(self, |pool, sql| sqlx::query_as(IDLE_TIMERS).fetch_all(pool).await)?;
+        let headless: Vec<Uuid> =
+            on_pool!(self, |pool, sql| sqlx::query_scalar(HEADLESS).fetch_all(pool).await)?;
+        let gaps: Vec<(Uuid, i32, i32, i64)> =
+            on_pool!(self, |pool, sql| sqlx::query_as(GAPS).fetch_all(pool).await)?;
+        let empty: Vec<Uuid> = on_pool!(self, |pool, sql| sqlx::query_scalar(EMPTY).fetch_all(pool).await)?;
+
+        let mut findings = Vec::new();
+        let mut find = |invariant: &str, id: Uuid, message: String| {
+            let execution = Some(ExecutionId::from_uuid(id));
+            findings.push(Finding { invariant: invariant.to_owned(), execution, message });
+        };
+        for (id, key) in slots {
+            find("I15", id, format!("holds slot `{key}` and is not open"));
+        }
+        for (id, key) in timers {
+            find("I6", id, format!("has timer `{key}` and is not open"));
+        }
+        for id in headless {
+            find("I2", id, "has a journal and no row".to_owned());
+        }
+        for (id, first, last, count) in &gaps {
+            find("I2", *id, format!("its journal has {count} turns from {first} to {last}"));
+        }
+        for id in empty {
+            find("I0", id, "has no journal".to_owned());
+        }
+        let broken: Vec<ExecutionId> = gaps.iter().map(|(id, ..)| ExecutionId::from_uuid(*id)).collect();
+
+        let mut after = None;
+        loop {
+            let page = self.audit_page(after, AUDIT_STEP).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            let whole: Vec<&ExecutionRow> = page.iter().filter(|row| !broken.contains(&row.id)).collect();
+            let ids: Vec<ExecutionId> = whole.iter().map(|row| row.id).collect();
+            for (row, stored) in whole.into_iter().zip(self.load(&ids).await?) {
+                if let Some(stored) = stored {
+                    findings.extend(compare(row, &stored));
+                }
+            }
+        }
+        Ok(findings)
+    }
+}
+
+/// Whether a row says what its journal says.
+pub(crate) fn compare(row: &ExecutionRow, stored: &Stored) -> Option<Finding> {
+    let ends: Vec<(usize, Status)> = stored
+        .turns
+        .iter()
+        .enumerate()
+        .flat_map(|(index, turn)| {
+            turn.events.iter().filter_map(move |event| match event {
+                Event::Finished { status, .. } => Some((index, *status)),
+                _ => None,
+            })
+        })
+        .collect();
+    let wrong = match ends.as_slice() {
+        [] if row.status.is_terminal() => format!("is {} and its journal has no end", row.status.as_str()),
+        [] => return None,
+        [(index, _)] if index + 1 != stored.turns.len() => "has turns after its end".to_owned(),
+        [(_, status)] if *status != row.status => {
+            format!("is {} and its journal ends as {}", row.status.as_str(), status.as_str())
+        }
+        [_] => return None,
+        more => format!("has {} ends", more.len()),
+    };
+    Some(Finding { invariant: "I2".to_owned(), execution: Some(row.id), message: wrong })
+}

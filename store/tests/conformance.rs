@@ -1,0 +1,46 @@
+//! The promises of the store, on every store there is.
+
+mod common;
+
+mod memory {
+    use std::sync::Arc;
+
+    use shared::{testing::store::Fixture, time::SystemClock};
+
+    async fn make_store() -> Fixture {
+        Fixture { store: Arc::new(store::MemoryStore::new(Arc::new(SystemClock))), keep: Box::new(()) }
+    }
+
+    shared::testing::store::conformance!(make_store);
+}
+
+mod sqlite {
+    use std::sync::Arc;
+
+    use shared::testing::store::Fixture;
+    use store::{Config, SqlStore};
+
+    async fn make_store() -> Fixture {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config::at(format!("sqlite:{}", folder.path().join("apg.db").display()));
+        let store = SqlStore::open(&config).await.expect("opened");
+        Fixture { store: Arc::new(store), keep: Box::new(folder) }
+    }
+
+    shared::testing::store::conformance!(make_store);
+}
+
+mod postgres {
+    use std::sync::Arc;
+
+    use shared::testing::store::Fixture;
+
+    use super::common::Schema;
+
+    async fn make_store() -> Fixture {
+        let schema = Schema::migrated().await;
+        Fixture { store: Arc::new(schema.store().await), keep: Box::new(schema) }
+    }
+
+    shared::testing::store::conformance!(make_store);
+}
