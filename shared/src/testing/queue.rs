@@ -85,6 +85,7 @@ pub fn task(pool: &Arc<str>, priority: Priority, attempt: u32) -> Task {
         references: Vec::new(),
         timeout: Duration::from_secs(30),
         delivery: crate::workflow::Delivery::default(),
+        lease_at_once: false,
         pool: Arc::clone(pool),
         tags: vec!["eu".into()],
         priority,
