@@ -5,7 +5,14 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, place::Place, place::Shape, process::finish, unique_name, workspace};
+use crate::harness::{
+    PATIENCE, RUNTIME,
+    place::{Place, member, settings},
+    probe::Probe,
+    process::finish,
+    run::Run,
+    unique_name, workspace,
+};
 
 fn document(name: &str) -> Result<String> {
     let path = workspace().join("examples").join(format!("{name}.yaml"));
@@ -66,15 +73,16 @@ async fn an_order_is_placed_at_a_shop_that_fails_first(place: &Place) -> Result<
 
 /// `apg run` of an example: the same outcome every time, and nothing but the output on standard output.
 fn runs_twice_the_same(name: &str, parameters: &[(&str, &str)]) -> Result<()> {
-    let place = Place::shared(Shape::Embedded)?;
-    let file = workspace().join("examples").join(format!("{name}.yaml"));
-    let mut arguments = vec!["run".to_owned(), file.display().to_string()];
-    arguments.extend(parameters.iter().map(|(name, value)| format!("--param={name}={value}")));
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    crate::harness::RUNTIME.block_on(async {
+    let folder = Run::this()?.folder("run")?;
+    let runner = member("run", "run", &folder, &settings(&folder, &json!({}))?, None)?;
+    let file = workspace().join("examples").join(format!("{name}.yaml")).display().to_string();
+    let parameters: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let mut arguments = vec!["run", &file];
+    arguments.extend(parameters.iter().flat_map(|parameter| ["-p", parameter]));
+    RUNTIME.block_on(async {
         let mut outputs: Vec<Value> = Vec::new();
         for _ in 0..2 {
-            let output = finish(place.front.command(&arguments)?, PATIENCE).await?;
+            let output = finish(runner.command(&arguments)?, PATIENCE).await?;
             ensure!(output.code == 0, "it ended with {}: {}", output.code, output.err);
             let value = serde_json::from_str(&output.out);
             outputs.push(value.with_context(|| format!("standard output is the output: {:?}", output.out))?);
@@ -97,10 +105,29 @@ fn apg_run_etl_twice() -> Result<()> {
 
 #[test]
 fn apg_run_order_twice() -> Result<()> {
-    let place = Place::shared(Shape::Embedded)?;
-    let label = unique_name("run-order");
-    runs_twice_the_same(
-        "order",
-        &[("shop_url", &format!("{}/shop/{label}", place.probe.base)), ("total", "30")],
-    )
+    let probe = RUNTIME.block_on(Probe::start())?;
+    let shop = format!("{}/shop/run-order", probe.base);
+    runs_twice_the_same("order", &[("shop_url", &shop), ("total", "30")])?;
+    ensure!(probe.of("run-order").len() == 4, "each run is refused once and tried again");
+    Ok(())
+}
+
+/// What the comments at the head of each example tell people to type is understood.
+#[test]
+fn the_commands_in_the_examples_are_right() -> Result<()> {
+    let folder = Run::this()?.folder("typed")?;
+    let runner = member("typed", "run", &folder, &settings(&folder, &json!({}))?, None)?;
+    for name in ["hello", "etl", "order"] {
+        for line in document(name)?.lines().filter_map(|line| line.strip_prefix("#   apg ")) {
+            // The file that is meant is not there in the folder of the test: a wrong flag ends with 2 before.
+            let file = workspace().join(format!("examples/{name}.yaml")).display().to_string();
+            let words: Vec<&str> = line
+                .split(' ')
+                .map(|word| if word.ends_with(".yaml") { file.as_str() } else { word })
+                .collect();
+            let output = RUNTIME.block_on(finish(runner.command(&words)?, PATIENCE))?;
+            ensure!(output.code != 2, "apg {line}: {}", output.err);
+        }
+    }
+    Ok(())
 }

@@ -412,8 +412,9 @@ async fn a_wrong_field_is_named_by_row_and_column(place: &Place) -> Result<()> {
     );
     let found = place.api.run("csv", &document, &json!({})).await?;
     ensure!(found["status"] == "failed" && found["failure"]["class"] == "invalid_input", "{found}");
-    let details = &found["failure"]["details"];
-    ensure!(details["row"] == 2 && details["column"] == "price", "{found}");
+    let tasks = place.api.pages(&format!("/api/v1/executions/{}/tasks", id(&found)?), 50).await?;
+    let details = &tasks.first().context("the task")?["failure"]["details"];
+    ensure!(details["row"] == 2 && details["column"] == "price", "{tasks:?}");
     let message = found["failure"]["message"].as_str().unwrap_or_default();
     ensure!(message.contains("row 2") && message.contains("price"), "{message}");
     Ok(())

@@ -3,7 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::harness::place::Place;
+use crate::harness::{
+    PATIENCE,
+    place::{Place, Shape},
+};
 
 both_shapes!(
     health_is_answered,
@@ -60,7 +63,7 @@ async fn workers_are_listed(place: &Place) -> Result<()> {
     let workers = place.api.get("/api/v1/workers").await?.expect(200)?;
     let first = workers["items"].as_array().and_then(|all| all.first()).context("a worker")?;
     ensure!(
-        first["pool"] == "default" && first["kinds"].as_array().is_some_and(|all| all.len() > 5),
+        first["pool"] == "default" && first["types"].as_array().is_some_and(|all| all.len() > 5),
         "{first}"
     );
     Ok(())
@@ -88,8 +91,19 @@ async fn doctor_finds_nothing_bad(place: &Place) -> Result<()> {
 
 async fn audit_finds_nothing(place: &Place) -> Result<()> {
     let document = "workflow: v1\nname: audited\ncomponents:\n  a:\n    type: map\n    config: { rows: [1], expression: item }\n";
-    place.api.complete("audited", document, &json!({})).await?;
-    let output = place.apg(&["audit", "--output", "json"]).await?;
+    let output = match place.shape {
+        Shape::Cluster => {
+            place.api.complete("audited", document, &json!({})).await?;
+            place.apg(&["audit", "--output", "json"]).await?
+        }
+        // A SQLite file is one process's at a time.
+        Shape::Embedded => {
+            let own = Place::start(Shape::Embedded, &json!({})).await?;
+            own.api.complete("audited", document, &json!({})).await?;
+            own.processes[0].terminate(PATIENCE).await?;
+            own.apg(&["audit", "--output", "json"]).await?
+        }
+    };
     let report: Value = serde_json::from_str(&output.out).with_context(|| format!("{output:?}"))?;
     ensure!(output.code == 0 && report["findings"] == json!([]), "{report}");
     ensure!(report["checked"]["executions"].as_u64() >= Some(1), "something was checked: {report}");
