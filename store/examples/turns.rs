@@ -11,7 +11,10 @@ use serde_json::json;
 use shared::{
     execution::{Accepted, Event, Mode, Payload, Status, TaskKey, Turn},
     ids::{ExecutionId, MessageId, TenantId, WorkerId, WorkflowId},
-    port::store::{Commit, FinishedTask, Journal, Kept, Library, Saved, Submission, Submitted, WorkflowDraft, WorkflowRow},
+    port::store::{
+        Commit, FinishedTask, Journal, Kept, Library, Saved, Submission, Submitted, WorkflowDraft,
+        WorkflowRow,
+    },
     time::Timestamp,
     workflow::Priority,
 };

@@ -208,7 +208,10 @@ impl Batch {
         })
     }
 
-    fn bind_sqlite(text: &'static str, cells: impl Iterator<Item = Cell>) -> Query<'static, Sqlite, SqliteArguments> {
+    fn bind_sqlite(
+        text: &'static str,
+        cells: impl Iterator<Item = Cell>,
+    ) -> Query<'static, Sqlite, SqliteArguments> {
         cells.fold(sqlx::query(text), |query, cell| match cell {
             Cell::Uuid(value) => query.bind(value),
             Cell::Int(value) => query.bind(value),
@@ -248,7 +251,8 @@ select pg_advisory_xact_lock(number)
 from (select distinct hashtextextended(name, 815) as number from unnest($1::text[]) as name order by 1) as numbers";
 
 /// A delete waits for this and is waited for: see `turns::claim`.
-pub(crate) const SETTLE_SLOTS: &str = "select execution_id from wo_slots where key = $1 order by execution_id for key share";
+pub(crate) const SETTLE_SLOTS: &str =
+    "select execution_id from wo_slots where key = $1 order by execution_id for key share";
 
 impl Engine for PgConnection {
     async fn run(&mut self, batch: &'static Batch, cells: Vec<Cell>) -> Result<u64, sqlx::Error> {
@@ -258,7 +262,11 @@ impl Engine for PgConnection {
         Ok(batch.bind_postgres(cells).execute(self).await?.rows_affected())
     }
 
-    async fn fetch<R: Record>(&mut self, batch: &'static Batch, cells: Vec<Cell>) -> Result<Vec<R>, sqlx::Error> {
+    async fn fetch<R: Record>(
+        &mut self,
+        batch: &'static Batch,
+        cells: Vec<Cell>,
+    ) -> Result<Vec<R>, sqlx::Error> {
         if cells.is_empty() {
             return Ok(Vec::new());
         }
@@ -296,7 +304,11 @@ impl Engine for SqliteConnection {
         Ok(touched)
     }
 
-    async fn fetch<R: Record>(&mut self, batch: &'static Batch, cells: Vec<Cell>) -> Result<Vec<R>, sqlx::Error> {
+    async fn fetch<R: Record>(
+        &mut self,
+        batch: &'static Batch,
+        cells: Vec<Cell>,
+    ) -> Result<Vec<R>, sqlx::Error> {
         let width = batch.columns.len();
         let mut left = cells.len() / width;
         let mut cells = cells.into_iter();

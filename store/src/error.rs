@@ -6,17 +6,25 @@ use shared::port::store::StoreError;
 
 /// A statement failed, and nothing it was part of was kept.
 pub(crate) fn undone(error: sqlx::Error) -> StoreError {
-    if is_ours(&error) { StoreError::Corrupt(Box::new(error)) } else { StoreError::Unavailable(Box::new(error)) }
+    if is_ours(&error) {
+        StoreError::Corrupt(Box::new(error))
+    } else {
+        StoreError::Unavailable(Box::new(error))
+    }
 }
 
 /// `commit`, or a statement that is its own transaction, failed: it may have happened all the same.
 pub(crate) fn unknown(error: sqlx::Error) -> StoreError {
     match &error {
         // The server answered: it has refused, hence not done it. PostgreSQL's class 57 is a server going down.
-        sqlx::Error::Database(answer) if answer.code().is_none_or(|code| !code.starts_with("57") && !is_io(&code)) => {
+        sqlx::Error::Database(answer)
+            if answer.code().is_none_or(|code| !code.starts_with("57") && !is_io(&code)) =>
+        {
             undone(error)
         }
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::ColumnDecode { .. } => undone(error),
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::ColumnDecode { .. } => {
+            undone(error)
+        }
         _ => StoreError::Unknown(Box::new(error)),
     }
 }
@@ -50,8 +58,12 @@ pub(crate) fn is_collision(error: &sqlx::Error) -> bool {
 /// Whether the connection can be used again.
 pub(crate) fn is_connection(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(answer) => answer.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08")),
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(answer) => {
+            answer.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+        }
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+            true
+        }
         _ => false,
     }
 }
@@ -71,7 +83,9 @@ fn is_ours(error: &sqlx::Error) -> bool {
                 code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 1 | 11 | 18 | 19 | 20 | 21 | 26))
             }
             // Out of resources, operator's doing, connection, lock trouble, rolled back, system.
-            Some(code) => !["08", "53", "55", "57", "40", "58", "25"].iter().any(|class| code.starts_with(class)),
+            Some(code) => {
+                !["08", "53", "55", "57", "40", "58", "25"].iter().any(|class| code.starts_with(class))
+            }
             None => true,
         },
         sqlx::Error::Io(_)

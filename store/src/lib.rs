@@ -29,12 +29,7 @@ pub(crate) use ledger::Ledger;
 ///
 /// For the test that prepares each on both engines.
 pub fn statements() -> Vec<(&'static str, &'static str)> {
-    let shared = [
-        views::STATEMENTS,
-        library::STATEMENTS,
-        members::STATEMENTS,
-        sweeps::STATEMENTS,
-    ];
+    let shared = [views::STATEMENTS, library::STATEMENTS, members::STATEMENTS, sweeps::STATEMENTS];
     let mut all: Vec<(&str, &str)> = shared.into_iter().flatten().map(|text| (*text, *text)).collect();
     all.extend(dialect::LISTED);
     let batches = turns::BATCHES.iter().chain(timers::BATCHES).chain(sweeps::BATCHES).chain(members::BATCHES);

@@ -167,7 +167,11 @@ impl Library for SqlStore {
         found.saved()
     }
 
-    async fn workflow_update(&self, draft: WorkflowDraft, expected: Option<u32>) -> Result<Saved, StoreError> {
+    async fn workflow_update(
+        &self,
+        draft: WorkflowDraft,
+        expected: Option<u32>,
+    ) -> Result<Saved, StoreError> {
         let found = in_transaction!(self, |tx, sql| {
             let here: Option<WorkflowRecord> = sqlx::query_as(TOUCH_WORKFLOW)
                 .bind(*draft.tenant.as_uuid())
@@ -221,7 +225,11 @@ impl Library for SqlStore {
         })
     }
 
-    async fn workflow_get(&self, tenant: TenantId, id: WorkflowId) -> Result<Option<WorkflowRow>, StoreError> {
+    async fn workflow_get(
+        &self,
+        tenant: TenantId,
+        id: WorkflowId,
+    ) -> Result<Option<WorkflowRow>, StoreError> {
         let record: Option<WorkflowRecord> = on_pool!(self, |pool, sql| sqlx::query_as(WORKFLOW)
             .bind(*tenant.as_uuid())
             .bind(*id.as_uuid())
@@ -230,7 +238,11 @@ impl Library for SqlStore {
         record.map(WorkflowRecord::row).transpose()
     }
 
-    async fn workflow_by_name(&self, tenant: TenantId, name: &str) -> Result<Option<WorkflowRow>, StoreError> {
+    async fn workflow_by_name(
+        &self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<Option<WorkflowRow>, StoreError> {
         let record: Option<WorkflowRecord> = on_pool!(self, |pool, sql| sqlx::query_as(WORKFLOW_BY_NAME)
             .bind(*tenant.as_uuid())
             .bind(name)
@@ -245,10 +257,8 @@ impl Library for SqlStore {
         filter: WorkflowFilter,
         page: Page,
     ) -> Result<Paged<WorkflowRow>, StoreError> {
-        let after = match rows::cursor::<WorkflowId>(&page) {
-            Ok(after) => after.map(|id| *id.as_uuid()),
-            Err(nowhere) => return Ok(nowhere.page()),
-        };
+        let Ok(after) = rows::cursor::<WorkflowId>(&page) else { return Ok(rows::no_rows()) };
+        let after = after.map(|id| *id.as_uuid());
         let limit = rows::page_size(page.limit);
         let records: Vec<WorkflowRecord> = on_pool!(self, |pool, sql| sqlx::query_as(WORKFLOWS)
             .bind(*tenant.as_uuid())
@@ -260,7 +270,8 @@ impl Library for SqlStore {
             .bind(limit + 1)
             .fetch_all(pool)
             .await)?;
-        let items: Result<Vec<WorkflowRow>, StoreError> = records.into_iter().map(WorkflowRecord::row).collect();
+        let items: Result<Vec<WorkflowRow>, StoreError> =
+            records.into_iter().map(WorkflowRecord::row).collect();
         Ok(rows::paged(items?, limit, |row| row.id.to_string()))
     }
 }

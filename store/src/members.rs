@@ -134,7 +134,7 @@ impl Members for SqlStore {
                 .bind(At(now))
                 .execute(&mut *tx)
                 .await?;
-            let long_ago = before(now, expiry.saturating_mul(100).max(Duration::from_secs(3_600)));
+            let long_ago = before(now, expiry.saturating_mul(100).max(Duration::from_hours(1)));
             sqlx::query(FORGET_COORDINATORS).bind(At(long_ago)).execute(&mut *tx).await?;
             sqlx::query_scalar(COORDINATORS).bind(At(before(now, expiry))).fetch_all(&mut *tx).await
         })?;
@@ -170,10 +170,8 @@ impl Members for SqlStore {
 
     async fn workers(&self, expiry: Duration) -> Result<Vec<(WorkerRecord, Timestamp)>, StoreError> {
         let since = before(self.clock().await?, expiry);
-        let records: Vec<(Vec<u8>, At)> = on_pool!(self, |pool, sql| sqlx::query_as(WORKERS)
-            .bind(At(since))
-            .fetch_all(pool)
-            .await)?;
+        let records: Vec<(Vec<u8>, At)> =
+            on_pool!(self, |pool, sql| sqlx::query_as(WORKERS).bind(At(since)).fetch_all(pool).await)?;
         records.into_iter().map(|(bytes, seen_at)| Ok((rows::decode(&bytes)?, seen_at.0))).collect()
     }
 }
@@ -199,7 +197,11 @@ impl Payloads for SqlStore {
         })
     }
 
-    async fn payload_get(&self, execution: ExecutionId, id: PayloadId) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn payload_get(
+        &self,
+        execution: ExecutionId,
+        id: PayloadId,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         on_pool!(self, |pool, sql| sqlx::query_scalar(GET_PAYLOAD)
             .bind(*execution.as_uuid())
             .bind(*id.as_uuid())
@@ -256,17 +258,16 @@ impl DeadLetters for SqlStore {
     }
 
     async fn dead_letter_list(&self, page: Page) -> Result<Paged<DeadLetter>, StoreError> {
-        let after = match rows::cursor::<DeadLetterId>(&page) {
-            Ok(after) => after.map(|id| *id.as_uuid()),
-            Err(nowhere) => return Ok(nowhere.page()),
-        };
+        let Ok(after) = rows::cursor::<DeadLetterId>(&page) else { return Ok(rows::no_rows()) };
+        let after = after.map(|id| *id.as_uuid());
         let limit = rows::page_size(page.limit);
         let records: Vec<LetterRecord> = on_pool!(self, |pool, sql| sqlx::query_as(LETTERS)
             .bind(after)
             .bind(limit + 1)
             .fetch_all(pool)
             .await)?;
-        let items: Result<Vec<DeadLetter>, StoreError> = records.into_iter().map(LetterRecord::letter).collect();
+        let items: Result<Vec<DeadLetter>, StoreError> =
+            records.into_iter().map(LetterRecord::letter).collect();
         Ok(rows::paged(items?, limit, |letter| letter.id.to_string()))
     }
 

@@ -9,12 +9,15 @@ use std::{
 use async_trait::async_trait;
 use shared::{
     execution::{Event, Status, TimerKey, Turn},
-    ids::{CoordinatorId, DeadLetterId, ExecutionId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId, WorkflowId},
+    ids::{
+        CoordinatorId, DeadLetterId, ExecutionId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId,
+        WorkflowId,
+    },
     port::store::{
-        Commit, DeadLetter, DeadLetters, DueTimer, ExecutionFilter, ExecutionRow, Finding, FinishedTask, Journal, Kept,
-        LateResult, LeaseRenewal, Library, Members, Page, Paged, Payloads, Request, Saved, SlotHolder, Stored,
-        StoreError, Submission, Submitted, Sweeps, TimerChange, Timers, Views, WorkflowDraft, WorkflowFilter,
-        WorkflowRow,
+        Commit, DeadLetter, DeadLetters, DueTimer, ExecutionFilter, ExecutionRow, Finding, FinishedTask,
+        Journal, Kept, LateResult, LeaseRenewal, Library, Members, Page, Paged, Payloads, Request, Saved,
+        SlotHolder, StoreError, Stored, Submission, Submitted, Sweeps, TimerChange, Timers, Views,
+        WorkflowDraft, WorkflowFilter, WorkflowRow,
     },
     time::{Clock, Timestamp},
     wire::WorkerRecord,
@@ -93,7 +96,9 @@ impl State {
     fn accept(&mut self, submission: Submission, quota: u64) -> Result<Submitted, StoreError> {
         let first = submission.first;
         let Some(Event::Accepted(accepted)) = first.events.first().filter(|_| first.seq == 1) else {
-            return Err(StoreError::Corrupt("a submission begins with turn 1 and the event `accepted`".into()));
+            return Err(StoreError::Corrupt(
+                "a submission begins with turn 1 and the event `accepted`".into(),
+            ));
         };
         let tenant = accepted.tenant;
         if let Some((key, hash)) = &submission.idempotency
@@ -177,7 +182,9 @@ impl State {
         for claim in &commit.take {
             self.slots.entry((claim.key.clone(), id)).or_insert(at);
         }
-        if let Some(execution) = self.executions.get_mut(&id).filter(|found| found.row.tenant == commit.tenant) {
+        if let Some(execution) =
+            self.executions.get_mut(&id).filter(|found| found.row.tenant == commit.tenant)
+        {
             if commit.change.is_some() || commit.release || !commit.take.is_empty() {
                 execution.row.blocked_by = None;
                 execution.blocked_at = None;
@@ -280,7 +287,8 @@ impl Journal for MemoryStore {
 
     async fn blocked_by(&self, key: &str, limit: u32) -> Result<Vec<ExecutionId>, StoreError> {
         let state = self.state();
-        let waiting = state.executions.values().filter(|execution| execution.row.blocked_by.as_deref() == Some(key));
+        let waiting =
+            state.executions.values().filter(|execution| execution.row.blocked_by.as_deref() == Some(key));
         let mut waiting: Vec<_> = waiting
             .map(|execution| {
                 (rows::priority_number(execution.row.priority), execution.blocked_at, execution.row.id)
@@ -298,7 +306,12 @@ impl Journal for MemoryStore {
 
 #[async_trait]
 impl Timers for MemoryStore {
-    async fn timers_due(&self, shards: &[Shard], until: Timestamp, limit: u32) -> Result<Vec<DueTimer>, StoreError> {
+    async fn timers_due(
+        &self,
+        shards: &[Shard],
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DueTimer>, StoreError> {
         let state = self.state();
         let mut due: Vec<DueTimer> = state
             .timers
@@ -311,7 +324,11 @@ impl Timers for MemoryStore {
         Ok(due)
     }
 
-    async fn renew_leases(&self, renewals: Vec<LeaseRenewal>, until: Timestamp) -> Result<Vec<bool>, StoreError> {
+    async fn renew_leases(
+        &self,
+        renewals: Vec<LeaseRenewal>,
+        until: Timestamp,
+    ) -> Result<Vec<bool>, StoreError> {
         let now = self.clock.now();
         let mut state = self.state();
         Ok(renewals
@@ -375,7 +392,9 @@ impl Sweeps for MemoryStore {
     async fn sweep_again(&self, at: Vec<(ExecutionId, Timestamp)>) -> Result<(), StoreError> {
         let mut state = self.state();
         for (id, at) in at {
-            if let Some(execution) = state.executions.get_mut(&id).filter(|found| !found.row.status.is_terminal()) {
+            if let Some(execution) =
+                state.executions.get_mut(&id).filter(|found| !found.row.status.is_terminal())
+            {
                 execution.sweep_at = Some(at);
             }
         }
@@ -396,7 +415,12 @@ impl Sweeps for MemoryStore {
         Ok(open)
     }
 
-    async fn requests_waiting(&self, shards: &[Shard], age: Duration, limit: u32) -> Result<Vec<Request>, StoreError> {
+    async fn requests_waiting(
+        &self,
+        shards: &[Shard],
+        age: Duration,
+        limit: u32,
+    ) -> Result<Vec<Request>, StoreError> {
         let before = self.before(age);
         let state = self.state();
         let mut waiting: Vec<Request> = state
@@ -458,7 +482,11 @@ impl Library for MemoryStore {
         Ok(Saved::Created(row))
     }
 
-    async fn workflow_update(&self, draft: WorkflowDraft, expected: Option<u32>) -> Result<Saved, StoreError> {
+    async fn workflow_update(
+        &self,
+        draft: WorkflowDraft,
+        expected: Option<u32>,
+    ) -> Result<Saved, StoreError> {
         let mut state = self.state();
         let here = state.workflows.get(&draft.id);
         let Some(here) = here.filter(|row| row.tenant == draft.tenant && row.status == "active") else {
@@ -467,7 +495,8 @@ impl Library for MemoryStore {
         if expected.is_some_and(|expected| expected != here.version) {
             return Ok(Saved::Stale(here.version));
         }
-        if let Some(other) = state.name_holder(draft.tenant, &draft.name).filter(|other| other.id != draft.id) {
+        if let Some(other) = state.name_holder(draft.tenant, &draft.name).filter(|other| other.id != draft.id)
+        {
             return Ok(Saved::NameTaken(other.id));
         }
         let mut row = here.clone();
@@ -489,7 +518,9 @@ impl Library for MemoryStore {
     async fn workflow_delete(&self, tenant: TenantId, id: WorkflowId) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let mut state = self.state();
-        let Some(row) = state.workflows.get_mut(&id).filter(|row| row.tenant == tenant) else { return Ok(false) };
+        let Some(row) = state.workflows.get_mut(&id).filter(|row| row.tenant == tenant) else {
+            return Ok(false);
+        };
         if row.status == "active" {
             "archived".clone_into(&mut row.status);
             row.updated_at = now;
@@ -497,11 +528,19 @@ impl Library for MemoryStore {
         Ok(true)
     }
 
-    async fn workflow_get(&self, tenant: TenantId, id: WorkflowId) -> Result<Option<WorkflowRow>, StoreError> {
+    async fn workflow_get(
+        &self,
+        tenant: TenantId,
+        id: WorkflowId,
+    ) -> Result<Option<WorkflowRow>, StoreError> {
         Ok(self.state().workflows.get(&id).filter(|row| row.tenant == tenant).cloned())
     }
 
-    async fn workflow_by_name(&self, tenant: TenantId, name: &str) -> Result<Option<WorkflowRow>, StoreError> {
+    async fn workflow_by_name(
+        &self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<Option<WorkflowRow>, StoreError> {
         Ok(self.state().name_holder(tenant, name).cloned())
     }
 
@@ -511,10 +550,7 @@ impl Library for MemoryStore {
         filter: WorkflowFilter,
         page: Page,
     ) -> Result<Paged<WorkflowRow>, StoreError> {
-        let after = match rows::cursor::<WorkflowId>(&page) {
-            Ok(after) => after,
-            Err(nowhere) => return Ok(nowhere.page()),
-        };
+        let Ok(after) = rows::cursor::<WorkflowId>(&page) else { return Ok(rows::no_rows()) };
         let search = filter.search.map(|text| text.to_lowercase());
         let limit = rows::page_size(page.limit);
         let state = self.state();
@@ -535,9 +571,18 @@ impl Library for MemoryStore {
 
 #[async_trait]
 impl Views for MemoryStore {
-    async fn execution_get(&self, tenant: TenantId, id: ExecutionId) -> Result<Option<ExecutionRow>, StoreError> {
+    async fn execution_get(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+    ) -> Result<Option<ExecutionRow>, StoreError> {
         let state = self.state();
-        Ok(state.executions.get(&id).map(|execution| &execution.row).filter(|row| row.tenant == tenant).cloned())
+        Ok(state
+            .executions
+            .get(&id)
+            .map(|execution| &execution.row)
+            .filter(|row| row.tenant == tenant)
+            .cloned())
     }
 
     async fn execution_list(
@@ -546,10 +591,7 @@ impl Views for MemoryStore {
         filter: ExecutionFilter,
         page: Page,
     ) -> Result<Paged<ExecutionRow>, StoreError> {
-        let after = match rows::cursor::<ExecutionId>(&page) {
-            Ok(after) => after,
-            Err(nowhere) => return Ok(nowhere.page()),
-        };
+        let Ok(after) = rows::cursor::<ExecutionId>(&page) else { return Ok(rows::no_rows()) };
         let limit = rows::page_size(page.limit);
         let state = self.state();
         let wanted = state.executions.values().rev().map(|execution| &execution.row).filter(|row| {
@@ -613,17 +655,29 @@ impl Views for MemoryStore {
             .slots
             .iter()
             .filter(|((held, _), _)| held == key)
-            .map(|((key, execution), at)| SlotHolder { key: key.clone(), execution: *execution, taken_at: *at })
+            .map(|((key, execution), at)| SlotHolder {
+                key: key.clone(),
+                execution: *execution,
+                taken_at: *at,
+            })
             .collect();
         holders.sort_by_key(|holder| (holder.taken_at, holder.execution));
         holders.truncate(limit as usize);
         Ok(holders)
     }
 
-    async fn audit_page(&self, after: Option<ExecutionId>, limit: u32) -> Result<Vec<ExecutionRow>, StoreError> {
+    async fn audit_page(
+        &self,
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
         let state = self.state();
         let rows = state.executions.values().map(|execution| &execution.row);
-        Ok(rows.filter(|row| after.is_none_or(|after| row.id > after)).take(limit as usize).cloned().collect())
+        Ok(rows
+            .filter(|row| after.is_none_or(|after| row.id > after))
+            .take(limit as usize)
+            .cloned()
+            .collect())
     }
 
     async fn audit_tables(&self) -> Result<Vec<Finding>, StoreError> {
@@ -693,7 +747,11 @@ impl Payloads for MemoryStore {
         Ok(())
     }
 
-    async fn payload_get(&self, execution: ExecutionId, id: PayloadId) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn payload_get(
+        &self,
+        execution: ExecutionId,
+        id: PayloadId,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.state().payloads.get(&(execution, id)).cloned())
     }
 }
@@ -706,13 +764,11 @@ impl DeadLetters for MemoryStore {
     }
 
     async fn dead_letter_list(&self, page: Page) -> Result<Paged<DeadLetter>, StoreError> {
-        let after = match rows::cursor::<DeadLetterId>(&page) {
-            Ok(after) => after,
-            Err(nowhere) => return Ok(nowhere.page()),
-        };
+        let Ok(after) = rows::cursor::<DeadLetterId>(&page) else { return Ok(rows::no_rows()) };
         let limit = rows::page_size(page.limit);
         let state = self.state();
-        let letters = state.letters.values().rev().filter(|letter| after.is_none_or(|after| letter.id < after));
+        let letters =
+            state.letters.values().rev().filter(|letter| after.is_none_or(|after| letter.id < after));
         let items = letters.take(limit as usize + 1).cloned().collect();
         Ok(rows::paged(items, limit, |letter: &DeadLetter| letter.id.to_string()))
     }

@@ -53,7 +53,10 @@ pub async fn migrate(url: &str) -> Result<MigrationStatus, OpenError> {
             let mut connection =
                 sql_store::postgres_options(&url)?.connect().await.map_err(OpenError::Unreachable)?;
             let before = postgres_status(&mut connection).await?;
-            sharing(&POSTGRES).run_direct(None, &mut connection, false).await.map_err(OpenError::Migration)?;
+            sharing(&POSTGRES)
+                .run_direct(None, &mut connection, false)
+                .await
+                .map_err(OpenError::Migration)?;
             connection.close().await.map_err(OpenError::Unreachable)?;
             Ok(before)
         }

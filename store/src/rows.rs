@@ -200,10 +200,9 @@ pub(crate) fn first_id_at(at: Timestamp) -> Uuid {
 #[derive(Debug)]
 pub(crate) struct Nowhere;
 
-impl Nowhere {
-    pub(crate) fn page<T>(self) -> Paged<T> {
-        Paged { items: Vec::new(), next: None }
-    }
+/// What follows a cursor that is none of ours.
+pub(crate) fn no_rows<T>() -> Paged<T> {
+    Paged { items: Vec::new(), next: None }
 }
 
 /// Where the last page ended: the text of an id.

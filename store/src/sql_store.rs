@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use shared::{
     execution::Turn,
     ids::ExecutionId,
-    port::store::{Commit, Journal, Kept, LateResult, Stored, StoreError, Submission, Submitted},
+    port::store::{Commit, Journal, Kept, LateResult, StoreError, Stored, Submission, Submitted},
     time::{Clock, SystemClock, Timestamp},
 };
 use sqlx::{
@@ -348,7 +348,10 @@ pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
 }
 
 /// Turns in the order of the ids asked for.
-pub(crate) fn gather(executions: &[ExecutionId], records: Vec<JournalRecord>) -> Result<Vec<Option<Stored>>, StoreError> {
+pub(crate) fn gather(
+    executions: &[ExecutionId],
+    records: Vec<JournalRecord>,
+) -> Result<Vec<Option<Stored>>, StoreError> {
     let mut found: std::collections::HashMap<ExecutionId, Vec<Turn>> = std::collections::HashMap::new();
     for record in records {
         let turn = record.turn()?;
@@ -400,10 +403,8 @@ impl Journal for SqlStore {
             return Ok(Vec::new());
         }
         let ids = executions.iter().map(|id| *id.as_uuid());
-        let records: Vec<JournalRecord> = on_pool!(self, |pool, sql| sqlx::query_as(sql::LOAD)
-            .bind(sql::ids(ids))
-            .fetch_all(pool)
-            .await)?;
+        let records: Vec<JournalRecord> =
+            on_pool!(self, |pool, sql| sqlx::query_as(sql::LOAD).bind(sql::ids(ids)).fetch_all(pool).await)?;
         gather(executions, records)
     }
 

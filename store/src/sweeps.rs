@@ -184,7 +184,12 @@ impl Sweeps for SqlStore {
         })
     }
 
-    async fn requests_waiting(&self, shards: &[Shard], age: Duration, limit: u32) -> Result<Vec<Request>, StoreError> {
+    async fn requests_waiting(
+        &self,
+        shards: &[Shard],
+        age: Duration,
+        limit: u32,
+    ) -> Result<Vec<Request>, StoreError> {
         let now = self.clock().await?;
         let before = Timestamp::from_micros(now.as_micros().saturating_sub(age.as_micros() as i64));
         let records: Vec<RequestRecord> = on_pool!(self, |pool, sql| sqlx::query_as(sql::REQUESTS_WAITING)
@@ -223,10 +228,8 @@ impl Sweeps for SqlStore {
 impl SqlStore {
     /// Since when the oldest execution has been due for a sweep.
     async fn sweep_lag_at(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        let oldest: Option<At> = on_pool!(self, |pool, sql| sqlx::query_scalar(SWEEP_LAG)
-            .bind(At(now))
-            .fetch_one(pool)
-            .await)?;
+        let oldest: Option<At> =
+            on_pool!(self, |pool, sql| sqlx::query_scalar(SWEEP_LAG).bind(At(now)).fetch_one(pool).await)?;
         Ok(oldest.map(|at| at.0))
     }
 

@@ -34,7 +34,12 @@ pub(crate) const BATCHES: &[&Batch] = &[&RENEW_LEASES];
 
 #[async_trait]
 impl Timers for SqlStore {
-    async fn timers_due(&self, shards: &[Shard], until: Timestamp, limit: u32) -> Result<Vec<DueTimer>, StoreError> {
+    async fn timers_due(
+        &self,
+        shards: &[Shard],
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DueTimer>, StoreError> {
         let shards = shards.iter().map(|shard| i32::from(shard.0));
         let records: Vec<TimerRecord> = on_pool!(self, |pool, sql| sqlx::query_as(sql::TIMERS_DUE)
             .bind(sql::numbers(shards))
@@ -45,7 +50,11 @@ impl Timers for SqlStore {
         records.into_iter().map(TimerRecord::timer).collect()
     }
 
-    async fn renew_leases(&self, renewals: Vec<LeaseRenewal>, until: Timestamp) -> Result<Vec<bool>, StoreError> {
+    async fn renew_leases(
+        &self,
+        renewals: Vec<LeaseRenewal>,
+        until: Timestamp,
+    ) -> Result<Vec<bool>, StoreError> {
         if renewals.is_empty() {
             return Ok(Vec::new());
         }
@@ -65,7 +74,8 @@ impl Timers for SqlStore {
             for (id, key, token) in sorted {
                 moves.extend([id.into(), key.into(), token.into(), now.into(), Cell::from(until)]);
             }
-            let moved: HashSet<(Uuid, String, Uuid)> = tx.fetch(&RENEW_LEASES, moves).await?.into_iter().collect();
+            let moved: HashSet<(Uuid, String, Uuid)> =
+                tx.fetch(&RENEW_LEASES, moves).await?.into_iter().collect();
             Ok(asked.iter().map(|lease| moved.contains(lease)).collect())
         })
     }

@@ -317,7 +317,7 @@ pub(crate) static BATCHES: &[&Batch] = &[
 ];
 
 /// How long an idempotency key answers.
-pub(crate) const KEY_LIFE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+pub(crate) const KEY_LIFE: std::time::Duration = std::time::Duration::from_hours(24);
 /// How long after its acceptance an execution is swept if nothing has started it.
 pub(crate) const FIRST_SWEEP: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -407,7 +407,13 @@ impl Entry {
 
     fn turn_cells(&self) -> [Cell; 5] {
         let first = self.first();
-        [self.id().into(), 1.into(), (*first.cause.as_uuid()).into(), first.at.into(), self.events.clone().into()]
+        [
+            self.id().into(),
+            1.into(),
+            (*first.cause.as_uuid()).into(),
+            first.at.into(),
+            self.events.clone().into(),
+        ]
     }
 }
 
@@ -455,7 +461,8 @@ async fn accept_fast(
     }
 
     let mut keyed: Vec<[Cell; 5]> = Vec::new();
-    let mut by_key: Vec<&Entry> = entries.iter().copied().filter(|e| e.submission.idempotency.is_some()).collect();
+    let mut by_key: Vec<&Entry> =
+        entries.iter().copied().filter(|e| e.submission.idempotency.is_some()).collect();
     by_key.sort_by(|a, b| (a.tenant, &a.submission.idempotency).cmp(&(b.tenant, &b.submission.idempotency)));
     keyed.extend(by_key.iter().filter_map(|entry| entry.key_cells()));
     let keys = keyed.len() as u64;
@@ -530,8 +537,7 @@ async fn accept_one(engine: &mut impl Engine, entry: &Entry, open: u64) -> Resul
             });
         }
     }
-    let known: Vec<(Uuid,)> =
-        engine.fetch(&FIND_EXECUTIONS, vec![entry.id().into(), tenant.into()]).await?;
+    let known: Vec<(Uuid,)> = engine.fetch(&FIND_EXECUTIONS, vec![entry.id().into(), tenant.into()]).await?;
     let refusal = if known.is_empty() {
         if engine.run(&ADD_EXECUTIONS, entry.execution_cells().into()).await? == 0 {
             Some(Submitted::NoWorkflow)
@@ -777,12 +783,15 @@ async fn claim(
             if let Some(key) = full {
                 refused = true;
                 dropped.extend([step.id().into(), step.seq().into()]);
-                blocked.insert(step.id(), [
-                    step.id().into(),
-                    (*step.commit.tenant.as_uuid()).into(),
-                    key.to_owned().into(),
-                    step.commit.turn.at.into(),
-                ]);
+                blocked.insert(
+                    step.id(),
+                    [
+                        step.id().into(),
+                        (*step.commit.tenant.as_uuid()).into(),
+                        key.to_owned().into(),
+                        step.commit.turn.at.into(),
+                    ],
+                );
                 answers[*member] = Some(Kept::Refused { key: key.to_owned() });
                 continue;
             }
@@ -818,7 +827,9 @@ struct Change {
     finished_at: Option<Timestamp>,
     failure: Option<Vec<u8>>,
     output: Option<Vec<u8>>,
-    sweep: Option<Option<Timestamp>>,
+    /// Whether `sweep_at` is to be written.
+    sweep: bool,
+    sweep_at: Option<Timestamp>,
     unblock: bool,
 }
 
@@ -826,11 +837,7 @@ struct Change {
 type Timer = Option<(Timestamp, Option<Uuid>)>;
 
 /// Everything the kept turns change beside the journal.
-async fn change(
-    engine: &mut impl Engine,
-    steps: &[&Step],
-    answers: &mut [Option<Kept>],
-) -> Result<(), Halt> {
+async fn change(engine: &mut impl Engine, steps: &[&Step], answers: &mut [Option<Kept>]) -> Result<(), Halt> {
     let mut changes: BTreeMap<Uuid, Change> = BTreeMap::new();
     let mut timers: BTreeMap<(Uuid, String), Timer> = BTreeMap::new();
     let mut released: Vec<Uuid> = Vec::new();
@@ -861,15 +868,16 @@ async fn change(
                 entry.output = step.output.clone().or(entry.output.take());
             }
             if ends || commit.release {
-                entry.sweep = Some(None);
+                (entry.sweep, entry.sweep_at) = (true, None);
             } else if commit.sweep_at.is_some() {
-                entry.sweep = Some(commit.sweep_at);
+                (entry.sweep, entry.sweep_at) = (true, commit.sweep_at);
             }
         }
         for timer in &commit.timers {
             match timer {
                 TimerChange::Set { key, due_at, token } => {
-                    timers.insert((id, key.to_string()), Some((*due_at, token.map(|token| *token.as_uuid()))));
+                    timers
+                        .insert((id, key.to_string()), Some((*due_at, token.map(|token| *token.as_uuid()))));
                 }
                 TimerChange::Clear { key } => {
                     timers.insert((id, key.to_string()), None);
@@ -907,8 +915,8 @@ async fn change(
             change.finished_at.into(),
             change.failure.into(),
             change.output.into(),
-            i32::from(change.sweep.is_some()).into(),
-            change.sweep.flatten().into(),
+            i32::from(change.sweep).into(),
+            change.sweep_at.into(),
             i32::from(change.unblock).into(),
         ]);
     }

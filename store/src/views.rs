@@ -5,8 +5,8 @@ use shared::{
     execution::{Event, Status, Turn},
     ids::{ExecutionId, TenantId},
     port::store::{
-        DueTimer, ExecutionFilter, ExecutionRow, Finding, Journal, LateResult, Page, Paged, SlotHolder, Stored,
-        StoreError, Views,
+        DueTimer, ExecutionFilter, ExecutionRow, Finding, Journal, LateResult, Page, Paged, SlotHolder,
+        StoreError, Stored, Views,
     },
 };
 use uuid::Uuid;
@@ -133,7 +133,11 @@ const AUDIT_STEP: u32 = 200;
 
 #[async_trait]
 impl Views for SqlStore {
-    async fn execution_get(&self, tenant: TenantId, id: ExecutionId) -> Result<Option<ExecutionRow>, StoreError> {
+    async fn execution_get(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+    ) -> Result<Option<ExecutionRow>, StoreError> {
         let record: Option<ExecutionRecord> = on_pool!(self, |pool, sql| sqlx::query_as(EXECUTION)
             .bind(*tenant.as_uuid())
             .bind(*id.as_uuid())
@@ -148,10 +152,8 @@ impl Views for SqlStore {
         filter: ExecutionFilter,
         page: Page,
     ) -> Result<Paged<ExecutionRow>, StoreError> {
-        let after = match rows::cursor::<ExecutionId>(&page) {
-            Ok(after) => after.map(|id| *id.as_uuid()),
-            Err(nowhere) => return Ok(nowhere.page()),
-        };
+        let Ok(after) = rows::cursor::<ExecutionId>(&page) else { return Ok(rows::no_rows()) };
+        let after = after.map(|id| *id.as_uuid());
         let limit = rows::page_size(page.limit);
         let wanted: &[Status] = if filter.status.is_empty() { &Status::ALL } else { &filter.status };
         let records: Vec<ExecutionRecord> = on_pool!(self, |pool, sql| {
@@ -177,7 +179,8 @@ impl Views for SqlStore {
             }
             query.fetch_all(pool).await
         })?;
-        let items: Result<Vec<ExecutionRow>, StoreError> = records.into_iter().map(ExecutionRecord::row).collect();
+        let items: Result<Vec<ExecutionRow>, StoreError> =
+            records.into_iter().map(ExecutionRecord::row).collect();
         Ok(rows::paged(items?, limit, |row| row.id.to_string()))
     }
 
@@ -243,7 +246,11 @@ impl Views for SqlStore {
             .collect())
     }
 
-    async fn audit_page(&self, after: Option<ExecutionId>, limit: u32) -> Result<Vec<ExecutionRow>, StoreError> {
+    async fn audit_page(
+        &self,
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
         let records: Vec<ExecutionRecord> = on_pool!(self, |pool, sql| sqlx::query_as(AUDIT_PAGE)
             .bind(after.map(|id| *id.as_uuid()))
             .bind(i64::from(limit))
@@ -317,12 +324,11 @@ pub(crate) fn compare(row: &ExecutionRow, stored: &Stored) -> Option<Finding> {
         .collect();
     let wrong = match ends.as_slice() {
         [] if row.status.is_terminal() => format!("is {} and its journal has no end", row.status.as_str()),
-        [] => return None,
         [(index, _)] if index + 1 != stored.turns.len() => "has turns after its end".to_owned(),
         [(_, status)] if *status != row.status => {
             format!("is {} and its journal ends as {}", row.status.as_str(), status.as_str())
         }
-        [_] => return None,
+        [] | [_] => return None,
         more => format!("has {} ends", more.len()),
     };
     Some(Finding { invariant: "I2".to_owned(), execution: Some(row.id), message: wrong })

@@ -212,7 +212,11 @@ fn refuse_all(jobs: Vec<Job>, error: StoreError) {
 /// Starts `writers` tasks with a connection each; they end when the store is dropped.
 ///
 /// The connections are theirs alone and no caller's future holds one, so that nothing can cancel a `begin`.
-pub(crate) fn postgres(options: &PgConnectOptions, writers: usize, ledger: &Arc<Ledger>) -> UnboundedSender<Job> {
+pub(crate) fn postgres(
+    options: &PgConnectOptions,
+    writers: usize,
+    ledger: &Arc<Ledger>,
+) -> UnboundedSender<Job> {
     let (sender, receiver) = unbounded_channel();
     let waiting: Waiting = Arc::new(Mutex::new(receiver));
     for _ in 0..writers {

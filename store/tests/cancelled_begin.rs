@@ -19,7 +19,8 @@ const CANCELLED: u64 = 200;
 async fn a_cancelled_begin_loses_no_acknowledged_write() {
     let schema = Schema::create().await;
     let options: PgConnectOptions = schema.url().parse().expect("an address");
-    let pool = store::guarded(PgPoolOptions::new()).max_connections(2).connect_with(options).await.expect("a pool");
+    let pool =
+        store::guarded(PgPoolOptions::new()).max_connections(2).connect_with(options).await.expect("a pool");
     sqlx::query("create table kept (number bigint primary key)").execute(&pool).await.expect("a table");
     let mut acknowledged = 0_i64;
     for round in 0..CANCELLED {
@@ -33,11 +34,16 @@ async fn a_cancelled_begin_loses_no_acknowledged_write() {
         }
         drop(begin);
         let number = i64::try_from(round).expect("small");
-        sqlx::query("insert into kept (number) values ($1)").bind(number).execute(&pool).await.expect("acknowledged");
+        sqlx::query("insert into kept (number) values ($1)")
+            .bind(number)
+            .execute(&pool)
+            .await
+            .expect("acknowledged");
         acknowledged += 1;
     }
     let mut other = schema.connect().await;
-    let seen: i64 = sqlx::query_scalar("select count(*) from kept").fetch_one(&mut other).await.expect("counted");
+    let seen: i64 =
+        sqlx::query_scalar("select count(*) from kept").fetch_one(&mut other).await.expect("counted");
     assert_eq!(seen, acknowledged, "acknowledged writes that a second connection does not see are lost");
     pool.close().await;
 }

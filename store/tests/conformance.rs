@@ -7,6 +7,7 @@ mod memory {
 
     use shared::{testing::store::Fixture, time::SystemClock};
 
+    #[allow(clippy::unused_async, reason = "the other stores open something")]
     async fn make_store() -> Fixture {
         Fixture { store: Arc::new(store::MemoryStore::new(Arc::new(SystemClock))), keep: Box::new(()) }
     }

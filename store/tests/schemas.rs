@@ -9,7 +9,9 @@ use shared::{
     ids::TenantId,
     port::store::{StoreError, Views},
 };
-use sqlx::{ConnectOptions, Connection, Executor, SqlSafeStr, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{
+    ConnectOptions, Connection, Executor, SqlSafeStr, SqliteConnection, sqlite::SqliteConnectOptions,
+};
 use store::{Config, OpenError, SqlStore};
 
 async fn sqlite() -> (tempfile::TempDir, SqliteConnection) {
@@ -125,9 +127,13 @@ async fn an_unreachable_store_can_be_tried_again() {
     let schema = Schema::migrated().await;
     let store = schema.store().await;
     store.close().await;
-    let error = store.execution_get(TenantId::DEFAULT, shared::ids::ExecutionId::generate()).await.expect_err("closed");
+    let error = store
+        .execution_get(TenantId::DEFAULT, shared::ids::ExecutionId::generate())
+        .await
+        .expect_err("closed");
     assert!(matches!(error, StoreError::Unavailable(_)) && error.is_retryable(), "{error:?}");
-    let nowhere = SqlStore::open(&Config::at("postgres://nobody@127.0.0.1:1/nothing")).await.err().expect("refused");
+    let nowhere =
+        SqlStore::open(&Config::at("postgres://nobody@127.0.0.1:1/nothing")).await.err().expect("refused");
     assert!(nowhere.is_retryable(), "{nowhere:?}");
     drop(schema.connect().await.close().await);
 }

@@ -11,12 +11,13 @@ use crate::{
     component::{Failure, FailureClass},
     execution::{Accepted, Event, Mode, Payload, Status, TaskKey, TimerKey, Turn},
     ids::{
-        CoordinatorId, DeadLetterId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId,
-        WorkflowId,
+        CoordinatorId, DeadLetterId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token,
+        WorkerId, WorkflowId,
     },
     port::store::{
-        Commit, DeadLetter, DynStore, ExecutionFilter, FinishedTask, Kept, LateResult, LeaseRenewal, Page, Request,
-        Saved, SlotClaim, StatusChange, Submission, Submitted, TimerChange, WorkflowDraft, WorkflowFilter, WorkflowRow,
+        Commit, DeadLetter, DynStore, ExecutionFilter, FinishedTask, Kept, LateResult, LeaseRenewal, Page,
+        Request, Saved, SlotClaim, StatusChange, Submission, Submitted, TimerChange, WorkflowDraft,
+        WorkflowFilter, WorkflowRow,
     },
     time::Timestamp,
     wire::{RequestBody, WorkerRecord},
@@ -423,7 +424,11 @@ pub async fn refuses_a_submission_over_quota(store: DynStore) {
     let answers = store.accept(batch, 2).await.expect("an answer");
     assert_eq!(answers, [Submitted::New, Submitted::New, Submitted::QuotaFull { open: 2 }]);
     let one = submission(now, accepted(&theirs));
-    assert_eq!(store.accept(vec![one], 2).await.expect("an answer"), [Submitted::New], "a quota is a tenant's");
+    assert_eq!(
+        store.accept(vec![one], 2).await.expect("an answer"),
+        [Submitted::New],
+        "a quota is a tenant's"
+    );
 }
 
 pub async fn an_ended_execution_makes_room_in_the_quota(store: DynStore) {
@@ -452,7 +457,8 @@ pub async fn many_submissions_at_once_are_all_kept(store: DynStore) {
     let calls = (0..40).map(|call| {
         let (store, workflow) = (Arc::clone(&store), workflow.clone());
         tokio::spawn(async move {
-            let keyed = with_key(submission(now, accepted(&workflow)), &format!("key {}", call % 4), "content");
+            let keyed =
+                with_key(submission(now, accepted(&workflow)), &format!("key {}", call % 4), "content");
             let batch = vec![submission(now, accepted(&workflow)), keyed];
             store.accept(batch, NO_QUOTA).await.expect("accepted")
         })
@@ -631,7 +637,9 @@ pub async fn turns_come_back_as_they_went_in(store: DynStore) {
         Event::TaskCompleted {
             task: TaskKey::of("fetch".into()),
             attempt: 2,
-            output: Payload::Inline(json!({ "n": 9_007_199_254_740_993_u64, "f": 1.5, "t": "ä\u{0}", "z": null })),
+            output: Payload::Inline(
+                json!({ "n": 9_007_199_254_740_993_u64, "f": 1.5, "t": "ä\u{0}", "z": null }),
+            ),
             ports: vec!["found".to_owned()],
             worker: WorkerId::generate(),
             started_at: Timestamp::from_micros(5),
@@ -695,8 +703,13 @@ pub async fn a_slot_is_given_to_as_many_as_its_limit(store: DynStore) {
         .to_vec();
     let answers = store.commit(batch).await.expect("an answer");
     assert_eq!(answers, [Kept::Committed, Kept::Committed, Kept::Refused { key: "key".to_owned() }]);
-    let mut holders: Vec<ExecutionId> =
-        store.slot_holders("key", 10).await.expect("read").into_iter().map(|holder| holder.execution).collect();
+    let mut holders: Vec<ExecutionId> = store
+        .slot_holders("key", 10)
+        .await
+        .expect("read")
+        .into_iter()
+        .map(|holder| holder.execution)
+        .collect();
     holders.sort_unstable();
     let mut wanted = [first, second];
     wanted.sort_unstable();
@@ -810,7 +823,8 @@ pub async fn a_timer_is_replaced_and_cleared(store: DynStore) {
     let both = setting(turn(&workflow, id, 3), key.clone(), Timestamp::from_micros(30), token);
     keep(&store, setting(both, TimerKey::Timeout, Timestamp::from_micros(25), None)).await;
     let timers = store.execution_timers(TENANT, id).await.expect("read");
-    let seen: Vec<_> = timers.iter().map(|timer| (timer.key.clone(), timer.due_at.as_micros(), timer.token)).collect();
+    let seen: Vec<_> =
+        timers.iter().map(|timer| (timer.key.clone(), timer.due_at.as_micros(), timer.token)).collect();
     assert_eq!(seen, [(TimerKey::Timeout, 25, None), (key.clone(), 30, token)]);
     let mut clear = turn(&workflow, id, 4);
     clear.timers.push(TimerChange::Clear { key: key.clone() });
@@ -828,9 +842,12 @@ pub async fn a_timer_is_replaced_and_cleared(store: DynStore) {
 pub async fn due_timers_come_longest_overdue_first(store: DynStore) {
     let (workflow, first) = execution(&store).await;
     let second = another(&store, &workflow).await;
-    keep(&store, setting(turn(&workflow, first, 2), TimerKey::Timeout, Timestamp::from_micros(30), None)).await;
-    keep(&store, setting(turn(&workflow, second, 2), TimerKey::Timeout, Timestamp::from_micros(10), None)).await;
-    keep(&store, setting(turn(&workflow, first, 3), TimerKey::Scheduled, Timestamp::from_micros(20), None)).await;
+    keep(&store, setting(turn(&workflow, first, 2), TimerKey::Timeout, Timestamp::from_micros(30), None))
+        .await;
+    keep(&store, setting(turn(&workflow, second, 2), TimerKey::Timeout, Timestamp::from_micros(10), None))
+        .await;
+    keep(&store, setting(turn(&workflow, first, 3), TimerKey::Scheduled, Timestamp::from_micros(20), None))
+        .await;
     let due = store.timers_due(&shards(), Timestamp::from_micros(30), 10).await.expect("read");
     let seen: Vec<_> = due.iter().map(|timer| (timer.execution, timer.due_at.as_micros())).collect();
     assert_eq!(seen, [(second, 10), (first, 20), (first, 30)]);
@@ -868,12 +885,8 @@ pub async fn refuses_a_late_or_foreign_renewal(store: DynStore) {
     let now = store.now().await.expect("the present");
     let token = Token::generate();
     let [ours, late, gone] = ["ours", "late", "gone"].map(|name| TaskKey::of(name.into()));
-    let both = setting(
-        turn(&workflow, id, 2),
-        TimerKey::Lease(ours.clone()),
-        now.after(seconds(600)),
-        Some(token),
-    );
+    let both =
+        setting(turn(&workflow, id, 2), TimerKey::Lease(ours.clone()), now.after(seconds(600)), Some(token));
     let ran_out = earlier(now, seconds(60));
     keep(&store, setting(both, TimerKey::Lease(late.clone()), ran_out, Some(token))).await;
     let renewal = |task: &TaskKey, token| LeaseRenewal { execution: id, task: task.clone(), token };
@@ -923,7 +936,10 @@ pub async fn a_sweep_in_the_future_waits(store: DynStore) {
     let second = another(&store, &workflow).await;
     let third = another(&store, &workflow).await;
     let now = store.now().await.expect("the present");
-    store.sweep_again(vec![(second, earlier(now, seconds(5))), (first, earlier(now, seconds(9)))]).await.expect("set");
+    store
+        .sweep_again(vec![(second, earlier(now, seconds(5))), (first, earlier(now, seconds(9)))])
+        .await
+        .expect("set");
     store.sweep_again(vec![(third, now.after(seconds(60)))]).await.expect("set");
     assert_eq!(store.sweep_due(&shards(), 1).await.expect("swept"), [first], "the oldest first");
     assert_eq!(store.sweep_due(&shards(), 10).await.expect("swept"), [second]);
@@ -979,7 +995,7 @@ pub async fn a_request_is_kept_until_answered(store: DynStore) {
     assert!(store.request(old.clone()).await.expect("kept"), "the same again is kept already");
     let waiting = store.requests_waiting(&shards(), seconds(10), 10).await.expect("read");
     assert_eq!(waiting, [older.clone(), old.clone()]);
-    assert_eq!(store.requests_waiting(&shards(), seconds(10), 1).await.expect("read"), [older.clone()]);
+    assert_eq!(store.requests_waiting(&shards(), seconds(10), 1).await.expect("read"), std::slice::from_ref(&older));
     assert_eq!(store.requests_waiting(&[], seconds(10), 10).await.expect("read"), []);
     let mut answer = turn(&workflow, id, 2);
     answer.request = Some(older.id);
@@ -1015,7 +1031,10 @@ pub async fn maintenance_does_no_harm(store: DynStore) {
     store.maintain().await.expect("maintained");
     store.maintain().await.expect("maintained");
     let again = with_key(submission(now, accepted(&workflow)), "key", "content");
-    assert_eq!(store.accept(vec![again], NO_QUOTA).await.expect("an answer"), [Submitted::Repeated(execution)]);
+    assert_eq!(
+        store.accept(vec![again], NO_QUOTA).await.expect("an answer"),
+        [Submitted::Repeated(execution)]
+    );
     keep(&store, turn(&workflow, id, 2)).await;
 }
 
@@ -1049,16 +1068,16 @@ pub async fn a_new_hash_is_a_new_version(store: DynStore) {
     let first = workflow(&store, TENANT, "w").await;
     let mut draft = draft(TENANT, "w");
     draft.id = first.id;
-    draft.description = "Other words".to_owned();
+    draft.description = "Other words".into();
     draft.at = Timestamp::from_micros(1_800_000_000_000_000);
     let Saved::Updated(same) = store.workflow_update(draft.clone(), Some(1)).await.expect("an answer") else {
         panic!("not updated")
     };
     assert_eq!((same.version, same.description.as_str()), (1, "Other words"));
     assert_eq!((same.created_at, same.updated_at), (first.created_at, draft.at));
-    draft.hash = "another hash".to_owned();
-    draft.snapshot = "another text".to_owned();
-    draft.name = "renamed".to_owned();
+    draft.hash = "another hash".into();
+    draft.snapshot = "another text".into();
+    draft.name = "renamed".into();
     let Saved::Updated(next) = store.workflow_update(draft.clone(), None).await.expect("an answer") else {
         panic!("not updated")
     };
@@ -1078,7 +1097,7 @@ pub async fn refuses_a_stale_update(store: DynStore) {
     let first = workflow(&store, TENANT, "w").await;
     let mut draft = draft(TENANT, "w");
     draft.id = first.id;
-    draft.hash = "another hash".to_owned();
+    draft.hash = "another hash".into();
     assert_eq!(store.workflow_update(draft, Some(7)).await.expect("an answer"), Saved::Stale(1));
     assert_eq!(store.workflow_get(TENANT, first.id).await.expect("read"), Some(first));
 }
@@ -1109,7 +1128,7 @@ pub async fn an_archived_workflow_frees_its_name(store: DynStore) {
 pub async fn workflows_are_found_by_filter(store: DynStore) {
     let first = workflow(&store, TENANT, "orders_100%").await;
     let mut special = draft(TENANT, "Invoices");
-    special.category = "billing".to_owned();
+    special.category = "billing".into();
     special.tags = vec!["it's \"quoted\"".to_owned()];
     store.workflow_create(special.clone()).await.expect("created");
     let gone = workflow(&store, TENANT, "gone").await;
@@ -1124,7 +1143,11 @@ pub async fn workflows_are_found_by_filter(store: DynStore) {
     assert_eq!(list(WorkflowFilter { status: Some("archived".to_owned()), ..filter() }).await, [gone.id]);
     let tag = Some("it's \"quoted\"".to_owned());
     assert_eq!(list(WorkflowFilter { tag, ..filter() }).await, [special.id]);
-    assert_eq!(list(WorkflowFilter { tag: Some("quoted".to_owned()), ..filter() }).await, [], "not a part of one");
+    assert_eq!(
+        list(WorkflowFilter { tag: Some("quoted".to_owned()), ..filter() }).await,
+        [],
+        "not a part of one"
+    );
     assert_eq!(list(WorkflowFilter { search: Some("INVOICE".to_owned()), ..filter() }).await, [special.id]);
     assert_eq!(list(WorkflowFilter { search: Some("0%".to_owned()), ..filter() }).await, [first.id]);
     assert_eq!(list(WorkflowFilter { search: Some("what ORDERS".to_owned()), ..filter() }).await, [first.id]);
@@ -1195,7 +1218,8 @@ pub async fn no_tenant_sees_anothers_rows(store: DynStore) {
     assert_eq!(store.execution_late(stranger, id).await.expect("read"), []);
     let workflows = store.workflow_list(stranger, WorkflowFilter::default(), page(10)).await.expect("read");
     assert_eq!(workflows.items, []);
-    let executions = store.execution_list(stranger, ExecutionFilter::default(), page(10)).await.expect("read");
+    let executions =
+        store.execution_list(stranger, ExecutionFilter::default(), page(10)).await.expect("read");
     assert_eq!(executions.items, []);
 }
 

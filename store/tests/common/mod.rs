@@ -64,7 +64,9 @@ impl Drop for Schema {
             runtime.block_on(async {
                 let options: PgConnectOptions = base.parse()?;
                 let mut connection = options.options([("client_min_messages", "error")]).connect().await?;
-                sqlx::query(AssertSqlSafe(format!("drop schema {name} cascade"))).execute(&mut connection).await?;
+                sqlx::query(AssertSqlSafe(format!("drop schema {name} cascade")))
+                    .execute(&mut connection)
+                    .await?;
                 connection.close().await?;
                 Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
             })
