@@ -14,7 +14,13 @@ use crate::output::Format;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ClientArgs {
     /// The server's address.
-    #[arg(long, env = "APG_BASE_URL", default_value = "http://127.0.0.1:5000", global = true, value_name = "URL")]
+    #[arg(
+        long,
+        env = "APG_BASE_URL",
+        default_value = "http://127.0.0.1:5000",
+        global = true,
+        value_name = "URL"
+    )]
     pub server: String,
     /// The key that tells the server who asks.
     #[arg(long, env = "APG_API_KEY", hide_env_values = true, global = true, value_name = "KEY")]
@@ -51,7 +57,9 @@ impl fmt::Display for Refused {
             let number = |key: &str| problem.get(key).and_then(Value::as_u64);
             if let (Some(line), Some(column)) = (number("line"), number("column")) {
                 write!(f, "\n  --> line {line}, column {column}")?;
-            } else if let Some(path) = problem.get("path").and_then(Value::as_array).filter(|path| !path.is_empty()) {
+            } else if let Some(path) =
+                problem.get("path").and_then(Value::as_array).filter(|path| !path.is_empty())
+            {
                 let path: Vec<String> = path
                     .iter()
                     .map(|part| part.as_str().map_or_else(|| part.to_string(), ToOwned::to_owned))
@@ -139,7 +147,12 @@ impl Client {
     }
 
     /// Pages of a list, until `limit` items or the end.
-    pub(crate) async fn list(&self, path: &str, query: &[(&str, String)], limit: usize) -> Result<Vec<Value>> {
+    pub(crate) async fn list(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        limit: usize,
+    ) -> Result<Vec<Value>> {
         let mut all = Vec::new();
         let mut cursor: Option<String> = None;
         while all.len() < limit {

@@ -21,8 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    Exit, output,
-    meters,
+    Exit, meters, output,
     settings::{QueueType, SecretUrl, Settings, Synchronous, redact_url},
 };
 
@@ -83,7 +82,9 @@ pub async fn open_store(settings: &Settings) -> Result<DynStore> {
 /// Where the tables stand.
 pub async fn migration_status(url: &str) -> Result<store::MigrationStatus> {
     crate::install_tls();
-    store::migration_status(url).await.with_context(|| format!("the database {} cannot be read", redact_url(url)))
+    store::migration_status(url)
+        .await
+        .with_context(|| format!("the database {} cannot be read", redact_url(url)))
 }
 
 /// Brings the tables up to date, and tells where they stood before.
@@ -187,7 +188,10 @@ impl PayloadAccess for StorePayloads {
         let id = PayloadId::generate();
         let kept = self.store.payload_put(TenantId::DEFAULT, execution, id, bytes).await;
         kept.map(|()| id).map_err(|error| {
-            Failure::new(FailureClass::Unavailable, format!("the payload store could not keep a value: {error}"))
+            Failure::new(
+                FailureClass::Unavailable,
+                format!("the payload store could not keep a value: {error}"),
+            )
         })
     }
 
@@ -217,9 +221,16 @@ pub fn require_shared_services(settings: &Settings, verb: &str) -> Result<(), No
     let missing: Vec<&str> = shared_services(settings)
         .into_iter()
         .filter_map(|(name, url)| url.is_none().then_some(name))
-        .chain((settings.database.url.is_some() && !settings.uses_postgres()).then_some("DATABASE_URL of PostgreSQL"))
+        .chain(
+            (settings.database.url.is_some() && !settings.uses_postgres())
+                .then_some("DATABASE_URL of PostgreSQL"),
+        )
         .collect();
-    if missing.is_empty() { Ok(()) } else { Err(NotShared { verb: verb.to_owned(), missing: missing.join(" and ") }) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(NotShared { verb: verb.to_owned(), missing: missing.join(" and ") })
+    }
 }
 
 /// A role of its own process has nothing to meet the others in.
@@ -338,7 +349,9 @@ impl Running {
                 catalogue: ports.catalogue.clone(),
                 meters,
             };
-            let run = |stop| -> RoleFuture { Box::pin(async move { Ok(api::run(config, its_ports, stop).await?) }) };
+            let run = |stop| -> RoleFuture {
+                Box::pin(async move { Ok(api::run(config, its_ports, stop).await?) })
+            };
             // It cuts off what is still under way after ten seconds itself.
             running.push_back(start("api", Duration::from_secs(15), run, &anyone_ended));
         } else if let Some(listen) = settings.monitoring.listen.filter(|_| settings.monitoring.enabled) {
@@ -350,13 +363,15 @@ impl Running {
                     api::Check::progress(Arc::clone(&ports.progress)),
                 ],
             );
-            let run = move |stop: CancellationToken| -> RoleFuture { Box::pin(async move {
+            let run = move |stop: CancellationToken| -> RoleFuture {
+                Box::pin(async move {
                     let listener = tokio::net::TcpListener::bind(listen)
                         .await
                         .with_context(|| format!("monitoring.listen: {listen} cannot be listened on"))?;
                     info!("/health and /metrics are on http://{listen}");
                     Ok(axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?)
-                }) };
+                })
+            };
             running.push_back(start("operations", Duration::from_secs(5), run, &anyone_ended));
         }
         if roles.worker {
@@ -373,7 +388,9 @@ impl Running {
                 catalogue: ports.catalogue.clone(),
             };
             let run = |stop| -> RoleFuture {
-                Box::pin(async move { Ok(coordinator::run(config, its_ports, coordinator_stats, stop).await?) })
+                Box::pin(
+                    async move { Ok(coordinator::run(config, its_ports, coordinator_stats, stop).await?) },
+                )
             };
             running.push_back(start("coordinator", Duration::from_secs(15), run, &anyone_ended));
         }

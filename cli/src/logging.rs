@@ -10,9 +10,11 @@ pub(crate) fn start(settings: &Settings, quiet: bool) -> Result<()> {
     let rules = match (&settings.logging.filter, settings.app.debug) {
         (Some(filter), _) => filter.clone(),
         // Our own lines, not those of the libraries below.
-        (None, true) => "info,api=debug,cli=debug,components=debug,coordinator=debug,progress=debug,queue=debug,\
+        (None, true) => {
+            "info,api=debug,cli=debug,components=debug,coordinator=debug,progress=debug,queue=debug,\
                          store=debug,worker=debug"
-            .to_owned(),
+                .to_owned()
+        }
         (None, false) if quiet => "warn".to_owned(),
         (None, false) => settings.logging.level.as_str().to_owned(),
     };

@@ -10,7 +10,8 @@ use std::sync::{
 use api::{Kind, Meter, Sample};
 
 /// The upper bounds of the coordinator's histogram, in seconds; `coordinator::Stats` counts by them.
-const DURATION_BUCKETS: [f64; 12] = [0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0];
+const DURATION_BUCKETS: [f64; 12] =
+    [0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0];
 
 fn read(counter: &AtomicU64) -> f64 {
     counter.load(Ordering::Relaxed) as f64
@@ -48,8 +49,16 @@ pub(crate) fn coordinator(stats: Arc<coordinator::Stats>) -> Meter {
             },
             Sample::counter("coordinator_turns_total", "Turns that were committed.", read(&stats.turns)),
             Sample::counter("coordinator_events_total", "Events in them.", read(&stats.events)),
-            Sample::counter("coordinator_batches_total", "Batches decided and committed together.", read(&stats.batches)),
-            Sample::counter("coordinator_messages_total", "Inbox messages that were taken.", read(&stats.messages)),
+            Sample::counter(
+                "coordinator_batches_total",
+                "Batches decided and committed together.",
+                read(&stats.batches),
+            ),
+            Sample::counter(
+                "coordinator_messages_total",
+                "Inbox messages that were taken.",
+                read(&stats.messages),
+            ),
             Sample::counter(
                 "coordinator_redelivered_total",
                 "Inbox messages that the broker had given to someone before.",
@@ -65,14 +74,26 @@ pub(crate) fn coordinator(stats: Arc<coordinator::Stats>) -> Meter {
                 "Results that came too late to count, or twice.",
                 read(&stats.late_results),
             ),
-            Sample::counter("coordinator_swept_total", "Executions that a sweep looked at.", read(&stats.swept)),
-            Sample::counter("coordinator_timers_fired_total", "Timers that fired.", read(&stats.timers_fired)),
+            Sample::counter(
+                "coordinator_swept_total",
+                "Executions that a sweep looked at.",
+                read(&stats.swept),
+            ),
+            Sample::counter(
+                "coordinator_timers_fired_total",
+                "Timers that fired.",
+                read(&stats.timers_fired),
+            ),
             Sample::gauge(
                 "coordinator_timer_lateness_seconds",
                 "How late the last timer fired.",
                 seconds(&stats.timer_lateness_micros),
             ),
-            Sample::gauge("coordinator_sweep_lag_seconds", "How late the sweep is.", seconds(&stats.sweep_lag_micros)),
+            Sample::gauge(
+                "coordinator_sweep_lag_seconds",
+                "How late the sweep is.",
+                seconds(&stats.sweep_lag_micros),
+            ),
             Sample::gauge(
                 "coordinator_inbox_lag_seconds",
                 "How long the last batch took until it was durable.",
@@ -118,7 +139,11 @@ pub(crate) fn worker(stats: Arc<worker::Stats>) -> Meter {
                 read(&stats.cancelled_late),
             ),
             Sample::counter("worker_leased_total", "Tasks handed over to a lease.", read(&stats.leased)),
-            Sample::counter("worker_messages_total", "Result messages that the broker confirmed.", read(&stats.messages)),
+            Sample::counter(
+                "worker_messages_total",
+                "Result messages that the broker confirmed.",
+                read(&stats.messages),
+            ),
             Sample::counter("worker_results_total", "Results in them.", read(&stats.results)),
             Sample::counter(
                 "worker_publish_retries_total",

@@ -25,7 +25,8 @@ impl ParameterArgs {
                 let text = if path.as_os_str() == "-" {
                     std::io::read_to_string(std::io::stdin()).context("standard input cannot be read")?
                 } else {
-                    std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?
+                    std::fs::read_to_string(path)
+                        .with_context(|| format!("{} cannot be read", path.display()))?
                 };
                 match serde_saphyr::from_str::<Value>(&text) {
                     Ok(Value::Object(map)) => map,

@@ -46,7 +46,11 @@ pub(crate) async fn keep(ports: &Ports, text: &str, read: &Read) -> Result<Workf
 }
 
 /// Starts an execution with checked parameters.
-pub(crate) async fn start(ports: &Ports, row: &WorkflowRow, parameters: Map<String, Value>) -> Result<ExecutionId> {
+pub(crate) async fn start(
+    ports: &Ports,
+    row: &WorkflowRow,
+    parameters: Map<String, Value>,
+) -> Result<ExecutionId> {
     let execution = ExecutionId::generate();
     let first = Turn {
         execution,

@@ -78,7 +78,11 @@ fn a_role_of_its_own_asks_for_the_services_it_shares() {
     for verb in ["api", "coordinator", "worker"] {
         let ran = apg("", &[verb]);
         assert_eq!(ran.status.code(), Some(2));
-        assert!(text(&ran.stderr).contains("DATABASE_URL and AMQP_URL and REDIS_URL"), "{}", text(&ran.stderr));
+        assert!(
+            text(&ran.stderr).contains("DATABASE_URL and AMQP_URL and REDIS_URL"),
+            "{}",
+            text(&ran.stderr)
+        );
     }
 }
 

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use shared::expression::RowExpression;
 use shared::component::{ConfigProblem, Context, Failure, FailureClass, Outcome, Run};
+use shared::expression::RowExpression;
 use tokio_util::sync::CancellationToken;
 
 use crate::{

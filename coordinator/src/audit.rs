@@ -65,7 +65,11 @@ pub async fn run(
             };
             report.checked.turns += stored.turns.len() as u64;
             let Some(hash) = crate::desk::Desk::hash_of(&stored.turns) else {
-                report.findings.push(finding("I0", row.id, "its journal does not begin with `accepted`".to_owned()));
+                report.findings.push(finding(
+                    "I0",
+                    row.id,
+                    "its journal does not begin with `accepted`".to_owned(),
+                ));
                 continue;
             };
             if !workflows.contains_key(hash) {
@@ -77,7 +81,11 @@ pub async fn run(
             }
             match workflows.get(hash) {
                 Some(Some(workflow)) => check(row, workflow, &stored.turns, &mut report.findings),
-                _ => report.findings.push(finding("I13", row.id, format!("its snapshot {hash} cannot be compiled"))),
+                _ => report.findings.push(finding(
+                    "I13",
+                    row.id,
+                    format!("its snapshot {hash} cannot be compiled"),
+                )),
             }
         }
         report.checked.findings = report.findings.len() as u64;
@@ -128,7 +136,11 @@ pub fn journal(
         for event in &turn.events {
             if state.status.is_terminal() {
                 let rule = if matches!(event, Event::Finished { .. }) { "I2" } else { "I6" };
-                findings.push(finding(rule, id, format!("turn {} adds to an execution that had ended", turn.seq)));
+                findings.push(finding(
+                    rule,
+                    id,
+                    format!("turn {} adds to an execution that had ended", turn.seq),
+                ));
                 return None;
             }
             step(&state, turn, event, findings);
@@ -161,14 +173,25 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
                 Phase::Waiting if state.join(index) != Joined::Ready => {
                     wrong("I9", format!("{task} was dispatched before its join was met"));
                 }
-                phase if phase.is_settled() => wrong("I3", format!("{task} was dispatched after it had settled")),
+                phase if phase.is_settled() => {
+                    wrong("I3", format!("{task} was dispatched after it had settled"))
+                }
                 Phase::Dispatched if *attempt != component.attempt || *dispatch != component.dispatch + 1 => {
-                    wrong("I7", format!("{task}: attempt {attempt} began while attempt {} was under way", component.attempt));
+                    wrong(
+                        "I7",
+                        format!(
+                            "{task}: attempt {attempt} began while attempt {} was under way",
+                            component.attempt
+                        ),
+                    );
                 }
                 _ => {}
             }
             if attempt.saturating_sub(component.lost) > policy.max_attempts {
-                wrong("I7", format!("{task}: attempt {attempt} goes beyond {} attempts", policy.max_attempts));
+                wrong(
+                    "I7",
+                    format!("{task}: attempt {attempt} goes beyond {} attempts", policy.max_attempts),
+                );
             }
             if component.fence.as_ref().is_some_and(|fence| fence.granted) && *attempt == component.attempt {
                 wrong("I5", format!("{task}: attempt {attempt} was sent again after its grant"));
@@ -180,7 +203,13 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
             if component.phase.is_settled() {
                 wrong("I3", format!("{task} settled twice"));
             } else if component.attempt != *attempt {
-                wrong("I4", format!("{task}: a result of attempt {attempt} counted during attempt {}", component.attempt));
+                wrong(
+                    "I4",
+                    format!(
+                        "{task}: a result of attempt {attempt} counted during attempt {}",
+                        component.attempt
+                    ),
+                );
             }
             let reporter = match event {
                 Event::TaskCompleted { worker, .. } => Some(*worker),
@@ -197,8 +226,14 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
         Event::TaskGranted { task, attempt, .. } => {
             let Ok(index) = state.index_of(task) else { return };
             let component = &state.components[index];
-            if component.fence.is_some() || component.attempt != *attempt || component.phase != Phase::Dispatched {
-                wrong("I5", format!("{task}: attempt {attempt} was granted twice, or when it was not under way"));
+            if component.fence.is_some()
+                || component.attempt != *attempt
+                || component.phase != Phase::Dispatched
+            {
+                wrong(
+                    "I5",
+                    format!("{task}: attempt {attempt} was granted twice, or when it was not under way"),
+                );
             }
         }
         Event::Decided { task, .. } | Event::DecisionFailed { task, .. } | Event::Skipped { task, .. } => {
@@ -207,7 +242,9 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
                 wrong("I3", format!("{task} settled twice"));
             }
         }
-        Event::Finished { .. } if (state.settled as usize) < state.components.len() && state.status == Status::Running => {
+        Event::Finished { .. }
+            if (state.settled as usize) < state.components.len() && state.status == Status::Running =>
+        {
             wrong("I2", "it ended before every component had settled".to_owned());
         }
         _ => {}

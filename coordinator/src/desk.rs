@@ -267,7 +267,8 @@ impl Desk {
     /// Remembers a compiled snapshot.
     pub fn learn(&mut self, workflow: Arc<Workflow>) {
         if self.workflows.len() >= MOST_WORKFLOWS {
-            let used: HashSet<&str> = self.cache.values().map(|execution| execution.workflow.hash.as_str()).collect();
+            let used: HashSet<&str> =
+                self.cache.values().map(|execution| execution.workflow.hash.as_str()).collect();
             let unused: Vec<String> =
                 self.workflows.keys().filter(|hash| !used.contains(hash.as_str())).cloned().collect();
             for hash in unused {
@@ -449,7 +450,11 @@ impl Desk {
                 decided.commands.extend(commands);
                 decided.forget.extend(request);
                 if matter.redelivered {
-                    decided.commands.extend(engine::commands_again(execution, matter.cause, around.payloads)?);
+                    decided.commands.extend(engine::commands_again(
+                        execution,
+                        matter.cause,
+                        around.payloads,
+                    )?);
                 }
                 if let Some(at) = sweep_at {
                     decided.sweep_again.push((execution.id, at));
@@ -576,7 +581,8 @@ impl Desk {
             }
         }
         if self.cache.len() > most {
-            let surplus: Vec<ExecutionId> = self.cache.keys().take(self.cache.len() - most).copied().collect();
+            let surplus: Vec<ExecutionId> =
+                self.cache.keys().take(self.cache.len() - most).copied().collect();
             for id in surplus {
                 self.drop_execution(id);
             }
@@ -612,7 +618,9 @@ fn may_need_payloads(execution: &Execution, work: &Work) -> bool {
     let stored = |payload: &Payload| matches!(payload, Payload::Stored(_));
     execution.components.iter().any(|component| component.output.as_ref().is_some_and(stored))
         || work.matters.iter().flat_map(|matter| &matter.said).any(|said| match said {
-            Said::Result(TaskResult { ending: shared::wire::Ending::Completed { output, .. }, .. }) => stored(output),
+            Said::Result(TaskResult { ending: shared::wire::Ending::Completed { output, .. }, .. }) => {
+                stored(output)
+            }
             _ => false,
         })
 }

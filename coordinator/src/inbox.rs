@@ -142,15 +142,22 @@ impl Loop<'_> {
         match outcome {
             Ok(()) => {
                 if let Err(error) = self.follow(&mut outgoing).await {
-                    debug!(error = &error as &dyn std::error::Error, "Waiting executions are woken by the next sweep");
+                    debug!(
+                        error = &error as &dyn std::error::Error,
+                        "Waiting executions are woken by the next sweep"
+                    );
                 }
                 self.send(outgoing, answers).await;
             }
             Err(error) => {
                 // Whether anything was kept is unknown: nothing is acknowledged, and everything is read again.
-                warn!(error = &error as &dyn std::error::Error, "The store failed; a batch goes back to the queue");
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "The store failed; a batch goes back to the queue"
+                );
                 self.desk.drop_all();
-                let pause = if error.is_retryable() { Duration::from_millis(500) } else { Duration::from_secs(5) };
+                let pause =
+                    if error.is_retryable() { Duration::from_millis(500) } else { Duration::from_secs(5) };
                 tokio::time::sleep(pause).await;
                 for answer in answers {
                     answer.requeue().await;
@@ -159,7 +166,12 @@ impl Loop<'_> {
         }
     }
 
-    async fn keep(&mut self, works: Vec<Work>, aside: Aside, outgoing: &mut Outgoing) -> Result<(), StoreError> {
+    async fn keep(
+        &mut self,
+        works: Vec<Work>,
+        aside: Aside,
+        outgoing: &mut Outgoing,
+    ) -> Result<(), StoreError> {
         self.put_aside(aside, outgoing).await?;
         let touched: Vec<ExecutionId> = works.iter().map(|work| work.execution).collect();
         let mut works = works;
@@ -284,27 +296,39 @@ impl Loop<'_> {
         }
         if let Err(error) = self.desk.adopt(turns) {
             let execution = turns.first().map(|turn| turn.execution);
-            error!(?execution, error = &error as &dyn std::error::Error, "A journal does not fold; its execution stands still");
+            error!(
+                ?execution,
+                error = &error as &dyn std::error::Error,
+                "A journal does not fold; its execution stands still"
+            );
         }
         Ok(())
     }
 
     /// Decides one execution, loading the payloads that its expressions look into.
-    async fn decide(&mut self, work: &Work, now: shared::time::Timestamp) -> Result<Option<Decided>, StoreError> {
+    async fn decide(
+        &mut self,
+        work: &Work,
+        now: shared::time::Timestamp,
+    ) -> Result<Option<Decided>, StoreError> {
         let mut payloads: HashMap<PayloadId, Value> = HashMap::new();
         for _ in 0..RACES {
             match self.desk.decide(work, now, self.queue_is_deep, &payloads, &mut PayloadId::generate) {
                 Ok(Some(decided)) => return Ok(Some(decided)),
                 Ok(None) => {
-                    if let Some(stored) = self.ports.store.load(&[work.execution]).await?.into_iter().flatten().next() {
+                    if let Some(stored) =
+                        self.ports.store.load(&[work.execution]).await?.into_iter().flatten().next()
+                    {
                         self.adopt(&stored.turns).await?;
                     }
                 }
                 Err(NeedsPayloads(ids)) => {
                     for id in ids {
                         let bytes = self.ports.store.payload_get(work.execution, id).await?;
-                        let bytes = bytes.ok_or_else(|| StoreError::Corrupt(format!("{id} is missing").into()))?;
-                        let value = serde_json::from_slice(&bytes).map_err(|error| StoreError::Corrupt(error.into()))?;
+                        let bytes =
+                            bytes.ok_or_else(|| StoreError::Corrupt(format!("{id} is missing").into()))?;
+                        let value = serde_json::from_slice(&bytes)
+                            .map_err(|error| StoreError::Corrupt(error.into()))?;
                         payloads.insert(id, value);
                     }
                 }
@@ -389,7 +413,10 @@ impl Loop<'_> {
         if !hints.is_empty()
             && let Err(error) = self.ports.queue.publish_inbox(hints).await
         {
-            debug!(error = &error as &dyn std::error::Error, "Waiting executions are woken by the next sweep");
+            debug!(
+                error = &error as &dyn std::error::Error,
+                "Waiting executions are woken by the next sweep"
+            );
         }
         Ok(())
     }
@@ -432,7 +459,10 @@ impl Loop<'_> {
                 match ports.queue.publish_tasks(tasks.clone()).await {
                     Ok(()) => tasks.clear(),
                     Err(error) => {
-                        warn!(error = &error as &dyn std::error::Error, "Tasks could not be published; trying again");
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "Tasks could not be published; trying again"
+                        );
                         tokio::select! {
                             () = tokio::time::sleep(pause.pause()) => {}
                             () = hard_stop.cancelled() => {
@@ -467,7 +497,10 @@ impl Loop<'_> {
                     bytes: shared::wire::encode(&task).unwrap_or_default(),
                 };
                 if let Err(error) = ports.store.dead_letter_add(letter).await {
-                    error!(error = &error as &dyn std::error::Error, "A poison task could not be kept among the dead letters");
+                    error!(
+                        error = &error as &dyn std::error::Error,
+                        "A poison task could not be kept among the dead letters"
+                    );
                 }
             }
             for answer in answers {

@@ -142,7 +142,13 @@ pub async fn run(
             Arc::clone(&stats),
             helpers.clone(),
         )),
-        spawn(sweeps::run(config.clone(), ports.clone(), shards.clone(), Arc::clone(&stats), helpers.clone())),
+        spawn(sweeps::run(
+            config.clone(),
+            ports.clone(),
+            shards.clone(),
+            Arc::clone(&stats),
+            helpers.clone(),
+        )),
         spawn(store_clock::keep(Arc::clone(&clock), Arc::clone(&ports.store), helpers.clone())),
     ];
     info!(coordinator = %id, "Coordinator {id} is ready");

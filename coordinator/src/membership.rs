@@ -49,7 +49,11 @@ pub(crate) async fn run(
                 share.send_if_modified(|now| {
                     let changed = *now != next;
                     if changed {
-                        info!(members = next.members, shards = next.shards.len(), "The share of the inbox shards changed");
+                        info!(
+                            members = next.members,
+                            shards = next.shards.len(),
+                            "The share of the inbox shards changed"
+                        );
                         *now = next;
                     }
                     changed
@@ -68,7 +72,8 @@ pub(crate) async fn run(
 }
 
 fn host() -> String {
-    std::fs::read_to_string("/etc/hostname").map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
+    std::fs::read_to_string("/etc/hostname")
+        .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
 /// The member that serves a shard first.

@@ -44,7 +44,9 @@ pub(crate) async fn run(
                         info!(open, "Open executions of an earlier process go on");
                         first = false;
                     }
-                    Err(error) => debug!(error = &error as &dyn std::error::Error, "The sweep could not begin"),
+                    Err(error) => {
+                        debug!(error = &error as &dyn std::error::Error, "The sweep could not begin")
+                    }
                 }
             } else {
                 first = false;
@@ -53,7 +55,9 @@ pub(crate) async fn run(
                 // A full page: there is more to do now.
                 Ok(found) if found >= PAGE as usize => continue,
                 Ok(_) => {}
-                Err(error) => debug!(error = &error as &dyn std::error::Error, "The sweep could not read the store"),
+                Err(error) => {
+                    debug!(error = &error as &dyn std::error::Error, "The sweep could not read the store")
+                }
             }
         }
         if maintained.elapsed() >= MAINTENANCE {

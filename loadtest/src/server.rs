@@ -68,7 +68,7 @@ impl Started {
                     let url = std::env::var(variable).with_context(|| format!("{variable} is not set"))?;
                     started.services.extend(local_port(&url).and_then(process::listener));
                 }
-                started.database = Some(Database::create()?);
+                started.database = Some(Database::create(apg)?);
                 started.spawn("api")?;
                 started.spawn("coordinator")?;
                 for _ in 0..workers {
@@ -170,12 +170,16 @@ struct Database {
 }
 
 impl Database {
-    fn create() -> Result<Self> {
+    /// Makes it and brings its tables up to date with the binary that is measured.
+    fn create(apg: &Path) -> Result<Self> {
         let admin = std::env::var("DATABASE_URL").context("DATABASE_URL is not set")?;
         let name = format!("apg_bench_{}", std::process::id());
         let url = with_database(&admin, &name).context("DATABASE_URL names no database")?;
         sql(&admin, &format!("create database {name}"))?;
-        Ok(Self { admin, name, url })
+        let database = Self { admin, name, url };
+        let migrated = Command::new(apg).arg("migrate").env("DATABASE_URL", &database.url).output()?;
+        ensure!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+        Ok(database)
     }
 }
 

@@ -19,7 +19,11 @@ pub(crate) fn page(command: Command) -> String {
 }
 
 fn verb(out: &mut String, command: &mut Command, path: &str, depth: usize) {
-    let path = if path.is_empty() { command.get_name().to_owned() } else { format!("{path} {}", command.get_name()) };
+    let path = if path.is_empty() {
+        command.get_name().to_owned()
+    } else {
+        format!("{path} {}", command.get_name())
+    };
     // Values of the environment of whoever generates this must not show.
     let mut shown = command.clone().mut_args(|arg| arg.hide_env_values(true));
     let help: Vec<String> =

@@ -23,10 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("cli", &["shared", "store", "queue", "progress", "coordinator", "worker", "components", "api"]),
     ("tests", &["shared", "cli"]),
     ("loadtest", &["shared"]),
-    (
-        "xtask",
-        &["shared", "store", "queue", "progress", "coordinator", "worker", "components", "api", "cli"],
-    ),
+    ("xtask", &["shared", "store", "queue", "progress", "coordinator", "worker", "components", "api", "cli"]),
 ];
 
 /// Which of our crates may name an outside crate. Those that are not listed belong to everyone.
@@ -51,14 +48,25 @@ const OWNERS: &[(&str, &[&str])] = &[
 
 /// The top-level modules of `shared`; another needs a page in docs/decisions and a line here.
 const SHARED_MODULES: &[&str] = &[
-    "component", "execution", "expression", "ids", "port", "retry", "telemetry", "testing", "time", "wire", "workflow",
+    "component",
+    "execution",
+    "expression",
+    "ids",
+    "port",
+    "retry",
+    "telemetry",
+    "testing",
+    "time",
+    "wire",
+    "workflow",
 ];
 
 /// The largest file that is kept, in bytes.
 const LARGEST: u64 = 1024 * 1024;
 
 /// Beginnings of paths that exist on one machine only.
-const MACHINE_PATHS: &[&str] = &[concat!("/ho", "me/"), concat!("/Us", "ers/"), concat!("/wo", "rk/"), concat!("/ro", "ot/")];
+const MACHINE_PATHS: &[&str] =
+    &[concat!("/ho", "me/"), concat!("/Us", "ers/"), concat!("/wo", "rk/"), concat!("/ro", "ot/")];
 
 /// Checks every rule. `false` when one is broken.
 pub(crate) fn run(root: &Path) -> Result<bool> {
@@ -138,14 +146,16 @@ fn owners(metadata: &Value, breaches: &mut Vec<String>) {
             if let Some((_, owners)) = OWNERS.iter().find(|(outside, _)| *outside == dependency)
                 && !owners.contains(&name)
             {
-                breaches.push(format!("`{name}` names `{dependency}`, which belongs to {}", owners.join(", ")));
+                breaches
+                    .push(format!("`{name}` names `{dependency}`, which belongs to {}", owners.join(", ")));
             }
         }
     }
 }
 
 fn shared_modules(root: &Path, breaches: &mut Vec<String>) -> Result<()> {
-    let text = fs::read_to_string(root.join("shared/src/lib.rs")).context("shared/src/lib.rs cannot be read")?;
+    let text =
+        fs::read_to_string(root.join("shared/src/lib.rs")).context("shared/src/lib.rs cannot be read")?;
     for line in text.lines() {
         let Some(name) = line
             .trim_start_matches("pub(crate) ")
@@ -173,7 +183,8 @@ fn kept_files(root: &Path) -> Result<Vec<PathBuf>> {
         .context("git cannot be run")?;
     ensure!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
     let names = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut files: Vec<PathBuf> = names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect();
+    let mut files: Vec<PathBuf> =
+        names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect();
     files.dedup();
     Ok(files)
 }
@@ -190,7 +201,11 @@ fn contents(root: &Path, files: &[PathBuf], breaches: &mut Vec<String>) {
         let Ok(text) = fs::read_to_string(&full) else { continue };
         for (number, line) in text.lines().enumerate() {
             if let Some(path) = MACHINE_PATHS.iter().find(|path| holds_path(line, path)) {
-                breaches.push(format!("{}:{} names a path of one machine (`{path}…`)", file.display(), number + 1));
+                breaches.push(format!(
+                    "{}:{} names a path of one machine (`{path}…`)",
+                    file.display(),
+                    number + 1
+                ));
             }
         }
     }
@@ -212,7 +227,9 @@ fn crate_docs(root: &Path, metadata: &Value, breaches: &mut Vec<String>) {
             if let Ok(text) = fs::read_to_string(sources.join(file))
                 && !text.starts_with("//!")
             {
-                breaches.push(format!("{name}/src/{file} does not open with `//!`: what it is for, and what not"));
+                breaches.push(format!(
+                    "{name}/src/{file} does not open with `//!`: what it is for, and what not"
+                ));
             }
         }
     }
@@ -222,7 +239,9 @@ fn crate_docs(root: &Path, metadata: &Value, breaches: &mut Vec<String>) {
 fn error_pages(files: &[PathBuf], breaches: &mut Vec<String>) {
     let pages: BTreeSet<String> = files
         .iter()
-        .filter(|file| file.starts_with("docs/errors") && file.extension().is_some_and(|ending| ending == "md"))
+        .filter(|file| {
+            file.starts_with("docs/errors") && file.extension().is_some_and(|ending| ending == "md")
+        })
         .filter_map(|file| Some(file.file_stem()?.to_str()?.to_owned()))
         .filter(|name| name != "README")
         .collect();
@@ -241,7 +260,8 @@ mod tests {
     use serde_json::json;
 
     fn package(name: &str, dependencies: &[&str]) -> Value {
-        let list: Vec<Value> = dependencies.iter().map(|name| json!({ "name": name, "kind": null })).collect();
+        let list: Vec<Value> =
+            dependencies.iter().map(|name| json!({ "name": name, "kind": null })).collect();
         json!({ "name": name, "dependencies": list })
     }
 

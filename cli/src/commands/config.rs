@@ -43,7 +43,9 @@ pub(crate) fn run(settings: &SettingsArgs, args: &Args) -> Result<Exit> {
                 Ok(loaded) => (Vec::new(), loaded.warnings),
                 Err(mistakes) => (mistakes.0, Vec::new()),
             };
-            output::json(&json!({ "valid": mistakes.is_empty(), "mistakes": mistakes, "warnings": warnings }));
+            output::json(
+                &json!({ "valid": mistakes.is_empty(), "mistakes": mistakes, "warnings": warnings }),
+            );
             Ok(if mistakes.is_empty() { Exit::Success } else { Exit::Wrong })
         }
         (Verb::Print { origins }, Format::Text) => {

@@ -46,7 +46,9 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
                 Format::Text => {
                     let rows: Vec<Vec<String>> = items
                         .iter()
-                        .map(|item| ["id", "queue", "at", "execution", "reason"].map(|key| cell(item, key)).to_vec())
+                        .map(|item| {
+                            ["id", "queue", "at", "execution", "reason"].map(|key| cell(item, key)).to_vec()
+                        })
                         .collect();
                     output::data(&output::table(&["ID", "QUEUE", "AT", "EXECUTION", "REASON"], &rows));
                 }

@@ -149,7 +149,9 @@ async fn store(settings: &Settings) -> Vec<Check> {
     let mend = "check DATABASE_URL and that the server runs";
     let status = match tokio::time::timeout(PATIENCE, compose::migration_status(&url)).await {
         Ok(Ok(status)) => status,
-        Ok(Err(error)) => return vec![Check::not(name, State::Bad, format!("{shown}: {}", causes(&error)), mend)],
+        Ok(Err(error)) => {
+            return vec![Check::not(name, State::Bad, format!("{shown}: {}", causes(&error)), mend)];
+        }
         Err(_) => return vec![Check::not(name, State::Bad, format!("{shown}: no answer within 5 s"), mend)],
     };
     let mut checks = vec![Check::ok(name, format!("{shown} answers"))];
@@ -159,7 +161,8 @@ async fn store(settings: &Settings) -> Vec<Check> {
     } else if is_sqlite {
         Check::ok("migrations", format!("{} will run when the server starts", status.pending.len()))
     } else {
-        let list: Vec<String> = status.pending.iter().map(|(version, what)| format!("{version} {what}")).collect();
+        let list: Vec<String> =
+            status.pending.iter().map(|(version, what)| format!("{version} {what}")).collect();
         Check::not("migrations", State::Bad, format!("to be run: {}", list.join(", ")), "run `apg migrate`")
     });
     // The clock of a SQLite database is this machine's; and a server may hold its file.
@@ -217,7 +220,8 @@ async fn display(settings: &Settings) -> Check {
     let Some(url) = &settings.redis.url else {
         return Check::ok(name, "no Redis is set: live progress stays in the process");
     };
-    let mend = "check REDIS_URL and that Redis runs; workflows go on without it, only live progress is missing";
+    let mend =
+        "check REDIS_URL and that Redis runs; workflows go on without it, only live progress is missing";
     let looked = async { anyhow::Ok(compose::open_progress(settings)?.check().await?) };
     match tokio::time::timeout(PATIENCE, looked).await {
         Ok(Ok(())) => Check::ok(name, format!("{url} answers")),
@@ -238,7 +242,9 @@ async fn api(settings: &Settings) -> Check {
                 Err(error) => Err(error),
             };
             match answer {
-                Ok(answer) if answer.status().is_success() => Check::ok(name, format!("a server answers on {listen}")),
+                Ok(answer) if answer.status().is_success() => {
+                    Check::ok(name, format!("a server answers on {listen}"))
+                }
                 Ok(answer) => Check::not(
                     name,
                     State::Bad,

@@ -214,7 +214,10 @@ pub(crate) async fn follow(client: &Client, id: &str) -> Result<Exit> {
                     let part = execution.get("progress").and_then(Value::as_f64).unwrap_or(0.0);
                     bar.set_position(part as u64);
                 }
-                if status.parse::<shared::execution::Status>().is_ok_and(shared::execution::Status::is_terminal) {
+                if status
+                    .parse::<shared::execution::Status>()
+                    .is_ok_and(shared::execution::Status::is_terminal)
+                {
                     break execution;
                 }
             }

@@ -16,7 +16,8 @@ pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
     let settings = settings.load()?.settings;
     logging::start(&settings, true)?;
     let url = compose::database_url(&settings);
-    let before = if args.check { compose::migration_status(&url).await? } else { compose::migrate(&url).await? };
+    let before =
+        if args.check { compose::migration_status(&url).await? } else { compose::migrate(&url).await? };
     let shown = redact_url(&url);
     let word = if args.check { "to be run" } else { "ran" };
     for (version, name) in &before.pending {

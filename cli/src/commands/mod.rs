@@ -66,7 +66,8 @@ impl SettingsArgs {
                 Ok(text) => Some((DEFAULT_FILE.to_owned(), text)),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
                 Err(error) => {
-                    return Err(error).context(format!("the configuration file {DEFAULT_FILE} cannot be read"));
+                    return Err(error)
+                        .context(format!("the configuration file {DEFAULT_FILE} cannot be read"));
                 }
             },
         };
@@ -158,12 +159,18 @@ fn report(error: &anyhow::Error) -> Exit {
 
 /// A runtime for verbs that only wait for one thing at a time.
 fn small_runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("no async runtime can be started")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no async runtime can be started")
 }
 
 /// A runtime for roles.
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime can be started")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("no async runtime can be started")
 }
 
 fn run(cli: Cli) -> Result<Exit> {

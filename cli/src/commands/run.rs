@@ -54,7 +54,8 @@ pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
     let mut settings: Settings = settings.load()?.settings;
     logging::start(&settings, true)?;
     let folder = tempfile::tempdir().context("no temporary folder can be made")?;
-    settings.database.url = Some(SecretUrl::new(format!("sqlite:{}", folder.path().join("run.db").display())));
+    settings.database.url =
+        Some(SecretUrl::new(format!("sqlite:{}", folder.path().join("run.db").display())));
     settings.amqp.url = None;
     settings.redis.url = None;
     settings.monitoring.enabled = false;
@@ -101,7 +102,8 @@ impl Lines {
     }
 
     fn settled(&self, state: &str, component: &str, since: Option<Timestamp>, at: Timestamp, more: &str) {
-        let time = since.map(|since| output::duration(at.since(since).as_millis() as u64)).unwrap_or_default();
+        let time =
+            since.map(|since| output::duration(at.since(since).as_millis() as u64)).unwrap_or_default();
         self.say(format!("{state:9}  {component:24}  {time:>10}  {more}").trim_end());
         self.bar.inc(1);
     }
@@ -125,7 +127,9 @@ impl Lines {
                         None => self.settled("failed", &task, since, at, &failure.to_string()),
                         Some(retry_at) => {
                             let pause = output::duration(retry_at.since(at).as_millis() as u64);
-                            self.say(&format!("retrying   {task:24}  attempt {attempt}, again in {pause}: {failure}"));
+                            self.say(&format!(
+                                "retrying   {task:24}  attempt {attempt}, again in {pause}: {failure}"
+                            ));
                         }
                     }
                 }
@@ -133,7 +137,9 @@ impl Lines {
                     self.settled("failed", &task.to_string(), None, at, &failure.to_string());
                 }
                 Event::Skipped { task, .. } => self.settled("skipped", &task.to_string(), None, at, ""),
-                Event::TaskCancelled { task, .. } => self.settled("cancelled", &task.to_string(), None, at, ""),
+                Event::TaskCancelled { task, .. } => {
+                    self.settled("cancelled", &task.to_string(), None, at, "")
+                }
                 Event::Delayed { task, until } => self.say(&format!("waiting    {task:24}  until {until}")),
                 Event::Finished { status, output, failure } => {
                     self.ended = Some((status, output, failure));

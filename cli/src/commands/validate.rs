@@ -34,17 +34,22 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
                 output::say(format_args!("{name}: {} is right, {count} components", read.workflow.name));
             }
             (Ok(read), Format::Json) => {
-                reports.push(json!({ "file": name, "valid": true, "problems": [], "warnings": read.warnings }));
+                reports
+                    .push(json!({ "file": name, "valid": true, "problems": [], "warnings": read.warnings }));
             }
             (Err(wrong), format) => {
                 exit = Exit::Wrong;
                 if format == Format::Json {
                     let problems = &wrong.problems;
-                    reports.push(json!({ "file": name, "valid": false, "problems": problems, "warnings": [] }));
+                    reports
+                        .push(json!({ "file": name, "valid": false, "problems": problems, "warnings": [] }));
                 } else {
                     output::say(&wrong);
                     let count = wrong.problems.list.len();
-                    output::say(format_args!("\n{name}: {count} problem{}", if count == 1 { "" } else { "s" }));
+                    output::say(format_args!(
+                        "\n{name}: {count} problem{}",
+                        if count == 1 { "" } else { "s" }
+                    ));
                 }
             }
         }

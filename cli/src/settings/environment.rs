@@ -36,7 +36,10 @@ pub const VARIABLES: &[Variable] = &[
     sets("LOG_LEVEL", "logging.level"),
     sets("DEBUG", "app.debug"),
     sets("ENABLE_MONITORING", "monitoring.enabled"),
-    nothing("METRICS_RETENTION_DAYS", "metrics are kept by whatever scrapes `/metrics`; set the retention there"),
+    nothing(
+        "METRICS_RETENTION_DAYS",
+        "metrics are kept by whatever scrapes `/metrics`; set the retention there",
+    ),
 ];
 
 /// Other names of settings.

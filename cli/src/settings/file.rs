@@ -91,7 +91,10 @@ impl Node {
             Self::Leaf(value) => value.clone(),
             Self::List(list) => list.iter().map(|(_, node)| node.to_value()).collect(),
             Self::Map(entries) => Value::Object(
-                entries.iter().map(|entry| (entry.key.clone(), entry.value.to_value())).collect::<Map<_, _>>(),
+                entries
+                    .iter()
+                    .map(|entry| (entry.key.clone(), entry.value.to_value()))
+                    .collect::<Map<_, _>>(),
             ),
         }
     }

@@ -153,7 +153,9 @@ impl Shape {
             Self::Number => value.is_number(),
             Self::YesNo => value.is_boolean(),
             Self::OneOf(values) => value.as_str().is_some_and(|text| values.iter().any(|word| word == text)),
-            Self::List(item) => value.as_array().is_some_and(|list| list.iter().all(|value| item.admits(value))),
+            Self::List(item) => {
+                value.as_array().is_some_and(|list| list.iter().all(|value| item.admits(value)))
+            }
             Self::Map => value.is_object(),
             Self::Any => true,
         }
@@ -181,7 +183,13 @@ impl Shape {
                 _ => None,
             },
             Self::List(item) => serde_json::from_str(text).ok().filter(Value::is_array).or_else(|| {
-                Some(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| item.read(part)).collect())
+                Some(
+                    text.split(',')
+                        .map(str::trim)
+                        .filter(|part| !part.is_empty())
+                        .map(|part| item.read(part))
+                        .collect(),
+                )
             }),
             Self::Map => serde_json::from_str(text).ok(),
         };
@@ -229,7 +237,8 @@ pub fn keys() -> Vec<Key> {
 fn resolved(root: &Value, schema: &Value) -> Value {
     let mut schema = schema.clone();
     while let Some(name) = schema.get("$ref").and_then(Value::as_str).map(ToOwned::to_owned) {
-        let target = name.strip_prefix('#').and_then(|pointer| root.pointer(pointer)).cloned().unwrap_or_default();
+        let target =
+            name.strip_prefix('#').and_then(|pointer| root.pointer(pointer)).cloned().unwrap_or_default();
         let mut merged = target.as_object().cloned().unwrap_or_default();
         if let Some(own) = schema.as_object() {
             merged.extend(own.iter().filter(|(key, _)| *key != "$ref").map(|(k, v)| (k.clone(), v.clone())));
@@ -254,7 +263,13 @@ fn walk(root: &Value, schema: &Value, prefix: &str, defaults: &Value, all: &mut 
         let is_section = schema.get("properties").is_some();
         let default = defaults.get(name).cloned().unwrap_or_default();
         let doc = schema.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
-        all.push(Key { path: path.clone(), doc, default: default.clone(), schema: schema.clone(), is_section });
+        all.push(Key {
+            path: path.clone(),
+            doc,
+            default: default.clone(),
+            schema: schema.clone(),
+            is_section,
+        });
         if is_section {
             walk(root, &schema, &path, &default, all);
         }

@@ -80,7 +80,11 @@ pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
                 Origin::File { path: path.clone(), line: 1, column: 1 },
             )),
             Err((message, (line, column))) => {
-                loader.mistakes.push(Mistake::new("", message, Origin::File { path: path.clone(), line, column }));
+                loader.mistakes.push(Mistake::new(
+                    "",
+                    message,
+                    Origin::File { path: path.clone(), line, column },
+                ));
             }
         }
     }
@@ -89,11 +93,14 @@ pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
         let origin = Origin::Flag { text: format!("{flag} {}", text.split('=').next().unwrap_or_default()) };
         match text.split_once('=') {
             Some((key, value)) => loader.text(key.trim(), value, origin),
-            None => loader.mistakes.push(Mistake::new(
-                "",
-                format!("`{text}` is not a setting and a value"),
-                Origin::Flag { text: flag.clone() },
-            ).with_suggestion(Some(format!("write {flag} section.key=value")))),
+            None => loader.mistakes.push(
+                Mistake::new(
+                    "",
+                    format!("`{text}` is not a setting and a value"),
+                    Origin::Flag { text: flag.clone() },
+                )
+                .with_suggestion(Some(format!("write {flag} section.key=value"))),
+            ),
         }
     }
     loader.finish()
@@ -135,8 +142,10 @@ impl Loader<'_> {
                 // `database:` with nothing under it.
                 Node::Leaf(Value::Null) => {}
                 other => {
-                    let first = self.keys.iter().find(|inner| inner.path.starts_with(&format!("{}.", key.path)));
-                    let suggestion = first.map(|inner| format!("put settings under it, such as `{}`", inner.path));
+                    let first =
+                        self.keys.iter().find(|inner| inner.path.starts_with(&format!("{}.", key.path)));
+                    let suggestion =
+                        first.map(|inner| format!("put settings under it, such as `{}`", inner.path));
                     self.mistakes.push(
                         Mistake::new(
                             key.path.clone(),
@@ -177,7 +186,8 @@ impl Loader<'_> {
             .map(|key| {
                 // A key that stands in another section counts as near when its own name is.
                 let whole = strsim::damerau_levenshtein(path, &key.path);
-                let own = strsim::damerau_levenshtein(name, key.name()) + usize::from(key.depth() != depth) + 1;
+                let own =
+                    strsim::damerau_levenshtein(name, key.name()) + usize::from(key.depth() != depth) + 1;
                 let own = if name.len() > 3 { own } else { usize::MAX };
                 (whole.min(own), key)
             })
@@ -211,9 +221,15 @@ impl Loader<'_> {
     fn text(&mut self, path: &str, text: &str, origin: Origin) {
         // One entry of a map, such as a connector, may be given alone.
         if self.key(path).is_none()
-            && let Some(map) = self.keys.iter().find(|key| {
-                key.shape() == Shape::Map && !key.is_section && path.starts_with(&format!("{}.", key.path))
-            }).cloned()
+            && let Some(map) = self
+                .keys
+                .iter()
+                .find(|key| {
+                    key.shape() == Shape::Map
+                        && !key.is_section
+                        && path.starts_with(&format!("{}.", key.path))
+                })
+                .cloned()
         {
             let name = path[map.path.len() + 1..].to_owned();
             let value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
@@ -364,7 +380,9 @@ fn wrong(key: &Key, value: &Value, origin: &Origin) -> Option<Mistake> {
         (Shape::Whole { .. }, Some(text)) if shape.admits(&shape.read(text)) => {
             Some("write the number without quotes".to_owned())
         }
-        (Shape::YesNo, Some(text)) if shape.admits(&shape.read(text)) => Some("write true or false".to_owned()),
+        (Shape::YesNo, Some(text)) if shape.admits(&shape.read(text)) => {
+            Some("write true or false".to_owned())
+        }
         (Shape::List(_), Some(_)) => Some("write a list: [first, second]".to_owned()),
         _ => None,
     };

@@ -152,7 +152,9 @@ pub fn redact_url(url: &str) -> String {
     let head = match head.split_once("://") {
         Some((scheme, rest)) => {
             // The last `@` before the path ends the user part: a password may hold an unescaped one.
-            let authority = rest.find('/').map_or(rest, |end| if rest[..end].contains('@') { &rest[..end] } else { rest });
+            let authority = rest
+                .find('/')
+                .map_or(rest, |end| if rest[..end].contains('@') { &rest[..end] } else { rest });
             match authority.rfind('@').map(|at| (at, authority[..at].split_once(':'))) {
                 Some((at, Some((user, _)))) => format!("{scheme}://{user}:••••{}", &rest[at..]),
                 _ => head.to_owned(),
@@ -207,7 +209,13 @@ pub struct Database {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: None, pool_size: 20, max_overflow: 10, pool_timeout: 30, sqlite_synchronous: Synchronous::Full }
+        Self {
+            url: None,
+            pool_size: 20,
+            max_overflow: 10,
+            pool_timeout: 30,
+            sqlite_synchronous: Synchronous::Full,
+        }
     }
 }
 
@@ -310,7 +318,8 @@ impl Settings {
         if self.amqp.url.is_some() && !self.uses_postgres() {
             wrong.push((
                 "amqp.url",
-                "a broker needs `database.url` with the address of a PostgreSQL database beside it".to_owned(),
+                "a broker needs `database.url` with the address of a PostgreSQL database beside it"
+                    .to_owned(),
             ));
         }
         if !self.api.listen.ip().is_loopback() && !self.api.allow_remote {

@@ -70,7 +70,12 @@ fn yaml(value: &Value, depth: usize) -> String {
             let indent = "  ".repeat(depth);
             let mut out = String::new();
             for (name, item) in map {
-                let _ = write!(out, "\n{indent}{}:{}", scalar(&Value::from(name.as_str())), yaml(item, depth + 1));
+                let _ = write!(
+                    out,
+                    "\n{indent}{}:{}",
+                    scalar(&Value::from(name.as_str())),
+                    yaml(item, depth + 1)
+                );
             }
             out
         }
@@ -86,7 +91,8 @@ fn scalar(value: &Value) -> String {
                 && text.chars().all(|c| c.is_alphanumeric() || " _-./:•@%".contains(c))
                 && !text.contains(": ")
                 && !text.ends_with([' ', ':'])
-                && !["true", "false", "null", "yes", "no", "on", "off"].contains(&text.to_lowercase().as_str());
+                && !["true", "false", "null", "yes", "no", "on", "off"]
+                    .contains(&text.to_lowercase().as_str());
             if is_plain { text.clone() } else { value.to_string() }
         }
         Value::Array(list) => format!("[{}]", list.iter().map(scalar).collect::<Vec<_>>().join(", ")),

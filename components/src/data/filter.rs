@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use shared::expression::RowExpression;
 use shared::component::{ConfigProblem, Failure, FailureClass, Family, Field, OwnPorts, Run};
+use shared::expression::RowExpression;
 
 use crate::{
     describe::{Component, Work},

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::{Map as Object, Value, json};
-use shared::expression::RowExpression;
 use shared::component::{ConfigProblem, Failure, FailureClass, Family, Field, Run};
+use shared::expression::RowExpression;
 
 use crate::{
     describe::{Component, Work, exactly_one, invalid_config, invalid_input},

@@ -7,10 +7,10 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use shared::expression::RowExpression;
 use shared::component::{
     ConfigProblem, Context, Failure, FailureClass, Family, Field, Outcome, OwnPorts, Run,
 };
+use shared::expression::RowExpression;
 use std::sync::Arc;
 
 use super::{deduplicate::canonical, sort::compare_numbers};

@@ -19,7 +19,11 @@ const LONGEST_LINE: usize = 16 * 1024;
 
 /// What a decided component does.
 enum Verdict {
-    Completed { output: Value, ports: Vec<String>, log: Vec<LogLine> },
+    Completed {
+        output: Value,
+        ports: Vec<String>,
+        log: Vec<LogLine>,
+    },
     Failed(Failure),
     Delayed(Timestamp),
     /// Completed, and nothing else of the scope goes on.
@@ -89,7 +93,8 @@ impl Turning<'_> {
             "end" => {
                 let config: control::End = read(config)?;
                 if config.outcome == control::EndOutcome::Failed {
-                    let message = config.message.unwrap_or_else(|| "the workflow reached a failed end".to_owned());
+                    let message =
+                        config.message.unwrap_or_else(|| "the workflow reached a failed end".to_owned());
                     return Ok(Verdict::invalid(FailureClass::User(None), message));
                 }
                 let output = match config.output {
@@ -131,16 +136,19 @@ impl Turning<'_> {
             "fail" => {
                 let config: control::Fail = read(config)?;
                 match config.class.parse() {
-                    Ok(class @ FailureClass::User(_)) => {
-                        Verdict::Failed(Failure { details: config.details, ..Failure::new(class, config.message) })
-                    }
+                    Ok(class @ FailureClass::User(_)) => Verdict::Failed(Failure {
+                        details: config.details,
+                        ..Failure::new(class, config.message)
+                    }),
                     _ => Verdict::invalid(
                         FailureClass::InvalidConfig,
                         format!("`{}` is no class of your own; write `user` or `user.<id>`", config.class),
                     ),
                 }
             }
-            other => Verdict::invalid(FailureClass::Internal, format!("this coordinator cannot decide `{other}`")),
+            other => {
+                Verdict::invalid(FailureClass::Internal, format!("this coordinator cannot decide `{other}`"))
+            }
         })
     }
 }
@@ -204,7 +212,9 @@ fn delay(config: &control::Delay, now: Timestamp) -> Verdict {
             Err(_) => {
                 return Verdict::invalid(
                     FailureClass::InvalidConfig,
-                    format!("`until`: `{text}` is not an instant; write RFC 3339, such as 2026-01-31T09:00:00Z"),
+                    format!(
+                        "`until`: `{text}` is not an instant; write RFC 3339, such as 2026-01-31T09:00:00Z"
+                    ),
                 );
             }
         },
@@ -279,7 +289,8 @@ pub(super) fn output(
     let mut outputs = Map::new();
     for (component, state) in execution.workflow.components.iter().zip(&execution.components) {
         if &*component.kind == "end" && state.phase == Phase::Completed {
-            let value = value_of(state.output.as_ref(), payloads).map_err(|id| EvaluationError::Needs(vec![id]))?;
+            let value =
+                value_of(state.output.as_ref(), payloads).map_err(|id| EvaluationError::Needs(vec![id]))?;
             outputs.insert(component.id.to_string(), value);
         }
     }

@@ -140,7 +140,8 @@ pub fn decide(
     cause: MessageId,
     around: &Surroundings<'_>,
 ) -> Result<Decision, NeedsPayloads> {
-    let mut turning = Turning { execution, cause, around, made: Decision::default(), changed: VecDeque::new(), ordered: 0 };
+    let mut turning =
+        Turning { execution, cause, around, made: Decision::default(), changed: VecDeque::new(), ordered: 0 };
     for input in inputs {
         turning.take(input)?;
     }
@@ -364,7 +365,9 @@ impl Turning<'_> {
             Ending::Completed { output, ports } => self.completed(index, result, output, ports),
             Ending::Failed(failure) => self.attempt_failed(index, result, failure.clone()),
             Ending::Lost { reason } => return self.lost(index, reason, Ran::Unknown),
-            Ending::NotGranted => return self.lost(index, "it was not granted in time and did not run", Ran::No),
+            Ending::NotGranted => {
+                return self.lost(index, "it was not granted in time and did not run", Ran::No);
+            }
             Ending::Returned if self.execution.cancel.is_some() => {
                 self.drop_task_timers(index);
                 self.emit(Event::TaskCancelled { task: key, attempt: result.attempt });
@@ -481,9 +484,7 @@ impl Turning<'_> {
                 FailureClass::Internal,
                 format!("poison: {POISON_LOSSES} workers were lost while they ran this task ({reason})"),
             );
-            if let Ok(message) =
-                make_task(self.execution, self.around.payloads, index, attempt, dispatch)
-            {
+            if let Ok(message) = make_task(self.execution, self.around.payloads, index, attempt, dispatch) {
                 self.made.commands.push(Command::Poison(Box::new(message), failure.message.clone()));
             }
             Some(failure)
@@ -512,7 +513,8 @@ impl Turning<'_> {
     }
 
     fn ask(&mut self, ask: &Ask) {
-        let state = self.execution.index_of(&ask.key()).ok().map(|index| (index, &self.execution.components[index]));
+        let state =
+            self.execution.index_of(&ask.key()).ok().map(|index| (index, &self.execution.components[index]));
         let mut granted = false;
         if let Some((index, state)) = state
             && !self.execution.status.is_terminal()
@@ -555,7 +557,11 @@ impl Turning<'_> {
     fn lease(&mut self, index: usize, token: shared::ids::Token, until: Timestamp) {
         let task = self.key(index);
         self.made.timers.push(TimerChange::Clear { key: TimerKey::Queue(task.clone()) });
-        self.made.timers.push(TimerChange::Set { key: TimerKey::Lease(task), due_at: until, token: Some(token) });
+        self.made.timers.push(TimerChange::Set {
+            key: TimerKey::Lease(task),
+            due_at: until,
+            token: Some(token),
+        });
     }
 
     // ---- time ------------------------------------------------------------------------------
@@ -673,9 +679,16 @@ impl Turning<'_> {
             }
             let granted = state.fence.is_some();
             // A granted attempt may rightly run to its time-out before it is missed.
-            let patience = if granted { rules.silence + self.execution.workflow.components[index].timeout } else { rules.silence };
-            let due =
-                state.dispatched_at.after(patience.saturating_mul(1 << (state.dispatch - 1).min(16)).min(rules.silence_cap.max(patience)));
+            let patience = if granted {
+                rules.silence + self.execution.workflow.components[index].timeout
+            } else {
+                rules.silence
+            };
+            let due = state.dispatched_at.after(
+                patience
+                    .saturating_mul(1 << (state.dispatch - 1).min(16))
+                    .min(rules.silence_cap.max(patience)),
+            );
             if queue_lost || (due <= now && !self.around.queue_is_deep) {
                 if granted {
                     self.lost(index, "nothing was heard of it", Ran::Unknown)?;
@@ -791,7 +804,8 @@ impl Turning<'_> {
                 break;
             }
         }
-        if self.execution.settled as usize == self.execution.components.len() && !self.execution.status.is_terminal()
+        if self.execution.settled as usize == self.execution.components.len()
+            && !self.execution.status.is_terminal()
         {
             self.end()?;
         }

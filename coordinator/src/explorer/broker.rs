@@ -67,7 +67,9 @@ impl<T: Clone> Queue<T> {
 
     /// Puts one delivery back.
     pub(super) fn requeue(&mut self, tag: Tag, connection: u64) {
-        if let Some(at) = self.unacked.iter().position(|(held, owner, _)| *held == tag && *owner == connection) {
+        if let Some(at) =
+            self.unacked.iter().position(|(held, owner, _)| *held == tag && *owner == connection)
+        {
             let (_, _, mut held) = self.unacked.remove(at);
             held.redelivered = true;
             self.ready.push_front(held);

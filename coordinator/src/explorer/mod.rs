@@ -46,9 +46,9 @@ impl Plan {
             | Bug::B12LeasesNeverExpire => Self { sweep: false, lease_all: seed % 2 == 0, ..plain },
             Bug::B5NoSweep => Self { ..plain },
             Bug::B7LeasedResultWithoutToken => Self { lease_all: true, ..plain },
-            Bug::B1AppendWithoutSequence | Bug::B17CacheKeptAfterConflict | Bug::B27LostFenceDropsTheBatch => {
-                Self { affinity: false, ..plain }
-            }
+            Bug::B1AppendWithoutSequence
+            | Bug::B17CacheKeptAfterConflict
+            | Bug::B27LostFenceDropsTheBatch => Self { affinity: false, ..plain },
             _ => plain,
         }
     }

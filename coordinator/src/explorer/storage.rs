@@ -86,7 +86,8 @@ impl Storage {
             return Kept::Committed;
         }
         for claim in &commit.take {
-            let holders = self.slots.iter().filter(|(key, holder)| *key == claim.key && *holder != id).count();
+            let holders =
+                self.slots.iter().filter(|(key, holder)| *key == claim.key && *holder != id).count();
             if holders >= claim.limit as usize {
                 if let Some(row) = self.rows.get_mut(&id) {
                     row.blocked_by = Some(claim.key.clone());
@@ -139,7 +140,13 @@ impl Storage {
         Kept::Committed
     }
 
-    pub(super) fn has_dispatch(&self, execution: ExecutionId, component: &str, attempt: u32, dispatch: u32) -> bool {
+    pub(super) fn has_dispatch(
+        &self,
+        execution: ExecutionId,
+        component: &str,
+        attempt: u32,
+        dispatch: u32,
+    ) -> bool {
         self.journals.get(&execution).is_some_and(|turns| {
             turns.iter().flat_map(|turn| &turn.events).any(|event| {
                 matches!(event, Event::TaskDispatched { task, attempt: a, dispatch: d }
@@ -148,7 +155,13 @@ impl Storage {
         })
     }
 
-    pub(super) fn has_grant(&self, execution: ExecutionId, component: &str, attempt: u32, token: Token) -> bool {
+    pub(super) fn has_grant(
+        &self,
+        execution: ExecutionId,
+        component: &str,
+        attempt: u32,
+        token: Token,
+    ) -> bool {
         self.journals.get(&execution).is_some_and(|turns| {
             turns.iter().flat_map(|turn| &turn.events).any(|event| {
                 matches!(event, Event::TaskGranted { task, attempt: a, token: t, .. }
@@ -158,7 +171,14 @@ impl Storage {
     }
 
     /// Moves a lease that has not run out.
-    pub(super) fn renew(&mut self, execution: ExecutionId, key: TimerKey, token: Token, now: Timestamp, until: Timestamp) -> bool {
+    pub(super) fn renew(
+        &mut self,
+        execution: ExecutionId,
+        key: TimerKey,
+        token: Token,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> bool {
         match self.timers.get_mut(&(execution, key)) {
             Some((due, held)) if *held == Some(token) && *due > now => {
                 *due = until;

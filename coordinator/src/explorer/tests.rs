@@ -37,7 +37,10 @@ fn explore(seeds: std::ops::Range<u64>, plan: impl Fn(u64) -> Plan + Sync) -> Ta
                 })
             })
             .collect();
-        handles.into_iter().map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        handles
+            .into_iter()
+            .map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     });
     let mut sum = Tally::default();
     tallies.into_iter().for_each(|tally| sum.add(tally));
@@ -58,7 +61,10 @@ fn is_not_hollow(tally: &Tally) {
     ] {
         assert!(count > 0, "no {what} in the whole run");
     }
-    assert!(tally.completed * 100 >= tally.ended * 60, "fewer than 60 % of the executions completed: {tally:?}");
+    assert!(
+        tally.completed * 100 >= tally.ended * 60,
+        "fewer than 60 % of the executions completed: {tally:?}"
+    );
 }
 
 #[test]

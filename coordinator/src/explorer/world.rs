@@ -13,9 +13,7 @@ use shared::{
     ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId, WorkflowId},
     port::store::Kept,
     time::Timestamp,
-    wire::{
-        Ask, AskKind, Control, Ending, InboxBody, InboxMessage, Renewal, RequestBody, Task, TaskResult,
-    },
+    wire::{Ask, AskKind, Control, Ending, InboxBody, InboxMessage, Renewal, RequestBody, Task, TaskResult},
     workflow::{Delivery, Priority},
 };
 
@@ -552,7 +550,13 @@ impl World {
         }
     }
 
-    fn commit(&mut self, index: usize, mut decided: Vec<(Work, Decided)>, mut outgoing: Outgoing, tags: Vec<Tag>) {
+    fn commit(
+        &mut self,
+        index: usize,
+        mut decided: Vec<(Work, Decided)>,
+        mut outgoing: Outgoing,
+        tags: Vec<Tag>,
+    ) {
         let mut again = self.keep(index, &mut decided, &mut outgoing, &tags);
         let Some(mut works) = again.take() else { return };
         // Whoever lost the race decides again at once.
@@ -697,7 +701,9 @@ impl World {
     fn publish(&mut self, index: usize) {
         // Publishes finish in any order.
         let at = self.dice.below(self.coordinators[index].publishing.len().max(1));
-        let Some(Publishing { outgoing, tags }) = self.coordinators[index].publishing.remove(at) else { return };
+        let Some(Publishing { outgoing, tags }) = self.coordinators[index].publishing.remove(at) else {
+            return;
+        };
         for task in &outgoing.tasks {
             self.dispatch(task.clone());
         }
@@ -760,7 +766,8 @@ impl World {
         for control in heard {
             for running in &mut self.workers[index].running {
                 match &control {
-                    Control::Answer { token, granted } if running.token == Some(*token) => match running.step {
+                    Control::Answer { token, granted } if running.token == Some(*token) => match running.step
+                    {
                         Step::Asked(_) if *granted => running.step = Step::Begin,
                         Step::HandedOver(_) if *granted => {
                             running.step = Step::Finish;
@@ -770,7 +777,9 @@ impl World {
                         Step::Asked(_) | Step::HandedOver(_) => running.step = Step::Ack,
                         _ => {}
                     },
-                    Control::Lost { tokens } if running.token.is_some_and(|token| tokens.contains(&token)) => {
+                    Control::Lost { tokens }
+                        if running.token.is_some_and(|token| tokens.contains(&token)) =>
+                    {
                         if running.leased && running.step != Step::Ack {
                             running.step = Step::Ack;
                         }
@@ -819,8 +828,7 @@ impl World {
         match running.step {
             Step::Ask => {
                 running.token = Some(fresh);
-                running.step =
-                    if has(Bug::B8EffectBeforeGrant) { Step::Begin } else { Step::Asked(now) };
+                running.step = if has(Bug::B8EffectBeforeGrant) { Step::Begin } else { Step::Asked(now) };
                 self.ask(&task, worker, fresh, AskKind::Grant);
             }
             Step::Asked(since) => {
@@ -1153,7 +1161,10 @@ impl World {
             if let Some(state) = audit::journal(*id, workflow, turns, &mut findings) {
                 let row = &self.storage.rows[id];
                 if state.status != row.status {
-                    self.violation = Some(Violation { invariant: "I13", message: format!("{id}: row and journal disagree") });
+                    self.violation = Some(Violation {
+                        invariant: "I13",
+                        message: format!("{id}: row and journal disagree"),
+                    });
                 }
                 self.tally.ended += 1;
                 if state.status == Status::Completed {
@@ -1216,7 +1227,10 @@ impl World {
                     wrong = Some(("I5", format!("{} took effect without its grant", effect.component)));
                 }
                 if *count > 1 {
-                    wrong = Some(("I7", format!("{} took effect twice in attempt {}", effect.component, effect.attempt)));
+                    wrong = Some((
+                        "I7",
+                        format!("{} took effect twice in attempt {}", effect.component, effect.attempt),
+                    ));
                 }
             }
         }

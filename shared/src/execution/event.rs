@@ -323,7 +323,9 @@ mod tests {
         let event = Event::TaskCompleted {
             task: TaskKey::of("fetch".into()),
             attempt: 2,
-            output: Payload::Inline(serde_json::json!({ "n": 9_007_199_254_740_993_u64, "f": 1.5, "t": "ä" })),
+            output: Payload::Inline(
+                serde_json::json!({ "n": 9_007_199_254_740_993_u64, "f": 1.5, "t": "ä" }),
+            ),
             ports: vec!["found".to_owned()],
             worker: WorkerId::generate(),
             started_at: Timestamp::from_micros(5),

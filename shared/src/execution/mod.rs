@@ -6,17 +6,18 @@
 mod event;
 mod state;
 
-
 pub use event::{
-    Accepted, Event, Iteration, Mode, Payload, SkipReason, StoredPayload, TaskKey, TimerKey, TimerKeyError, Turn,
+    Accepted, Event, Iteration, Mode, Payload, SkipReason, StoredPayload, TaskKey, TimerKey, TimerKeyError,
+    Turn,
 };
 pub use state::{Cancel, ComponentState, Execution, Fence, Joined, Phase, ReplayError};
-
 
 use serde::{Deserialize, Serialize};
 
 /// Where an execution stands. The last three are final.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Accepted, not yet started.
@@ -53,9 +54,8 @@ impl std::str::FromStr for Status {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is not a status; use pending, running, paused, completed, failed or cancelled"))
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
+            format!("`{text}` is not a status; use pending, running, paused, completed, failed or cancelled")
+        })
     }
 }

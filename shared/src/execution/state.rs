@@ -162,7 +162,14 @@ impl PartialEq for Execution {
                 == (other.seq, other.last_at, other.created_at, other.started_at, other.status)
             && self.components == other.components
             && (self.settled, self.dispatched, self.ready, &self.failed, &self.cancel, &self.stopping)
-                == (other.settled, other.dispatched, other.ready, &other.failed, &other.cancel, &other.stopping)
+                == (
+                    other.settled,
+                    other.dispatched,
+                    other.ready,
+                    &other.failed,
+                    &other.cancel,
+                    &other.stopping,
+                )
             && self.output == other.output
             && self.failure == other.failure
     }
@@ -438,9 +445,15 @@ impl Execution {
 
     /// The port that a failed component fires: `timeout` only when someone reads it (rows P4 to P6).
     pub fn failure_port(&self, index: usize) -> Output {
-        let timed_out =
-            self.components[index].failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Timeout);
-        if timed_out && self.workflow.components[index].timeout_is_read { Output::Timeout } else { Output::Error }
+        let timed_out = self.components[index]
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.class == FailureClass::Timeout);
+        if timed_out && self.workflow.components[index].timeout_is_read {
+            Output::Timeout
+        } else {
+            Output::Error
+        }
     }
 
     /// Whether a failure can no longer be handled: every reader of its port was skipped, or there is none

@@ -11,8 +11,8 @@ use crate::{
     component::Failure,
     execution::{Payload, Status, TaskKey, TimerKey, Turn},
     ids::{
-        CoordinatorId, DeadLetterId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId,
-        WorkflowId,
+        CoordinatorId, DeadLetterId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token,
+        WorkerId, WorkflowId,
     },
     time::Timestamp,
     wire::{RequestBody, WorkerRecord},
@@ -85,8 +85,14 @@ pub struct StatusChange {
 #[derive(Debug, Clone, PartialEq)]
 pub enum TimerChange {
     /// Replaces the timer with the same key. `token` fences a lease.
-    Set { key: TimerKey, due_at: Timestamp, token: Option<Token> },
-    Clear { key: TimerKey },
+    Set {
+        key: TimerKey,
+        due_at: Timestamp,
+        token: Option<Token>,
+    },
+    Clear {
+        key: TimerKey,
+    },
 }
 
 /// A finished attempt, for history and statistics.
@@ -137,7 +143,9 @@ pub enum Kept {
     /// Another turn holds that sequence number: load the execution again and decide again.
     Superseded,
     /// A slot is full; the execution's row says so (`blocked_by`) and nothing else changed.
-    Refused { key: String },
+    Refused {
+        key: String,
+    },
 }
 
 /// An execution as it lies in the store.
@@ -215,11 +223,20 @@ pub struct LeaseRenewal {
 #[async_trait]
 pub trait Timers: Send + Sync {
     /// Timers of these shards due at or before `until`, the longest overdue first.
-    async fn timers_due(&self, shards: &[Shard], until: Timestamp, limit: u32) -> Result<Vec<DueTimer>, StoreError>;
+    async fn timers_due(
+        &self,
+        shards: &[Shard],
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DueTimer>, StoreError>;
 
     /// Moves each lease to `until` if its token is the holder's and it has not run out; answers in order
     /// whether it did.
-    async fn renew_leases(&self, renewals: Vec<LeaseRenewal>, until: Timestamp) -> Result<Vec<bool>, StoreError>;
+    async fn renew_leases(
+        &self,
+        renewals: Vec<LeaseRenewal>,
+        until: Timestamp,
+    ) -> Result<Vec<bool>, StoreError>;
 }
 
 /// What the API accepted for an execution under way.
@@ -249,7 +266,12 @@ pub trait Sweeps: Send + Sync {
     async fn request(&self, request: Request) -> Result<bool, StoreError>;
 
     /// Requests of these shards older than `age`, oldest first: their hint was lost.
-    async fn requests_waiting(&self, shards: &[Shard], age: Duration, limit: u32) -> Result<Vec<Request>, StoreError>;
+    async fn requests_waiting(
+        &self,
+        shards: &[Shard],
+        age: Duration,
+        limit: u32,
+    ) -> Result<Vec<Request>, StoreError>;
 
     /// Removes a request that came to nothing (its execution had ended).
     async fn forget_request(&self, id: RequestId) -> Result<(), StoreError>;
@@ -346,11 +368,14 @@ pub trait Library: Send + Sync {
     /// Keeps a new workflow as version 1.
     async fn workflow_create(&self, draft: WorkflowDraft) -> Result<Saved, StoreError>;
     /// Keeps the next version, or only the other fields when the hash is unchanged.
-    async fn workflow_update(&self, draft: WorkflowDraft, expected: Option<u32>) -> Result<Saved, StoreError>;
+    async fn workflow_update(&self, draft: WorkflowDraft, expected: Option<u32>)
+    -> Result<Saved, StoreError>;
     /// Archives a workflow: it takes no new executions, its executions stay. `false` when there is none.
     async fn workflow_delete(&self, tenant: TenantId, id: WorkflowId) -> Result<bool, StoreError>;
-    async fn workflow_get(&self, tenant: TenantId, id: WorkflowId) -> Result<Option<WorkflowRow>, StoreError>;
-    async fn workflow_by_name(&self, tenant: TenantId, name: &str) -> Result<Option<WorkflowRow>, StoreError>;
+    async fn workflow_get(&self, tenant: TenantId, id: WorkflowId)
+    -> Result<Option<WorkflowRow>, StoreError>;
+    async fn workflow_by_name(&self, tenant: TenantId, name: &str)
+    -> Result<Option<WorkflowRow>, StoreError>;
     /// Newest first.
     async fn workflow_list(
         &self,
@@ -411,7 +436,11 @@ pub struct Finding {
 /// What people look at.
 #[async_trait]
 pub trait Views: Send + Sync {
-    async fn execution_get(&self, tenant: TenantId, id: ExecutionId) -> Result<Option<ExecutionRow>, StoreError>;
+    async fn execution_get(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+    ) -> Result<Option<ExecutionRow>, StoreError>;
     /// Newest first.
     async fn execution_list(
         &self,
@@ -436,7 +465,11 @@ pub trait Views: Send + Sync {
     /// Who holds a slot key.
     async fn slot_holders(&self, key: &str, limit: u32) -> Result<Vec<SlotHolder>, StoreError>;
     /// Ids of executions after `after` in id order, over all tenants, for the audit.
-    async fn audit_page(&self, after: Option<ExecutionId>, limit: u32) -> Result<Vec<ExecutionRow>, StoreError>;
+    async fn audit_page(
+        &self,
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionRow>, StoreError>;
     /// What comparing tables shows to be wrong: slots or timers of ended executions, journals with gaps,
     /// rows without journal, status rows that disagree.
     async fn audit_tables(&self) -> Result<Vec<Finding>, StoreError>;
@@ -470,7 +503,8 @@ pub trait Payloads: Send + Sync {
         bytes: Vec<u8>,
     ) -> Result<(), StoreError>;
     /// Absent when it is not this execution's.
-    async fn payload_get(&self, execution: ExecutionId, id: PayloadId) -> Result<Option<Vec<u8>>, StoreError>;
+    async fn payload_get(&self, execution: ExecutionId, id: PayloadId)
+    -> Result<Option<Vec<u8>>, StoreError>;
 }
 
 /// A message nobody could use.

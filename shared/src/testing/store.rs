@@ -995,7 +995,10 @@ pub async fn a_request_is_kept_until_answered(store: DynStore) {
     assert!(store.request(old.clone()).await.expect("kept"), "the same again is kept already");
     let waiting = store.requests_waiting(&shards(), seconds(10), 10).await.expect("read");
     assert_eq!(waiting, [older.clone(), old.clone()]);
-    assert_eq!(store.requests_waiting(&shards(), seconds(10), 1).await.expect("read"), std::slice::from_ref(&older));
+    assert_eq!(
+        store.requests_waiting(&shards(), seconds(10), 1).await.expect("read"),
+        std::slice::from_ref(&older)
+    );
     assert_eq!(store.requests_waiting(&[], seconds(10), 10).await.expect("read"), []);
     let mut answer = turn(&workflow, id, 2);
     answer.request = Some(older.id);
