@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use shared::time::Timestamp;
 
 use crate::harness::client::{Api, Event, is_ended};
 
@@ -121,6 +122,9 @@ pub(super) fn recovery(injected: &[Injected], history: &History) -> Vec<String> 
         .collect()
 }
 
+/// When each component of an execution had its effects.
+type Seen<'a> = HashMap<&'a str, Vec<Timestamp>>;
+
 /// What a journal says of one task.
 #[derive(Debug, Default)]
 struct TaskStory {
@@ -167,9 +171,10 @@ pub(super) async fn run(field: &Field, history: &History, injected: &[Injected])
         ..Report::default()
     };
     let api = Api::new(field.apis().first().context("an API")?)?;
-    let mut effects: HashMap<&str, HashMap<&str, usize>> = HashMap::new();
+    let mut effects: HashMap<&str, Seen<'_>> = HashMap::new();
     for effect in &history.effects {
-        *effects.entry(effect.execution()).or_default().entry(effect.component.as_str()).or_default() += 1;
+        let of = effects.entry(effect.execution()).or_default();
+        of.entry(effect.component.as_str()).or_default().push(effect.at);
     }
     for submission in &history.submissions {
         let uuid = submission.id.trim_start_matches("execution_");
@@ -225,12 +230,7 @@ pub(super) async fn run(field: &Field, history: &History, injected: &[Injected])
     Ok(report)
 }
 
-async fn check_one(
-    api: &Api,
-    submission: &Submission,
-    seen: &HashMap<&str, usize>,
-    report: &mut Report,
-) -> Result<()> {
+async fn check_one(api: &Api, submission: &Submission, seen: &Seen<'_>, report: &mut Report) -> Result<()> {
     let Submission { number, kind, id, is_cancelled, .. } = submission;
     let answer = api.get(&format!("/api/v1/executions/{id}")).await?;
     if answer.status == 404 {
@@ -285,12 +285,16 @@ async fn check_one(
         report.lost_attempts += story.lost;
         report.dispatched_again += (story.messages as usize).saturating_sub(story.attempts.len());
         let name = probe_name(*kind, component);
-        let count = seen.get(name).copied().unwrap_or(0);
+        let count = seen.get(name).map_or(0, Vec::len);
         report.repeated += count.saturating_sub(story.attempts.len());
         if count as u64 > story.messages + story.late as u64 {
             report.unexplained += 1;
+            let times = seen.get(name).map(Vec::as_slice).unwrap_or_default();
+            let journal: Vec<String> =
+                events.iter().map(|e| format!("{} {} {}", e.at, e.name, e.fields)).collect();
             report.find(format!(
-                "{kind:?} {id} {component}: {count} effects, and the journal explains {story:?}"
+                "{kind:?} {id} {component}: effects at {times:?}, and {story:?} is all that explains them:\n    {}",
+                journal.join("\n    ")
             ));
         }
         if *kind == Kind::AtMostOnce && component == "a" && count as u64 > story.grants {

@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use shared::time::{Clock, SystemClock};
 use tokio::task::JoinHandle;
 
 use crate::harness::{
@@ -215,7 +216,7 @@ impl Field {
 
     /// Makes something go wrong, and waits until what was hit runs again.
     pub(super) async fn inject(&self, fault: Fault, random: &mut Random) -> Result<Injected> {
-        let at = Instant::now();
+        let (at, when) = (Instant::now(), SystemClock.now());
         let services = || self.services.as_ref().context("this place has no services");
         let target = match fault {
             Fault::Kill(verb) => {
@@ -283,7 +284,7 @@ impl Field {
             }
         };
         let lasted = at.elapsed();
-        eprintln!("{fault:?}: {target}, {:.1} s", lasted.as_secs_f64());
+        eprintln!("{when} {fault:?}: {target}, {:.1} s", lasted.as_secs_f64());
         Ok(Injected { fault, at, lasted })
     }
 

@@ -23,6 +23,7 @@ use axum::{
     routing::{any, post},
 };
 use serde_json::{Value, json};
+use shared::time::{Clock, SystemClock, Timestamp};
 
 /// One call.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub(crate) struct Effect {
     /// The `Idempotency-Key`: execution and component.
     pub(crate) key: String,
     pub(crate) began: Instant,
+    /// The same by the clock on the wall, to be read beside logs and journals.
+    pub(crate) at: Timestamp,
     /// When it was answered; `None` while it is under way or when the caller hung up.
     pub(crate) ended: Option<Instant>,
     pub(crate) body: Value,
@@ -63,6 +66,7 @@ impl Log {
             component: component.to_owned(),
             key: key.to_owned(),
             began: Instant::now(),
+            at: SystemClock.now(),
             ended: None,
             body: serde_json::from_slice(body).unwrap_or(Value::Null),
         });
