@@ -290,8 +290,9 @@ async fn check_one(api: &Api, submission: &Submission, seen: &Seen<'_>, report: 
         if count as u64 > story.messages + story.late as u64 {
             report.unexplained += 1;
             let times = seen.get(name).map(Vec::as_slice).unwrap_or_default();
+            let own = events.iter().filter(|event| event.component() == component);
             let journal: Vec<String> =
-                events.iter().map(|e| format!("{} {} {}", e.at, e.name, e.fields)).collect();
+                own.map(|e| format!("{} {} {:.300}", e.at, e.name, e.fields.to_string())).collect();
             report.find(format!(
                 "{kind:?} {id} {component}: effects at {times:?}, and {story:?} is all that explains them:\n    {}",
                 journal.join("\n    ")

@@ -66,7 +66,8 @@ async fn hold(field: Field, plan: Plan) -> Result<()> {
         injected.len(),
         plan.faults.len()
     );
-    ensure!(report.is_sound(), "see the counters above:\n{}", report.findings.join("\n"));
+    let shown: Vec<&str> = report.findings.iter().map(String::as_str).take(20).collect();
+    ensure!(report.is_sound(), "{} findings, of which:\n{}", report.findings.len(), shown.join("\n"));
     Ok(())
 }
 
