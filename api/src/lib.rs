@@ -104,7 +104,12 @@ pub fn router(config: Config, ports: Ports, shutdown: CancellationToken) -> (Rou
         queue,
         shutdown,
     });
-    (http::routes(app), tokio::spawn(hinting.run()))
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "`serve` awaits the handle; it ends when the router is gone"
+    )]
+    let hinting = tokio::spawn(hinting.run());
+    (http::routes(app), hinting)
 }
 
 /// Serves the API until `shutdown`, then lets requests under way finish and sends the hints that are left.

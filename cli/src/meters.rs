@@ -8,10 +8,7 @@ use std::sync::{
 };
 
 use api::{Kind, Meter, Sample};
-
-/// The upper bounds of the coordinator's histogram, in seconds; `coordinator::Stats` counts by them.
-const DURATION_BUCKETS: [f64; 12] =
-    [0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0];
+use coordinator::DURATION_BUCKETS;
 
 fn read(counter: &AtomicU64) -> f64 {
     counter.load(Ordering::Relaxed) as f64

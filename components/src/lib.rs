@@ -3,8 +3,6 @@
 //! A component is a struct whose fields are its settings and whose doc comments are its manual.
 //! Nothing here decides what runs next: the engine orders, a worker calls, a component answers.
 
-#![allow(clippy::result_large_err, reason = "`Failure` is the contract's error, and failing is rare")]
-
 pub mod basic;
 pub mod control;
 pub mod data;

@@ -64,6 +64,7 @@ async fn prepared(kind: &str, config: &mut Value) -> (Context, tempfile::TempDir
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     config["url"] = format!("http://{address}/orders/4711").into();
+    #[expect(clippy::disallowed_methods, reason = "ends with the runtime of the test")]
     tokio::spawn(async move {
         let service = axum::Router::new().fallback(|| async { "an order" });
         axum::serve(listener, service).await.expect("a server");
@@ -288,25 +289,4 @@ async fn the_etl_example_loads_its_orders_and_running_it_twice_changes_nothing()
         reports.push((report, stored));
     }
     assert_eq!(reports[0], reports[1]);
-}
-
-/// The cost of the load test's step, to be looked at: `cargo nextest run --release --run-ignored all cost`.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn cost_of_counting_up() {
-    let (context, _folder) = context();
-    let rounds = 100_000_u32;
-    let started = std::time::Instant::now();
-    for n in 0..rounds {
-        let config = serde_json::json!({ "rows": [n], "expression": "item + 1" });
-        run_in_once(config, &context).await;
-    }
-    let each = started.elapsed() / rounds;
-    assert!(each < std::time::Duration::from_micros(10), "{each:?}");
-}
-
-async fn run_in_once(config: Value, context: &Context) {
-    let build =
-        CATALOGUE.iter().find(|descriptor| descriptor.kind == "map").and_then(|map| map.build).expect("map");
-    build(config).expect("a config").run(context).await.expect("a row");
 }

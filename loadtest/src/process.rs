@@ -144,6 +144,7 @@ pub(crate) struct Used {
 impl Meter {
     pub(crate) fn start(roots: &Roots, every: Duration) -> Self {
         let done = CancellationToken::new();
+        #[expect(clippy::disallowed_methods, reason = "awaited at the end of the measurement")]
         let sampler = tokio::spawn(sample(roots.clone(), every, done.clone()));
         Self {
             own_before: cpu_seconds(&roots.own),

@@ -281,6 +281,7 @@ pub(crate) async fn slow_service() -> Result<String> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("http://{}/", listener.local_addr()?);
     let app = axum::Router::new().route("/", axum::routing::get(answer));
+    #[expect(clippy::disallowed_methods, reason = "serves until the program ends")]
     tokio::spawn(async move { axum::serve(listener, app).await });
     Ok(url)
 }
@@ -363,6 +364,7 @@ mod tests {
             );
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        #[expect(clippy::disallowed_methods, reason = "ends with the runtime of the test")]
         tokio::spawn(async move { axum::serve(listener, app).await });
         url
     }

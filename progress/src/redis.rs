@@ -110,6 +110,7 @@ impl RedisProgress {
             watching: tokio::sync::Mutex::default(),
         });
         let stop = CancellationToken::new();
+        #[expect(clippy::disallowed_methods, reason = "ends with the last handle, through `_stop`")]
         tokio::spawn(stop.clone().run_until_cancelled_owned(send_all(Arc::clone(&core))));
         Ok(Self { core, _stop: Arc::new(stop.drop_guard()) })
     }
@@ -200,6 +201,10 @@ impl Core {
         let watchers = Arc::new(Watchers::default());
         let ended = CancellationToken::new();
         let (shown, over) = (Arc::clone(&watchers), ended.clone());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ends with the connection, or when `Watching` is dropped"
+        )]
         tokio::spawn(async move {
             let ends = over.clone().drop_guard();
             while let Some(Some(message)) = over.run_until_cancelled(messages.next()).await {

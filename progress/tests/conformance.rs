@@ -1,5 +1,10 @@
 //! Both displays keep the promises of the port.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make ids as they please and end their tasks with their runtime"
+)]
+
 use std::{
     future::{Ready, ready},
     sync::Arc,

@@ -1,5 +1,10 @@
 //! Redis when it goes away.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make ids as they please and end their tasks with their runtime"
+)]
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},

@@ -4,7 +4,11 @@
 //!
 //! `width` tasks are under way at once; the publisher sends `batch` tasks in one call. The CPU time is
 //! this process's, publisher, worker and coordinator together; the broker's is not in it.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "a program for people")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a program for people: it awaits or leaves its tasks at its end"
+)]
 
 use std::{
     sync::Arc,

@@ -1,5 +1,10 @@
 //! RabbitMQ when the network, the broker's declarations or the messages are not as they should be.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make ids as they please and end their tasks with their runtime"
+)]
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},

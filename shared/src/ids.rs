@@ -25,6 +25,7 @@ macro_rules! id {
 
         impl $name {
             /// A new id; ids made later in one process sort later (UUIDv7, RFC 9562).
+            #[expect(clippy::disallowed_methods, reason = "the one place where ids are made")]
             pub fn generate() -> Self {
                 Self(Uuid::now_v7())
             }

@@ -52,7 +52,7 @@ impl RetryPolicy {
             max_attempts: 3,
             growth: Growth::Exponential,
             initial: Duration::from_secs(1),
-            cap: Duration::from_secs(60),
+            cap: Duration::from_mins(1),
             jitter: true,
             on: Vec::new(),
         }

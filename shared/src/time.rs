@@ -96,6 +96,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock of the machine")]
     fn now(&self) -> Timestamp {
         Timestamp::from_datetime(Utc::now())
     }
@@ -147,7 +148,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
 pub fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     for (each, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")] {
-        if millis > 0 && millis % each == 0 {
+        if millis > 0 && millis.is_multiple_of(each) {
             return format!("{}{unit}", millis / each);
         }
     }

@@ -1,7 +1,5 @@
 //! Expressions: one test a rule, the bombs of the features chapter, and properties.
 
-#![allow(clippy::result_large_err, reason = "failures are large and rare")]
-
 use std::{
     collections::HashMap,
     time::{Duration, Instant},

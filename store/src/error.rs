@@ -1,7 +1,5 @@
 //! What an error of the database means to a caller. The only place that looks into `sqlx::Error`.
 
-use std::fmt;
-
 use shared::port::store::StoreError;
 
 /// A statement failed, and nothing it was part of was kept.
@@ -36,15 +34,12 @@ pub(crate) fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> 
 
 /// The task that did it is gone.
 pub(crate) fn lost() -> StoreError {
-    #[derive(Debug)]
-    struct Lost;
-    impl fmt::Display for Lost {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("the task that wrote it ended without an answer")
-        }
-    }
-    impl std::error::Error for Lost {}
-    StoreError::Unknown(Box::new(Lost))
+    StoreError::Unknown("the task that wrote it ended without an answer".into())
+}
+
+/// Others changed what it builds on, each time it was tried. Nothing of it is kept.
+pub(crate) fn contended() -> StoreError {
+    StoreError::Unavailable("others changed the same rows at every try".into())
 }
 
 /// Two transactions stood in each other's way and one was rolled back: do it again at once.

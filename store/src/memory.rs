@@ -50,6 +50,7 @@ struct State {
     payloads: HashMap<(ExecutionId, PayloadId), Vec<u8>>,
     late: Vec<LateResult>,
     letters: BTreeMap<DeadLetterId, DeadLetter>,
+    failing: Option<fn() -> StoreError>,
 }
 
 #[derive(Debug, Clone)]
@@ -74,11 +75,24 @@ impl MemoryStore {
 
     /// Every finished attempt, in order of its turn.
     pub fn finished_tasks(&self) -> Vec<(ExecutionId, FinishedTask)> {
-        self.state().finished.clone()
+        self.locked().finished.clone()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// Fails every deed from now on in this way, until told otherwise.
+    pub fn fail(&self, how: Option<fn() -> StoreError>) {
+        self.locked().failing = how;
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        let state = self.locked();
+        match state.failing {
+            Some(failing) => Err(failing()),
+            None => Ok(state),
+        }
     }
 
     fn before(&self, age: Duration) -> Timestamp {
@@ -245,16 +259,17 @@ impl State {
 #[async_trait]
 impl Journal for MemoryStore {
     async fn now(&self) -> Result<Timestamp, StoreError> {
+        drop(self.state()?);
         Ok(self.clock.now())
     }
 
     async fn accept(&self, submissions: Vec<Submission>, quota: u64) -> Result<Vec<Submitted>, StoreError> {
-        let mut state = self.state();
+        let mut state = self.state()?;
         submissions.into_iter().map(|submission| state.accept(submission, quota)).collect()
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Kept>, StoreError> {
-        let mut state = self.state();
+        let mut state = self.state()?;
         // What builds on a turn that is not kept is not kept.
         let mut broken = BTreeSet::new();
         Ok(commits
@@ -274,7 +289,7 @@ impl Journal for MemoryStore {
     }
 
     async fn load(&self, executions: &[ExecutionId]) -> Result<Vec<Option<Stored>>, StoreError> {
-        let state = self.state();
+        let state = self.state()?;
         Ok(executions
             .iter()
             .map(|id| state.journal.get(id).map(|turns| Stored { turns: turns.clone() }))
@@ -282,11 +297,11 @@ impl Journal for MemoryStore {
     }
 
     async fn snapshot(&self, hash: &str) -> Result<Option<String>, StoreError> {
-        Ok(self.state().snapshots.get(hash).cloned())
+        Ok(self.state()?.snapshots.get(hash).cloned())
     }
 
     async fn blocked_by(&self, key: &str, limit: u32) -> Result<Vec<ExecutionId>, StoreError> {
-        let state = self.state();
+        let state = self.state()?;
         let waiting =
             state.executions.values().filter(|execution| execution.row.blocked_by.as_deref() == Some(key));
         let mut waiting: Vec<_> = waiting
@@ -299,7 +314,7 @@ impl Journal for MemoryStore {
     }
 
     async fn record_late(&self, late: Vec<LateResult>) -> Result<(), StoreError> {
-        self.state().late.extend(late);
+        self.state()?.late.extend(late);
         Ok(())
     }
 }
@@ -312,7 +327,7 @@ impl Timers for MemoryStore {
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<DueTimer>, StoreError> {
-        let state = self.state();
+        let state = self.state()?;
         let mut due: Vec<DueTimer> = state
             .timers
             .iter()
@@ -330,7 +345,7 @@ impl Timers for MemoryStore {
         until: Timestamp,
     ) -> Result<Vec<bool>, StoreError> {
         let now = self.clock.now();
-        let mut state = self.state();
+        let mut state = self.state()?;
         Ok(renewals
             .into_iter()
             .map(|renewal| {
@@ -355,7 +370,7 @@ fn timer(((id, key), (due_at, token)): (&(ExecutionId, TimerKey), &(Timestamp, O
 impl Sweeps for MemoryStore {
     async fn sweep_due(&self, shards: &[Shard], limit: u32) -> Result<Vec<ExecutionId>, StoreError> {
         let now = self.clock.now();
-        let mut state = self.state();
+        let mut state = self.state()?;
         let mut due: Vec<(Timestamp, ExecutionId)> = state
             .executions
             .values()
@@ -376,7 +391,7 @@ impl Sweeps for MemoryStore {
 
     async fn sweep_all(&self, shards: &[Shard]) -> Result<u64, StoreError> {
         let now = self.clock.now();
-        let mut state = self.state();
+        let mut state = self.state()?;
         let open = state.executions.values_mut().filter(|execution| {
             !execution.row.status.is_terminal() && shards.contains(&Shard::of(execution.row.id))
         });
@@ -390,7 +405,7 @@ impl Sweeps for MemoryStore {
     }
 
     async fn sweep_again(&self, at: Vec<(ExecutionId, Timestamp)>) -> Result<(), StoreError> {
-        let mut state = self.state();
+        let mut state = self.state()?;
         for (id, at) in at {
             if let Some(execution) =
                 state.executions.get_mut(&id).filter(|found| !found.row.status.is_terminal())
@@ -402,7 +417,7 @@ impl Sweeps for MemoryStore {
     }
 
     async fn request(&self, request: Request) -> Result<bool, StoreError> {
-        let mut state = self.state();
+        let mut state = self.state()?;
         if state.requests.contains_key(&request.id) {
             return Ok(true);
         }
@@ -422,7 +437,7 @@ impl Sweeps for MemoryStore {
         limit: u32,
     ) -> Result<Vec<Request>, StoreError> {
         let before = self.before(age);
-        let state = self.state();
+        let state = self.state()?;
         let mut waiting: Vec<Request> = state
             .requests
             .values()
@@ -435,19 +450,19 @@ impl Sweeps for MemoryStore {
     }
 
     async fn forget_request(&self, id: RequestId) -> Result<(), StoreError> {
-        self.state().requests.remove(&id);
+        self.state()?.requests.remove(&id);
         Ok(())
     }
 
     async fn sweep_lag(&self) -> Result<Duration, StoreError> {
         let now = self.clock.now();
-        let oldest = self.state().executions.values().filter_map(|execution| execution.sweep_at).min();
+        let oldest = self.state()?.executions.values().filter_map(|execution| execution.sweep_at).min();
         Ok(oldest.map_or(Duration::ZERO, |oldest| now.since(oldest)))
     }
 
     async fn maintain(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.state().keys.retain(|_, key| key.expires_at > now);
+        self.state()?.keys.retain(|_, key| key.expires_at > now);
         Ok(())
     }
 }
@@ -455,7 +470,7 @@ impl Sweeps for MemoryStore {
 #[async_trait]
 impl Library for MemoryStore {
     async fn workflow_create(&self, draft: WorkflowDraft) -> Result<Saved, StoreError> {
-        let mut state = self.state();
+        let mut state = self.state()?;
         if let Some(other) = state.name_holder(draft.tenant, &draft.name) {
             return Ok(Saved::NameTaken(other.id));
         }
@@ -487,7 +502,7 @@ impl Library for MemoryStore {
         draft: WorkflowDraft,
         expected: Option<u32>,
     ) -> Result<Saved, StoreError> {
-        let mut state = self.state();
+        let mut state = self.state()?;
         let here = state.workflows.get(&draft.id);
         let Some(here) = here.filter(|row| row.tenant == draft.tenant && row.status == "active") else {
             return Ok(Saved::Missing);
@@ -517,7 +532,7 @@ impl Library for MemoryStore {
 
     async fn workflow_delete(&self, tenant: TenantId, id: WorkflowId) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        let mut state = self.state();
+        let mut state = self.state()?;
         let Some(row) = state.workflows.get_mut(&id).filter(|row| row.tenant == tenant) else {
             return Ok(false);
         };
@@ -533,7 +548,7 @@ impl Library for MemoryStore {
         tenant: TenantId,
         id: WorkflowId,
     ) -> Result<Option<WorkflowRow>, StoreError> {
-        Ok(self.state().workflows.get(&id).filter(|row| row.tenant == tenant).cloned())
+        Ok(self.state()?.workflows.get(&id).filter(|row| row.tenant == tenant).cloned())
     }
 
     async fn workflow_by_name(
@@ -541,7 +556,7 @@ impl Library for MemoryStore {
         tenant: TenantId,
         name: &str,
     ) -> Result<Option<WorkflowRow>, StoreError> {
-        Ok(self.state().name_holder(tenant, name).cloned())
+        Ok(self.state()?.name_holder(tenant, name).cloned())
     }
 
     async fn workflow_list(
@@ -553,7 +568,7 @@ impl Library for MemoryStore {
         let Ok(after) = rows::cursor::<WorkflowId>(&page) else { return Ok(rows::no_rows()) };
         let search = filter.search.map(|text| text.to_lowercase());
         let limit = rows::page_size(page.limit);
-        let state = self.state();
+        let state = self.state()?;
         let wanted = state.workflows.values().rev().filter(|row| {
             row.tenant == tenant
                 && after.is_none_or(|after| row.id < after)
@@ -576,7 +591,7 @@ impl Views for MemoryStore {
         tenant: TenantId,
         id: ExecutionId,
     ) -> Result<Option<ExecutionRow>, StoreError> {
-        let state = self.state();
+        let state = self.state()?;
         Ok(state
             .executions
             .get(&id)
@@ -593,7 +608,7 @@ impl Views for MemoryStore {
     ) -> Result<Paged<ExecutionRow>, StoreError> {
         let Ok(after) = rows::cursor::<ExecutionId>(&page) else { return Ok(rows::no_rows()) };
         let limit = rows::page_size(page.limit);
-        let state = self.state();
+        let state = self.state()?;
         let wanted = state.executions.values().rev().map(|execution| &execution.row).filter(|row| {
             row.tenant == tenant
                 && after.is_none_or(|after| row.id < after)
@@ -614,7 +629,7 @@ impl Views for MemoryStore {
         after: u32,
         limit: u32,
     ) -> Result<Vec<Turn>, StoreError> {
-        let state = self.state();
+        let state = self.state()?;
         if !state.is_of(tenant, id) {
             return Ok(Vec::new());
         }
@@ -623,7 +638,7 @@ impl Views for MemoryStore {
     }
 
     async fn execution_timers(&self, tenant: TenantId, id: ExecutionId) -> Result<Vec<DueTimer>, StoreError> {
-        let state = self.state();
+        let state = self.state()?;
         if !state.is_of(tenant, id) {
             return Ok(Vec::new());
         }
@@ -634,7 +649,7 @@ impl Views for MemoryStore {
     }
 
     async fn execution_late(&self, tenant: TenantId, id: ExecutionId) -> Result<Vec<LateResult>, StoreError> {
-        let state = self.state();
+        let state = self.state()?;
         if !state.is_of(tenant, id) {
             return Ok(Vec::new());
         }
@@ -643,14 +658,14 @@ impl Views for MemoryStore {
 
     async fn execution_counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
         let mut counts: BTreeMap<Status, u64> = BTreeMap::new();
-        for execution in self.state().executions.values() {
+        for execution in self.state()?.executions.values() {
             *counts.entry(execution.row.status).or_default() += 1;
         }
         Ok(counts.into_iter().collect())
     }
 
     async fn slot_holders(&self, key: &str, limit: u32) -> Result<Vec<SlotHolder>, StoreError> {
-        let state = self.state();
+        let state = self.state()?;
         let mut holders: Vec<SlotHolder> = state
             .slots
             .iter()
@@ -671,7 +686,7 @@ impl Views for MemoryStore {
         after: Option<ExecutionId>,
         limit: u32,
     ) -> Result<Vec<ExecutionRow>, StoreError> {
-        let state = self.state();
+        let state = self.state()?;
         let rows = state.executions.values().map(|execution| &execution.row);
         Ok(rows
             .filter(|row| after.is_none_or(|after| row.id > after))
@@ -681,7 +696,7 @@ impl Views for MemoryStore {
     }
 
     async fn audit_tables(&self) -> Result<Vec<Finding>, StoreError> {
-        let state = self.state();
+        let state = self.state()?;
         let mut findings = Vec::new();
         let is_open =
             |id: &ExecutionId| state.executions.get(id).is_some_and(|found| !found.row.status.is_terminal());
@@ -711,26 +726,26 @@ impl Members for MemoryStore {
         expiry: Duration,
     ) -> Result<Vec<CoordinatorId>, StoreError> {
         let (now, since) = (self.clock.now(), self.before(expiry));
-        let mut state = self.state();
+        let mut state = self.state()?;
         state.coordinators.insert(id, now);
         Ok(state.coordinators.iter().filter(|(_, seen_at)| **seen_at >= since).map(|(id, _)| *id).collect())
     }
 
     async fn coordinator_gone(&self, id: CoordinatorId) -> Result<(), StoreError> {
-        self.state().coordinators.remove(&id);
+        self.state()?.coordinators.remove(&id);
         Ok(())
     }
 
     async fn worker_alive(&self, records: Vec<WorkerRecord>) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let mut state = self.state();
+        let mut state = self.state()?;
         state.workers.extend(records.into_iter().map(|record| (record.id, (record, now))));
         Ok(())
     }
 
     async fn workers(&self, expiry: Duration) -> Result<Vec<(WorkerRecord, Timestamp)>, StoreError> {
         let since = self.before(expiry);
-        Ok(self.state().workers.values().filter(|(_, seen_at)| *seen_at >= since).cloned().collect())
+        Ok(self.state()?.workers.values().filter(|(_, seen_at)| *seen_at >= since).cloned().collect())
     }
 }
 
@@ -743,7 +758,7 @@ impl Payloads for MemoryStore {
         id: PayloadId,
         bytes: Vec<u8>,
     ) -> Result<(), StoreError> {
-        self.state().payloads.entry((execution, id)).or_insert(bytes);
+        self.state()?.payloads.entry((execution, id)).or_insert(bytes);
         Ok(())
     }
 
@@ -752,21 +767,21 @@ impl Payloads for MemoryStore {
         execution: ExecutionId,
         id: PayloadId,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.state().payloads.get(&(execution, id)).cloned())
+        Ok(self.state()?.payloads.get(&(execution, id)).cloned())
     }
 }
 
 #[async_trait]
 impl DeadLetters for MemoryStore {
     async fn dead_letter_add(&self, letter: DeadLetter) -> Result<(), StoreError> {
-        self.state().letters.entry(letter.id).or_insert(letter);
+        self.state()?.letters.entry(letter.id).or_insert(letter);
         Ok(())
     }
 
     async fn dead_letter_list(&self, page: Page) -> Result<Paged<DeadLetter>, StoreError> {
         let Ok(after) = rows::cursor::<DeadLetterId>(&page) else { return Ok(rows::no_rows()) };
         let limit = rows::page_size(page.limit);
-        let state = self.state();
+        let state = self.state()?;
         let letters =
             state.letters.values().rev().filter(|letter| after.is_none_or(|after| letter.id < after));
         let items = letters.take(limit as usize + 1).cloned().collect();
@@ -774,10 +789,10 @@ impl DeadLetters for MemoryStore {
     }
 
     async fn dead_letter_get(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
-        Ok(self.state().letters.get(&id).cloned())
+        Ok(self.state()?.letters.get(&id).cloned())
     }
 
     async fn dead_letter_remove(&self, id: DeadLetterId) -> Result<bool, StoreError> {
-        Ok(self.state().letters.remove(&id).is_some())
+        Ok(self.state()?.letters.remove(&id).is_some())
     }
 }

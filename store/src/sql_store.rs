@@ -86,6 +86,7 @@ macro_rules! in_transaction {
                 $crate::sql_store::Db::Postgres(pool) => {
                     #[allow(unused_imports, reason = "not every deed needs a dialect")]
                     use $crate::dialect::postgres as $sql;
+                    #[expect(clippy::disallowed_methods, reason = "in a task of its own: nobody cancels it")]
                     let mut transaction = pool.begin().await.map_err($crate::error::undone)?;
                     let $tx: &mut sqlx::PgConnection = &mut transaction;
                     let done: Result<_, sqlx::Error> = async { $body }.await;
@@ -112,6 +113,7 @@ macro_rules! in_transaction {
 pub(crate) use in_transaction;
 
 /// Runs a deed to its end, whatever becomes of the caller.
+#[expect(clippy::disallowed_methods, reason = "awaited here; a caller that goes away leaves it to its end")]
 pub(crate) async fn in_task<T: Send + 'static>(
     deed: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, StoreError> {
@@ -140,6 +142,7 @@ impl SqlStore {
                 Self::open_sqlite(config, &path, file, &ledger).await
             }
             Place::Temporary => {
+                #[expect(clippy::disallowed_methods, reason = "the name of a file, and no id")]
                 let path = std::env::temp_dir().join(format!("apg-{}.db", Uuid::now_v7().simple()));
                 let file = HeldFile { _lock: lock(&path)?, temporary: Some(path.clone()) };
                 Self::open_sqlite(config, &path, file, &ledger).await
@@ -424,6 +427,7 @@ impl Journal for SqlStore {
         Ok(ids.into_iter().map(ExecutionId::from_uuid).collect())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a key of a row that nothing names")]
     async fn record_late(&self, late: Vec<LateResult>) -> Result<(), StoreError> {
         let mut rows = Vec::with_capacity(late.len() * 3);
         for result in &late {

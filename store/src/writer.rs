@@ -160,21 +160,25 @@ macro_rules! write_jobs {
                     match $attempt(connection, &jobs, ledger, mode).await {
                         Ok(answers) => break Ok(answers),
                         Err(Halted::Surprise) if tries < TRIES => mode = Mode::Careful,
-                        Err(Halted::Surprise) => break Err(Failed::Undone(sqlx::Error::RowNotFound)),
                         Err(Halted::Failed(Failed::Undone(error) | Failed::Unknown(error)))
                             if tries < TRIES && error::is_collision(&error) =>
                         {
                             debug!(tries, "A transaction collided with another; doing it again");
                         }
-                        Err(Halted::Failed(failed)) => break Err(failed),
+                        Err(halted) => break Err(halted),
                     }
                 };
                 match failed {
                     Ok(answers) => answers.give(jobs),
-                    Err(Failed::Undone(error)) if jobs.len() > 1 && turns::is_private(&error) => {
-                        batches.extend(jobs.into_iter().rev().map(|job| vec![job]));
+                    // Others were always in between; alone, a job gives them less to be in between of.
+                    Err(Halted::Surprise) if jobs.len() > 1 => batches.extend(singly(jobs)),
+                    Err(Halted::Surprise) => refuse_all(jobs, error::contended()),
+                    Err(Halted::Failed(Failed::Undone(error)))
+                        if jobs.len() > 1 && turns::is_private(&error) =>
+                    {
+                        batches.extend(singly(jobs));
                     }
-                    Err(failed) => {
+                    Err(Halted::Failed(failed)) => {
                         let (error, unknown) = match failed {
                             Failed::Undone(error) => (error, false),
                             Failed::Unknown(error) => (error, true),
@@ -192,6 +196,11 @@ macro_rules! write_jobs {
 
 write_jobs!(write_postgres, PgConnection, attempt_postgres);
 write_jobs!(write_sqlite, SqliteConnection, attempt_sqlite);
+
+/// Each job in a batch of its own, the first on top.
+fn singly(jobs: Vec<Job>) -> impl Iterator<Item = Vec<Job>> {
+    jobs.into_iter().rev().map(|job| vec![job])
+}
 
 fn refuse_all(jobs: Vec<Job>, error: StoreError) {
     let text = error.to_string();
@@ -221,6 +230,7 @@ pub(crate) fn postgres(
     let waiting: Waiting = Arc::new(Mutex::new(receiver));
     for _ in 0..writers {
         let (waiting, options, ledger) = (Arc::clone(&waiting), options.clone(), Arc::clone(ledger));
+        #[expect(clippy::disallowed_methods, reason = "ends when the sender is dropped, with the store")]
         tokio::spawn(async move {
             let mut connection: Option<PgConnection> = None;
             while let Some(jobs) = take(&waiting).await {
@@ -248,6 +258,7 @@ pub(crate) fn sqlite(writer: &SqlitePool, ledger: &Arc<Ledger>) -> UnboundedSend
     let (sender, receiver) = unbounded_channel();
     let (waiting, writer, ledger): (Waiting, _, _) =
         (Arc::new(Mutex::new(receiver)), writer.clone(), Arc::clone(ledger));
+    #[expect(clippy::disallowed_methods, reason = "ends when the sender is dropped, with the store")]
     tokio::spawn(async move {
         while let Some(jobs) = take(&waiting).await {
             match writer.acquire().await {

@@ -1,5 +1,10 @@
 //! The promises of the store, on every store there is.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make ids as they please and end their tasks with their runtime"
+)]
+
 mod common;
 
 mod memory {

@@ -1,5 +1,10 @@
 //! Both schemas are one, and every statement is one that both engines understand.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make ids as they please and end their tasks with their runtime"
+)]
+
 mod common;
 
 use std::collections::BTreeSet;

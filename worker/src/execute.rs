@@ -464,6 +464,10 @@ fn conclude(task: &Task, attempt: &Attempt, ended: Option<Caught>, timed_out: bo
         (_, Some(Stop::Leaving)) => Ending::Lost { reason: "the worker was told to leave".to_owned() }.into(),
         (Some(Err(_)), None) => {
             // What it said may hold data of the task, so it goes to neither journal nor log.
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "ties a message to a line of the log; nothing is kept by it"
+            )]
             let trace = uuid::Uuid::new_v4().simple();
             error!(
                 execution.id = %task.execution, task.id = %task.key(), component.type = %task.kind, trace = %trace,

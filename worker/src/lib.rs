@@ -4,8 +4,6 @@
 //! grants), so a worker may die at any instant. It decides nothing: a redelivered task is reported, not
 //! run again, and the engine says what follows.
 
-#![allow(clippy::result_large_err, reason = "`Failure` is the contract's error, and failing is rare")]
-
 mod board;
 mod config;
 mod execute;
@@ -148,6 +146,7 @@ impl Worker {
         beside.spawn(listen(Arc::clone(&around), controls));
         let mut reporting = {
             let (closing, give_up) = (closing.clone(), give_up.clone());
+            #[expect(clippy::disallowed_methods, reason = "awaited when the worker leaves")]
             tokio::spawn(async move { reporter.run(closing, give_up).await })
         };
         info!(worker.id = %id, pool = %around.config.pool, places = around.config.places(), "Worker {id} takes tasks");
@@ -214,6 +213,10 @@ async fn take(
                 let Some(admitted) = around.admit(delivery).await else { continue };
                 let around = Arc::clone(around);
                 let span = admitted.span();
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "on the board until it ends, and who leaves waits for the board"
+                )]
                 tokio::spawn(async move { around.attempt(admitted).await }.instrument(span));
             }
             Err(error) if error.is_retryable() => {

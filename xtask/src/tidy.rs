@@ -33,15 +33,13 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("redis", &["progress"]),
     // `cli` serves what `api::operations_router` gives.
     ("axum", &["api", "cli", "loadtest"]),
-    ("tower-http", &["api"]),
     ("utoipa", &["api"]),
     ("prometheus", &["api"]),
     ("clap", &["cli", "loadtest", "xtask"]),
     ("clap_complete", &["cli"]),
     ("indicatif", &["cli", "loadtest"]),
     ("anyhow", &["cli", "loadtest", "tests", "xtask"]),
-    // `components` for its expressions over rows.
-    ("minijinja", &["shared", "components"]),
+    ("minijinja", &["shared"]),
     ("backoff", &["shared"]),
     ("tracing-subscriber", &["cli", "loadtest"]),
 ];

@@ -69,6 +69,10 @@ impl Hinting {
             let hints = std::mem::take(&mut together);
             let queue = Arc::clone(&self.queue);
             let lost = Arc::clone(&self.lost);
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "holds a slot until it ends, and all slots are waited for"
+            )]
             tokio::spawn(async move {
                 let many = hints.len() as u64;
                 if let Err(error) = queue.publish_inbox(hints).await

@@ -153,6 +153,7 @@ impl Deeds {
         let first = self.progress_view(&caller, id).await?;
         let (sender, receiver) = mpsc::channel(64);
         let deeds = Arc::clone(self);
+        #[expect(clippy::disallowed_methods, reason = "ends with its reader, the execution or `until`")]
         tokio::spawn(async move {
             let mut seen = first.seq;
             let mut sight = Some(Sight::Snapshot(first));

@@ -28,6 +28,7 @@ fn request_id(headers: &HeaderMap) -> (String, HeaderValue) {
     {
         return (text.to_owned(), value.clone());
     }
+    #[expect(clippy::disallowed_methods, reason = "the id of a request names nothing that is kept")]
     let text = uuid::Uuid::now_v7().simple().to_string();
     let value = HeaderValue::from_str(&text).expect("hexadecimal digits fit in a header");
     (text, value)
@@ -123,7 +124,9 @@ pub(crate) async fn frame(State(app): State<App>, request: Request, next: Next) 
             Err(problem) => problem.into_response(),
         }
     });
-    let mut response = match tokio::spawn(work.instrument(span.clone())).await {
+    #[expect(clippy::disallowed_methods, reason = "awaited on this line")]
+    let worked = tokio::spawn(work.instrument(span.clone())).await;
+    let mut response = match worked {
         Ok(response) => response,
         Err(error) => {
             REQUEST_ID.sync_scope(id, || span.in_scope(|| Problem::internal(error).into_response()))

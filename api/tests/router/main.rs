@@ -1,8 +1,6 @@
 //! The API through its router, as a client sees it.
 
-mod fake;
-
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use api::{Config, Ports, Secret};
 use axum::{
@@ -10,21 +8,21 @@ use axum::{
     body::Body,
     http::{HeaderMap, Request},
 };
-use fake::FakeStore;
 use progress::in_process::InProcessProgress;
 use queue::in_process::InProcessQueue;
 use serde_json::{Value, json};
 use shared::{
     component::{Catalogue, Descriptor, Effect, Failure, FailureClass, Family, Field, OwnPorts, Runs},
-    execution::{Event, Payload, Status, TaskKey},
-    ids::{DeadLetterId, ExecutionId, MessageId, PayloadId, Shard, WorkerId},
+    execution::{Event, Payload, Status, TaskKey, Turn},
+    ids::{DeadLetterId, ExecutionId, MessageId, PayloadId, Shard, TenantId, WorkerId},
     port::{
         queue::Queue,
-        store::{DeadLetter, DeadLetters, StoreError},
+        store::{Commit, DeadLetter, DeadLetters, Journal, Kept, StatusChange, StoreError, Sweeps, Views},
     },
-    time::Timestamp,
+    time::{Clock, SystemClock, Timestamp},
     wire::{InboxBody, InboxMessage, encode},
 };
+use store::MemoryStore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -78,12 +76,12 @@ impl Answered {
 
 struct Api {
     router: Router,
-    store: Arc<FakeStore>,
+    store: Arc<MemoryStore>,
     queue: Arc<InProcessQueue>,
 }
 
 fn start(config: Config) -> Api {
-    let store = Arc::new(FakeStore::default());
+    let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
     let queue = Arc::new(InProcessQueue::new());
     let ports = Ports {
         store: store.clone(),
@@ -132,6 +130,40 @@ impl Api {
         let accepted = self.post(&path, json!({ "parameters": { "who": "you" } })).await;
         assert_eq!(accepted.status, 202, "{}", accepted.text);
         accepted.json()["id"].as_str().expect("an id").parse().expect("an execution id")
+    }
+
+    /// Adds a turn as a coordinator would.
+    async fn append(&self, id: ExecutionId, events: Vec<Event>) {
+        let tenant = TenantId::DEFAULT;
+        let row = self.store.execution_get(tenant, id).await.expect("read").expect("it was accepted");
+        let turns = self.store.load(&[id]).await.expect("read").remove(0).expect("it has a journal").turns;
+        let change = events.iter().find_map(|event| match event {
+            Event::Started => Some(StatusChange { status: Status::Running, failure: None, output: None }),
+            Event::Finished { status, output, failure } => {
+                Some(StatusChange { status: *status, failure: failure.clone(), output: output.clone() })
+            }
+            _ => None,
+        });
+        let turn = Turn {
+            execution: id,
+            seq: turns.len() as u32 + 1,
+            cause: MessageId::generate(),
+            at: SystemClock.now(),
+            events,
+        };
+        let commit = Commit {
+            turn,
+            tenant,
+            workflow: row.workflow,
+            change,
+            timers: Vec::new(),
+            take: Vec::new(),
+            release: false,
+            finished: Vec::new(),
+            request: None,
+            sweep_at: None,
+        };
+        assert_eq!(self.store.commit(vec![commit]).await.expect("kept"), [Kept::Committed]);
     }
 }
 
@@ -330,19 +362,19 @@ async fn an_execution_is_seen_as_it_moves() {
     let api = start(Config::default());
     let id = api.execution().await;
     let path = format!("/api/v1/executions/{id}");
-    api.store.append(id, vec![Event::Started, dispatched("first")]);
+    api.append(id, vec![Event::Started, dispatched("first")]).await;
 
     let why = api.get(&format!("{path}/why")).await.json();
     assert_eq!(why["waiting"][0]["reason"], "no_worker", "{why}");
     assert_eq!(why["waiting"][1]["waits_for"], json!(["first"]), "{why}");
 
-    api.store.append(id, vec![completed("first", json!("you")), dispatched("second")]);
+    api.append(id, vec![completed("first", json!("you")), dispatched("second")]).await;
     let body = api.get(&path).await.json();
     assert_eq!((&body["status"], &body["progress"]), (&json!("running"), &json!(50.0)));
 
     let output = Some(Payload::Inline(json!({ "said": "you" })));
     let end = Event::Finished { status: Status::Completed, output, failure: None };
-    api.store.append(id, vec![completed("second", json!(2)), end]);
+    api.append(id, vec![completed("second", json!(2)), end]).await;
     let body = api.get(&path).await.json();
     assert_eq!(
         (&body["status"], &body["progress"], &body["output"]["said"]),
@@ -392,13 +424,13 @@ async fn an_execution_is_seen_as_it_moves() {
 async fn a_watcher_reaches_the_end_even_when_the_display_shows_nothing() {
     let api = start(Config::default());
     let id = api.execution().await;
-    api.store.append(id, vec![Event::Started]);
+    api.append(id, vec![Event::Started]).await;
     let path = format!("/api/v1/executions/{id}/events");
     let watching = api.get(&path);
     let ending = async {
         tokio::task::yield_now().await;
-        api.store
-            .append(id, vec![Event::Finished { status: Status::Cancelled, output: None, failure: None }]);
+        api.append(id, vec![Event::Finished { status: Status::Cancelled, output: None, failure: None }])
+            .await;
     };
     let (events, ()) = tokio::join!(watching, ending);
     assert!(
@@ -416,8 +448,10 @@ async fn a_cancellation_is_a_row_before_it_is_a_hint() {
     let cancelled =
         api.post(&format!("/api/v1/executions/{id}/cancel"), json!({ "reason": "no need" })).await;
     assert_eq!((cancelled.status, &cancelled.json()["outcome"]), (202, &json!("requested")));
-    let request = api.store.requests().remove(0);
-    inbox.serve(&Shard::all().collect::<Vec<_>>()).await.expect("shards");
+    let shards: Vec<Shard> = Shard::all().collect();
+    let waiting = api.store.requests_waiting(&shards, Duration::ZERO, 10).await.expect("read");
+    let request = waiting.first().expect("a request");
+    inbox.serve(&shards).await.expect("shards");
     let mut hints = Vec::new();
     while hints.len() < 2 {
         hints.extend(inbox.receive(10).await.expect("hints").into_iter().map(|delivery| delivery.message));
@@ -539,7 +573,7 @@ async fn every_documented_path_is_served_and_every_page_is_shown() {
 
 #[tokio::test]
 async fn others_are_not_let_in_without_being_told_to() {
-    let store = Arc::new(FakeStore::default());
+    let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
     let ports = Ports {
         store,
         queue: Arc::new(InProcessQueue::new()),
@@ -582,7 +616,7 @@ async fn a_problem_reads_the_same_for_ever() {
 #[tokio::test]
 async fn the_end_waits_for_nothing_when_nothing_is_under_way() {
     let ports = Ports {
-        store: Arc::new(FakeStore::default()),
+        store: Arc::new(MemoryStore::new(Arc::new(SystemClock))),
         queue: Arc::new(InProcessQueue::new()),
         progress: Arc::new(InProcessProgress::new()),
         catalogue: catalogue(),
@@ -619,7 +653,7 @@ async fn whatever_waits_says_until_when() {
         started_at: None,
         log: Vec::new(),
     };
-    api.store.append(id, vec![Event::Started, dispatched("first"), failed]);
+    api.append(id, vec![Event::Started, dispatched("first"), failed]).await;
     let why = api.get(&path).await.json();
     assert_eq!(
         (&why["waiting"][0]["reason"], &why["waiting"][0]["until"]),

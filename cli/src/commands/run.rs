@@ -138,7 +138,7 @@ impl Lines {
                 }
                 Event::Skipped { task, .. } => self.settled("skipped", &task.to_string(), None, at, ""),
                 Event::TaskCancelled { task, .. } => {
-                    self.settled("cancelled", &task.to_string(), None, at, "")
+                    self.settled("cancelled", &task.to_string(), None, at, "");
                 }
                 Event::Delayed { task, until } => self.say(&format!("waiting    {task:24}  until {until}")),
                 Event::Finished { status, output, failure } => {

@@ -322,6 +322,7 @@ impl DatabaseQuery {
             Connector::Postgres { url } => {
                 let wrong = |error: sqlx::Error| sql::failure(&error, Dialect::Postgres);
                 let pool = postgres::pool(&place.pools, url).await?;
+                #[expect(clippy::disallowed_methods, reason = "runs in a task of its own, see `run`")]
                 let mut transaction = pool.begin().await.map_err(wrong)?;
                 let isolation = match self.isolation {
                     Isolation::ReadCommitted => "read committed",
@@ -427,6 +428,10 @@ impl Run for DatabaseQuery {
         // An attempt that is dropped ends its transaction as one that is cancelled does.
         let _stopped_when_dropped = stop.clone().drop_guard();
         let (query, inside) = (Arc::new(self.clone()), context.clone());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "awaited on the next line, and stopped by `stop` when this is dropped"
+        )]
         let task = tokio::spawn(async move { query.transact(&inside, orders, stop).await });
         let answers = task.await.map_err(|broken| {
             Failure::new(FailureClass::Internal, format!("the work on the database broke: {broken}"))
@@ -664,10 +669,10 @@ mod tests {
         assert_eq!(read.output["rows"], json!([{ "i": 2 }]));
     }
 
-    /// Runs where `COMPONENTS_TEST_POSTGRES` holds the address of a PostgreSQL database.
     #[tokio::test]
     async fn postgres_answers_the_same_way() {
-        let Ok(url) = std::env::var("COMPONENTS_TEST_POSTGRES") else { return };
+        let url = std::env::var("DATABASE_URL")
+            .expect("DATABASE_URL is not set: run `deploy/dev/services up` (or `make test`, which does)");
         let connector = Connector::Postgres { url };
         let (context, _folder) = context_with(&[], BTreeMap::from([("pg".to_owned(), connector)]));
         let run = |mut config: Value| {

@@ -684,6 +684,7 @@ mod tests {
                 }
             }
         };
+        #[expect(clippy::disallowed_methods, reason = "ends with the runtime of the test")]
         tokio::spawn(async move {
             axum::serve(listener, Router::new().fallback(answer)).await.expect("a server");
         });

@@ -284,6 +284,7 @@ impl<T: DeserializeOwned + Send + 'static> Actor<T> {
             stopped: false,
             left: false,
         };
+        #[expect(clippy::disallowed_methods, reason = "ends when its handle is dropped or stopped")]
         tokio::spawn(actor.run());
         (Handle { shelf, commands: sender }, is_ready)
     }

@@ -115,6 +115,7 @@ impl Link {
         let first = Arc::new(maker.make().await?);
         let (sender, live) = watch::channel(Some(Arc::clone(&first)));
         let stop = CancellationToken::new();
+        #[expect(clippy::disallowed_methods, reason = "ends with the link, through `_stop`")]
         tokio::spawn(keep(maker, first, sender, stop.clone()));
         Ok(Self { live, _stop: stop.drop_guard() })
     }

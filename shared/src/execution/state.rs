@@ -371,8 +371,8 @@ impl Execution {
             }
             Event::Finished { status, output, failure } => {
                 self.status = *status;
-                self.output = output.clone();
-                self.failure = failure.clone();
+                self.output.clone_from(output);
+                self.failure.clone_from(failure);
             }
         }
         Ok(())

@@ -5,8 +5,6 @@
 //! else goes through minijinja with a context that holds only what the expression names. Nothing here
 //! loads a payload: what lies in the store is asked for with [`EvaluationError::Needs`].
 
-#![allow(clippy::result_large_err, reason = "a failure is the rare outcome and travels on as a value")]
-
 mod engine;
 mod scan;
 mod template;

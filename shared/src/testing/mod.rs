@@ -1,5 +1,7 @@
 //! Conformance suites: one function a promise of an adapter port, run on every adapter.
 
+#![expect(clippy::disallowed_methods, reason = "tests end their tasks with their runtime")]
+
 pub mod progress;
 pub mod queue;
 pub mod store;
