@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
+    Exit,
     gateway::Gateway,
-    Exit, meters, output,
+    meters, output,
     settings::{QueueType, SecretUrl, Settings, Synchronous, redact_url},
 };
 
