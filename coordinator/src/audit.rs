@@ -174,7 +174,7 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
                     wrong("I9", format!("{task} was dispatched before its join was met"));
                 }
                 phase if phase.is_settled() => {
-                    wrong("I3", format!("{task} was dispatched after it had settled"))
+                    wrong("I3", format!("{task} was dispatched after it had settled"));
                 }
                 Phase::Dispatched if *attempt != component.attempt || *dispatch != component.dispatch + 1 => {
                     wrong(

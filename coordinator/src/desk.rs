@@ -664,7 +664,9 @@ fn offload(
                 }
             }
             Event::Finished { output: Some(output), .. } => {
-                if store(output) {
+                // Not in the pattern: a guard may not change what it looks at.
+                let stored = store(output);
+                if stored {
                     execution.output = Some(output.clone());
                     if let Some(change) = change {
                         change.output = Some(output.clone());
@@ -707,19 +709,19 @@ pub(crate) fn is_longer_than(value: &Value, limit: usize) -> bool {
 fn update(execution: &Execution, turn: &Turn) -> Update {
     let mut changed: Vec<&TaskKey> = Vec::new();
     for event in &turn.events {
-        let task = match event {
-            Event::TaskReady { task }
-            | Event::TaskDispatched { task, .. }
-            | Event::TaskLost { task, .. }
-            | Event::TaskReturned { task, .. }
-            | Event::TaskCompleted { task, .. }
-            | Event::TaskFailed { task, .. }
-            | Event::Decided { task, .. }
-            | Event::DecisionFailed { task, .. }
-            | Event::Delayed { task, .. }
-            | Event::Skipped { task, .. }
-            | Event::TaskCancelled { task, .. } => task,
-            _ => continue,
+        let (Event::TaskReady { task }
+        | Event::TaskDispatched { task, .. }
+        | Event::TaskLost { task, .. }
+        | Event::TaskReturned { task, .. }
+        | Event::TaskCompleted { task, .. }
+        | Event::TaskFailed { task, .. }
+        | Event::Decided { task, .. }
+        | Event::DecisionFailed { task, .. }
+        | Event::Delayed { task, .. }
+        | Event::Skipped { task, .. }
+        | Event::TaskCancelled { task, .. }) = event
+        else {
+            continue;
         };
         changed.push(task);
     }

@@ -87,7 +87,7 @@ impl Config {
         engine::Rules {
             max_concurrent_executions: self.max_concurrent_executions,
             silence: Duration::from_secs(self.silence_seconds.into()),
-            silence_cap: Duration::from_secs(30 * 60),
+            silence_cap: Duration::from_mins(30),
             lease: Duration::from_secs(self.lease_seconds.into()),
             cancel_grace: Duration::from_secs(self.cancel_grace_seconds.into()),
         }

@@ -17,7 +17,7 @@ use shared::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 
 /// A clock that agrees with the store's to within a round trip.
 #[derive(Debug)]

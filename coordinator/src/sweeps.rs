@@ -21,7 +21,7 @@ const WOKEN: u32 = 20;
 /// A request whose hint has not been answered for this long is hinted again.
 const REQUEST_AGE: Duration = Duration::from_secs(5);
 /// How often partitions are made and old keys removed.
-const MAINTENANCE: Duration = Duration::from_secs(3_600);
+const MAINTENANCE: Duration = Duration::from_hours(1);
 
 pub(crate) async fn run(
     config: Config,
@@ -45,7 +45,7 @@ pub(crate) async fn run(
                         first = false;
                     }
                     Err(error) => {
-                        debug!(error = &error as &dyn std::error::Error, "The sweep could not begin")
+                        debug!(error = &error as &dyn std::error::Error, "The sweep could not begin");
                     }
                 }
             } else {
@@ -56,7 +56,7 @@ pub(crate) async fn run(
                 Ok(found) if found >= PAGE as usize => continue,
                 Ok(_) => {}
                 Err(error) => {
-                    debug!(error = &error as &dyn std::error::Error, "The sweep could not read the store")
+                    debug!(error = &error as &dyn std::error::Error, "The sweep could not read the store");
                 }
             }
         }

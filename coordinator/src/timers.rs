@@ -24,7 +24,7 @@ use tracing::debug;
 use crate::{Ports, Stats, membership::Share, store_clock::StoreClock};
 
 /// Timers due within this are held in memory.
-const HORIZON: Duration = Duration::from_secs(60);
+const HORIZON: Duration = Duration::from_mins(1);
 /// How often the store is asked for them.
 const POLL: Duration = Duration::from_secs(30);
 /// A fired timer whose turn has not come is fired again after this.

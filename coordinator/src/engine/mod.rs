@@ -65,9 +65,9 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             max_concurrent_executions: 10_000,
-            silence: Duration::from_secs(60),
-            silence_cap: Duration::from_secs(30 * 60),
-            lease: Duration::from_secs(60),
+            silence: Duration::from_mins(1),
+            silence_cap: Duration::from_mins(30),
+            lease: Duration::from_mins(1),
             cancel_grace: Duration::from_secs(10),
         }
     }
@@ -607,7 +607,8 @@ impl Turning<'_> {
         match key {
             TimerKey::Retry(_) => {
                 let due = matches!(phase, Phase::Retrying(at) if at <= now);
-                if due || planted!(B20RetryTimerFiresTwice) || planted!(B21NoTerminalCheck) {
+                let fires = due || planted!(B20RetryTimerFiresTwice);
+                if fires || planted!(B21NoTerminalCheck) {
                     self.clear_timer(key.clone());
                     return self.dispatch(index);
                 }

@@ -338,6 +338,7 @@ impl Case {
         }
     }
 
+    #[expect(clippy::unused_self, reason = "reads like the rest of the driver")]
     fn key(&self, id: &str) -> TaskKey {
         TaskKey::of(id.into())
     }

@@ -72,16 +72,16 @@ pub(crate) fn catalogue() -> Catalogue {
 
 const SHAPES: &[&str] = &[
     // A chain.
-    r#"
+    r"
 workflow: v1
 name: chain
 components:
   a: { type: work }
   b: { type: work, needs: [a] }
   c: { type: work, needs: [b] }
-"#,
+",
     // A diamond with a join, two of whose three branches do work.
-    r#"
+    r"
 workflow: v1
 name: diamond
 components:
@@ -91,7 +91,7 @@ components:
   d: { type: noop, needs: [a] }
   e: { type: join, needs: [b, c, d] }
   f: { type: work, needs: [e] }
-"#,
+",
     // A decision, dead ports and a join of whatever came.
     r#"
 workflow: v1
@@ -110,7 +110,7 @@ components:
     join: any
 "#,
     // Fails twice, then succeeds.
-    r#"
+    r"
 workflow: v1
 name: retries
 components:
@@ -119,9 +119,9 @@ components:
     config: { fail_first: 2 }
     retry: { max_attempts: 3, backoff: exponential, initial: 2s, cap: 10s, jitter: false, on: [unavailable] }
   b: { type: work, needs: [a] }
-"#,
+",
     // Always fails; the failure is handled.
-    r#"
+    r"
 workflow: v1
 name: handled
 components:
@@ -131,9 +131,9 @@ components:
     retry: { max_attempts: 2, backoff: fixed, initial: 1s, on: [unavailable] }
   handler: { type: work, needs: [a.error] }
   never: { type: work, needs: [a] }
-"#,
+",
     // At most once, then ordinary.
-    r#"
+    r"
 workflow: v1
 name: once
 components:
@@ -142,9 +142,9 @@ components:
     type: work
     needs: [pay, pay.error]
     join: any
-"#,
+",
     // A wait, and a key that lets one through at a time.
-    r#"
+    r"
 workflow: v1
 name: paced
 concurrency: { key: one, limit: 1 }
@@ -152,9 +152,9 @@ components:
   a: { type: work }
   pause: { type: delay, needs: [a], config: { for: 30s } }
   b: { type: work, needs: [pause] }
-"#,
+",
     // A fan-out and a fan-in.
-    r#"
+    r"
 workflow: v1
 name: fan
 components:
@@ -164,7 +164,7 @@ components:
   p3: { type: work, needs: [go] }
   p4: { type: work, needs: [go] }
   all: { type: work, needs: [p1, p2, p3, p4] }
-"#,
+",
 ];
 
 /// Every shape, compiled once.

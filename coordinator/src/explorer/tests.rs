@@ -43,7 +43,9 @@ fn explore(seeds: std::ops::Range<u64>, plan: impl Fn(u64) -> Plan + Sync) -> Ta
             .collect()
     });
     let mut sum = Tally::default();
-    tallies.into_iter().for_each(|tally| sum.add(tally));
+    for tally in tallies {
+        sum.add(tally);
+    }
     sum
 }
 

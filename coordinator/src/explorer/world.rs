@@ -30,7 +30,7 @@ use crate::{
     seeded::{Bug, has},
 };
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 /// A batch of a coordinator between two awaits.
 #[derive(Debug)]
@@ -289,20 +289,18 @@ impl World {
         let key = self.clients[index].key.clone();
         // B13: look, and insert a moment later without looking again.
         let mut check_key = true;
-        if has(Bug::B13SubmitCheckThenInsert) {
-            if !self.storage.idempotency.contains_key(&key) {
-                self.clients[index].checked += 1;
-                if self.clients[index].checked < 2 && self.dice.chance(60) {
-                    return;
-                }
-                for _ in 1..self.clients[index].checked {
-                    let again = self.first_turn(self.clients[index].shape);
-                    let id = self.storage.accept(again.clone(), &key, false);
-                    self.clients[index].answers.insert(id);
-                    self.publish_start(again);
-                }
-                check_key = false;
+        if has(Bug::B13SubmitCheckThenInsert) && !self.storage.idempotency.contains_key(&key) {
+            self.clients[index].checked += 1;
+            if self.clients[index].checked < 2 && self.dice.chance(60) {
+                return;
             }
+            for _ in 1..self.clients[index].checked {
+                let again = self.first_turn(self.clients[index].shape);
+                let id = self.storage.accept(again.clone(), &key, false);
+                self.clients[index].answers.insert(id);
+                self.publish_start(again);
+            }
+            check_key = false;
         }
         let unknown = self.faults_on && self.dice.chance(self.plan.faults);
         let applied = !unknown || self.dice.chance(50);
@@ -399,7 +397,7 @@ impl World {
         let mut found: Vec<(ExecutionId, InboxBody)> = Vec::new();
         for (id, row) in &mut self.storage.rows {
             if sweep && row.sweep_at.is_some_and(|at| at <= self.now) {
-                row.sweep_at = Some(self.now.after(Duration::from_secs(60)));
+                row.sweep_at = Some(self.now.after(Duration::from_mins(1)));
                 found.push((*id, InboxBody::Sweep { execution: *id }));
             }
             if row.blocked_by.is_some() {
@@ -592,7 +590,7 @@ impl World {
         let touched: Vec<ExecutionId> = outgoing.updates.iter().map(|update| update.execution).collect();
         self.compare_cache(index, &touched);
         self.coordinators[index].desk.tidy(touched.into_iter(), 6);
-        self.coordinators[index].desk.forget_idle(self.now, Duration::from_secs(60));
+        self.coordinators[index].desk.forget_idle(self.now, Duration::from_mins(1));
         // Slots that became free wake whoever waits for them.
         let freed = std::mem::take(&mut outgoing.freed);
         for key in freed {
@@ -778,11 +776,11 @@ impl World {
                         _ => {}
                     },
                     Control::Lost { tokens }
-                        if running.token.is_some_and(|token| tokens.contains(&token)) =>
+                        if running.token.is_some_and(|token| tokens.contains(&token))
+                            && running.leased
+                            && running.step != Step::Ack =>
                     {
-                        if running.leased && running.step != Step::Ack {
-                            running.step = Step::Ack;
-                        }
+                        running.step = Step::Ack;
                     }
                     Control::Cancel { execution } if *execution == running.task.execution => {
                         running.cancelled = true;

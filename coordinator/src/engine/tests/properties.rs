@@ -170,7 +170,10 @@ fn run(mut case: Case, blocks: &[Block], room: u32, mut choose: impl FnMut(usize
 }
 
 /// What the end is, whatever the order was.
-fn summary(case: &Case) -> (Status, Vec<(&'static str, Vec<String>, Option<Payload>, Option<FailureClass>)>) {
+/// How one component ended: its phase, ports, output and failure.
+type Ended = (&'static str, Vec<String>, Option<Payload>, Option<FailureClass>);
+
+fn summary(case: &Case) -> (Status, Vec<Ended>) {
     let components = case.state.components.iter().map(|state| {
         // A delay names its instant, which depends on when it began.
         let output =

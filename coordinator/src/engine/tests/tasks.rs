@@ -23,7 +23,7 @@ fn the_task_message_carries_what_the_worker_needs() {
         "parameters: { n: { type: integer } }",
         "a: { type: work, config: { n: '${{ parameters.n }}' }, timeout: 7s, delivery: at_most_once, queue_timeout: 1h,
               worker: { pool: gpu, tags: [big], priority: high } }"
-            .replace("\n", " ")
+            .replace('\n', " ")
             .as_str(),
         json!({ "n": 4 }),
     );
