@@ -21,20 +21,29 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    Exit, meters, output,
+    Exit,
+    gateway::Gateway,
+    meters, output,
     settings::{QueueType, SecretUrl, Settings, Synchronous, redact_url},
 };
 
 /// Everything a role may be given.
 #[derive(Clone)]
 pub struct Ports {
-    pub store: DynStore,
+    /// Absent in a worker's process: it holds no database login.
+    pub truth: Option<Truth>,
     pub queue: DynQueue,
-    pub progress: DynProgress,
     pub catalogue: Catalogue,
     pub environment: Arc<Environment>,
     pub payloads: Arc<dyn PayloadAccess>,
     pub clock: Arc<dyn Clock>,
+}
+
+/// Where executions are kept and shown.
+#[derive(Clone)]
+pub struct Truth {
+    pub store: DynStore,
+    pub progress: DynProgress,
 }
 
 impl fmt::Debug for Ports {
@@ -160,20 +169,44 @@ impl Ports {
     /// Opens everything that the settings name.
     pub async fn open(settings: &Settings) -> Result<Self> {
         crate::install_tls();
+        let store = open_store(settings).await?;
+        let queue = open_queue(settings, Some(Arc::clone(&store))).await?;
+        let payloads = Arc::new(StorePayloads { store: Arc::clone(&store) });
+        let truth = Truth { store, progress: open_progress(settings)? };
+        Self::around(settings, Some(truth), queue, payloads)
+    }
+
+    /// Opens what a worker needs: the broker, and a way to large payloads.
+    pub async fn open_for_worker(settings: &Settings) -> Result<Self> {
+        crate::install_tls();
+        let queue = open_queue(settings, None).await?;
+        let token = settings.api.worker_token.as_ref().map(|token| token.reveal().to_owned());
+        let gateway = Gateway::new(&settings.worker.gateway_url, token)?;
+        Self::around(settings, None, queue, Arc::new(gateway))
+    }
+
+    fn around(
+        settings: &Settings,
+        truth: Option<Truth>,
+        queue: DynQueue,
+        payloads: Arc<dyn PayloadAccess>,
+    ) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let environment = Environment::new(&settings.components, Arc::clone(&clock))
             .context("the settings of the components cannot be used")?;
-        let store = open_store(settings).await?;
-        let queue = open_queue(settings, Some(Arc::clone(&store))).await?;
         Ok(Self {
-            payloads: Arc::new(StorePayloads { store: Arc::clone(&store) }),
-            store,
+            truth,
             queue,
-            progress: open_progress(settings)?,
             catalogue: components::catalogue(),
             environment: Arc::new(environment),
+            payloads,
             clock,
         })
+    }
+
+    /// Where executions are kept and shown.
+    pub fn truth(&self) -> Result<&Truth> {
+        self.truth.as_ref().context("this process has no store")
     }
 }
 
@@ -207,22 +240,23 @@ impl PayloadAccess for StorePayloads {
     }
 }
 
-/// The services that roles in several processes share, each with the variable that names it.
-fn shared_services(settings: &Settings) -> [(&'static str, Option<&SecretUrl>); 3] {
-    [
-        ("DATABASE_URL", settings.database.url.as_ref()),
-        ("AMQP_URL", settings.amqp.url.as_ref()),
-        ("REDIS_URL", settings.redis.url.as_ref()),
-    ]
+/// The services that a role of its own process meets the others in, each with the variable that names it.
+fn shared_services(settings: &Settings, roles: Roles) -> Vec<(&'static str, Option<&SecretUrl>)> {
+    let mut services = vec![("AMQP_URL", settings.amqp.url.as_ref())];
+    if roles != Roles::WORKER {
+        services.push(("DATABASE_URL", settings.database.url.as_ref()));
+        services.push(("REDIS_URL", settings.redis.url.as_ref()));
+    }
+    services
 }
 
 /// Refuses a role of its own process while it could not meet the others.
-pub fn require_shared_services(settings: &Settings, verb: &str) -> Result<(), NotShared> {
-    let missing: Vec<&str> = shared_services(settings)
+pub fn require_shared_services(settings: &Settings, verb: &str, roles: Roles) -> Result<(), NotShared> {
+    let missing: Vec<&str> = shared_services(settings, roles)
         .into_iter()
         .filter_map(|(name, url)| url.is_none().then_some(name))
         .chain(
-            (settings.database.url.is_some() && !settings.uses_postgres())
+            (roles != Roles::WORKER && settings.database.url.is_some() && !settings.uses_postgres())
                 .then_some("DATABASE_URL of PostgreSQL"),
         )
         .collect();
@@ -244,8 +278,8 @@ impl fmt::Display for NotShared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "`apg {}` shares PostgreSQL, RabbitMQ and Redis with the other processes: set {}. `apg serve` runs \
-             everything in one process and needs none of them",
+            "`apg {}` meets the other processes in services: set {}. `apg serve` runs everything in one process \
+             and needs none of them",
             self.verb, self.missing
         )
     }
@@ -263,6 +297,7 @@ pub struct Roles {
 
 impl Roles {
     pub const ALL: Self = Self { api: true, coordinator: true, worker: true };
+    pub const WORKER: Self = Self { api: false, coordinator: false, worker: true };
 }
 
 /// One running role.
@@ -315,7 +350,7 @@ impl fmt::Debug for Running {
 
 impl Running {
     /// Starts roles.
-    pub fn start(settings: &Settings, ports: &Ports, roles: Roles) -> Self {
+    pub fn start(settings: &Settings, ports: &Ports, roles: Roles) -> Result<Self> {
         let anyone_ended = CancellationToken::new();
         let mut running = VecDeque::new();
         let coordinator_stats = Arc::new(coordinator::Stats::default());
@@ -342,10 +377,11 @@ impl Running {
         // worker still reports is decided.
         if roles.api {
             let config = settings.api.clone();
+            let Truth { store, progress } = ports.truth()?.clone();
             let its_ports = api::Ports {
-                store: Arc::clone(&ports.store),
+                store,
                 queue: Arc::clone(&ports.queue),
-                progress: Arc::clone(&ports.progress),
+                progress,
                 catalogue: ports.catalogue.clone(),
                 meters,
             };
@@ -355,14 +391,11 @@ impl Running {
             // It cuts off what is still under way after ten seconds itself.
             running.push_back(start("api", Duration::from_secs(15), run, &anyone_ended));
         } else if let Some(listen) = settings.monitoring.listen.filter(|_| settings.monitoring.enabled) {
-            let router = api::operations_router(
-                meters,
-                vec![
-                    api::Check::store(Arc::clone(&ports.store)),
-                    api::Check::queue(Arc::clone(&ports.queue)),
-                    api::Check::progress(Arc::clone(&ports.progress)),
-                ],
-            );
+            let mut checks = vec![api::Check::queue(Arc::clone(&ports.queue))];
+            if let Some(Truth { store, progress }) = ports.truth.clone() {
+                checks.extend([api::Check::store(store), api::Check::progress(progress)]);
+            }
+            let router = api::operations_router(meters, checks);
             let run = move |stop: CancellationToken| -> RoleFuture {
                 Box::pin(async move {
                     let listener = tokio::net::TcpListener::bind(listen)
@@ -381,10 +414,11 @@ impl Running {
         }
         if roles.coordinator {
             let config = settings.engine.clone();
+            let Truth { store, progress } = ports.truth()?.clone();
             let its_ports = coordinator::Ports {
-                store: Arc::clone(&ports.store),
+                store,
                 queue: Arc::clone(&ports.queue),
-                progress: Arc::clone(&ports.progress),
+                progress,
                 catalogue: ports.catalogue.clone(),
             };
             let run = |stop| -> RoleFuture {
@@ -394,7 +428,7 @@ impl Running {
             };
             running.push_back(start("coordinator", Duration::from_secs(15), run, &anyone_ended));
         }
-        Self { roles: running, anyone_ended, ports: ports.clone() }
+        Ok(Self { roles: running, anyone_ended, ports: ports.clone() })
     }
 
     /// Cancelled when a role ended by itself.
@@ -465,12 +499,20 @@ async fn signal() {
 
 /// Runs roles until the process is asked to end.
 pub async fn run_roles(settings: &Settings, roles: Roles) -> Result<Exit> {
-    let ports = Ports::open(settings).await?;
+    // A worker that is told of the database may use it; one that is not goes through the API.
+    let ports = if roles == Roles::WORKER && settings.database.url.is_none() {
+        Ports::open_for_worker(settings).await?
+    } else {
+        Ports::open(settings).await?
+    };
     if roles == Roles::ALL && settings.uses_postgres() && settings.amqp.url.is_none() {
         warn!("Without AMQP_URL this must be the only process on this database");
     }
-    let running = Running::start(settings, &ports, roles);
-    info!(database = %redact_url(&database_url(settings)), "Started");
+    let running = Running::start(settings, &ports, roles)?;
+    match ports.truth {
+        Some(_) => info!(database = %redact_url(&database_url(settings)), "Started"),
+        None => info!(gateway = %settings.worker.gateway_url, "Started without a database login"),
+    }
     run_until_asked(running).await
 }
 

@@ -6,6 +6,7 @@ mod client;
 pub mod commands;
 pub mod compose;
 mod documents;
+mod gateway;
 mod logging;
 mod meters;
 mod output;

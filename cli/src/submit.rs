@@ -20,8 +20,9 @@ const PRINCIPAL: &str = "apg";
 /// Keeps a document; the one of the same name gets a new version.
 pub(crate) async fn keep(ports: &Ports, text: &str, read: &Read) -> Result<WorkflowRow> {
     let tenant = TenantId::DEFAULT;
+    let store = &ports.truth()?.store;
     let name = read.workflow.name.clone();
-    let existing = ports.store.workflow_by_name(tenant, &name).await.context("the store cannot be read")?;
+    let existing = store.workflow_by_name(tenant, &name).await.context("the store cannot be read")?;
     let draft = WorkflowDraft {
         id: existing.as_ref().map_or_else(WorkflowId::generate, |row| row.id),
         tenant,
@@ -33,11 +34,11 @@ pub(crate) async fn keep(ports: &Ports, text: &str, read: &Read) -> Result<Workf
         hash: read.workflow.hash.clone(),
         snapshot: read.canonical.clone(),
         principal: PRINCIPAL.to_owned(),
-        at: ports.store.now().await.context("the store cannot be read")?,
+        at: store.now().await.context("the store cannot be read")?,
     };
     let saved = match existing {
-        None => ports.store.workflow_create(draft).await,
-        Some(_) => ports.store.workflow_update(draft, None).await,
+        None => store.workflow_create(draft).await,
+        Some(_) => store.workflow_update(draft, None).await,
     };
     match saved.context("the store cannot keep the workflow")? {
         Saved::Created(row) | Saved::Updated(row) => Ok(row),
@@ -52,11 +53,12 @@ pub(crate) async fn start(
     parameters: Map<String, Value>,
 ) -> Result<ExecutionId> {
     let execution = ExecutionId::generate();
+    let store = &ports.truth()?.store;
     let first = Turn {
         execution,
         seq: 1,
         cause: MessageId::generate(),
-        at: ports.store.now().await.context("the store cannot be read")?,
+        at: store.now().await.context("the store cannot be read")?,
         events: vec![Event::Accepted(Box::new(Accepted {
             tenant: row.tenant,
             workflow: row.id,
@@ -71,7 +73,7 @@ pub(crate) async fn start(
         }))],
     };
     let submission = Submission { first: first.clone(), idempotency: None };
-    let accepted = ports.store.accept(vec![submission], u64::MAX >> 1).await;
+    let accepted = store.accept(vec![submission], u64::MAX >> 1).await;
     match accepted.context("the store cannot keep the execution")?.pop() {
         Some(Submitted::New) => {}
         other => bail!("the execution was not accepted: {other:?}"),

@@ -6,6 +6,7 @@
 //! and no message is acknowledged before its commands are confirmed.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
@@ -222,6 +223,8 @@ pub struct Desk {
     /// Executions with tasks held back, by tenant, each once.
     hungry: BTreeMap<TenantId, VecDeque<ExecutionId>>,
     hungry_set: HashSet<ExecutionId>,
+    /// The tenant that was given a place last: the one after it is next.
+    served: Option<TenantId>,
     queue_lost_before: Option<Timestamp>,
 }
 
@@ -239,6 +242,7 @@ impl Desk {
             window,
             hungry: BTreeMap::new(),
             hungry_set: HashSet::new(),
+            served: None,
             queue_lost_before,
         }
     }
@@ -326,9 +330,10 @@ impl Desk {
         self.hungry_set.clear();
     }
 
-    /// How many tasks one execution may dispatch now: an even share of the room when others are held back.
-    fn room(&self) -> u32 {
-        let free = u64::from(self.window).saturating_sub(self.outstanding) as u32;
+    /// How many tasks an execution that is being decided may dispatch beside those it has: an even share of
+    /// the room when others are held back.
+    fn room(&self, dispatched: u32) -> u32 {
+        let free = u64::from(self.window).saturating_sub(self.outstanding + u64::from(dispatched)) as u32;
         let waiting = self.hungry_set.len() as u32;
         if free == 0 { 0 } else { (free / (waiting + 1)).max(1) }
     }
@@ -338,7 +343,9 @@ impl Desk {
         let mut free = u64::from(self.window).saturating_sub(self.outstanding);
         let mut fed = Vec::new();
         while free > 0 && !self.hungry_set.is_empty() {
-            let tenants: Vec<TenantId> = self.hungry.keys().copied().collect();
+            let mut tenants: Vec<TenantId> = self.hungry.keys().copied().collect();
+            let next = tenants.partition_point(|tenant| Some(*tenant) <= self.served);
+            tenants.rotate_left(next);
             for tenant in tenants {
                 if free == 0 {
                     break;
@@ -347,6 +354,7 @@ impl Desk {
                 if let Some(id) = queue.pop_front() {
                     self.hungry_set.remove(&id);
                     fed.push(id);
+                    self.served = Some(tenant);
                     free -= 1;
                 }
                 if queue.is_empty() {
@@ -426,22 +434,21 @@ impl Desk {
         new_payload: &mut dyn FnMut() -> PayloadId,
         decided: &mut Decided,
     ) -> Result<(), NeedsPayloads> {
+        // With the values that this batch itself makes too large for the journal: the store has them only later.
+        let mut payloads = Cow::Borrowed(around.payloads);
         for matter in &work.matters {
             let inputs: Vec<Input<'_>> = matter.said.iter().map(Said::as_input).collect();
             let surroundings = Surroundings {
                 rules: &self.rules,
                 now: around.now,
-                room: self.room(),
-                payloads: around.payloads,
+                room: self.room(execution.dispatched),
+                payloads: &payloads,
                 queue_is_deep: around.queue_is_deep,
                 queue_lost_before: self.queue_lost_before,
             };
             let Decision { events, commands, change, timers, take, release, finished, late, sweep_at } =
                 engine::decide(execution, &inputs, matter.cause, &surroundings)?;
-            // The broker marks what it may have delivered before: its duplicates are no news.
-            if !matter.redelivered {
-                decided.late.extend(late);
-            }
+            decided.late.extend(late);
             let request = matter.said.iter().find_map(|said| match said {
                 Said::Request(id, _) => Some(*id),
                 _ => None,
@@ -450,11 +457,7 @@ impl Desk {
                 decided.commands.extend(commands);
                 decided.forget.extend(request);
                 if matter.redelivered {
-                    decided.commands.extend(engine::commands_again(
-                        execution,
-                        matter.cause,
-                        around.payloads,
-                    )?);
+                    decided.commands.extend(engine::commands_again(execution, matter.cause, &payloads)?);
                 }
                 if let Some(at) = sweep_at {
                     decided.sweep_again.push((execution.id, at));
@@ -469,9 +472,14 @@ impl Desk {
                 events,
             };
             let mut change = change;
+            let before = decided.payloads.len();
             offload(execution, &mut turn, &mut change, new_payload, &mut decided.payloads);
+            for (_, _, id, bytes) in &decided.payloads[before..] {
+                // They were written from a value a moment ago.
+                payloads.to_mut().insert(*id, serde_json::from_slice(bytes).unwrap_or_default());
+            }
             let freed = if release {
-                engine::slots(execution, around.payloads, &self.rules)
+                engine::slots(execution, &payloads, &self.rules)
                     .map(|claims| claims.into_iter().map(|claim| claim.key).collect())
                     .unwrap_or_default()
             } else {

@@ -254,7 +254,11 @@ impl SqlStore {
                     if error::is_connection(&cause) {
                         return Err(error::undone(cause));
                     }
-                    warn!(error = %cause, "Partition {name} was not made; its rows go to the default one");
+                    // Several processes that start together make the same ones: whoever is second finds them.
+                    let twice = ["42P07", "23505"];
+                    if cause.as_database_error().and_then(|error| error.code()).is_none_or(|code| !twice.contains(&&*code)) {
+                        warn!(error = %cause, "Partition {name} was not made; its rows go to the default one");
+                    }
                 }
             }
             Ok(())

@@ -101,6 +101,20 @@ struct State {
     cancelled: HashSet<ExecutionId>,
     cancelled_in_order: VecDeque<ExecutionId>,
     answers: HashMap<Token, oneshot::Sender<bool>>,
+    begun: HashSet<Begun>,
+    begun_in_order: VecDeque<Begun>,
+}
+
+/// One message of one attempt. A publish whose confirm was lost is made again, so it may come twice.
+type Begun = (ExecutionId, TaskKey, u32, u32);
+
+/// Why an attempt does not begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Its execution was cancelled before.
+    Cancelled,
+    /// This worker has begun this very message already; that run reports.
+    Copy,
 }
 
 #[derive(Debug, Default)]
@@ -115,18 +129,28 @@ impl Board {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters an attempt; `None` when its execution was cancelled before.
-    pub(crate) fn begin(self: &Arc<Self>, task: &Task) -> Option<Seat> {
+    /// Enters an attempt.
+    pub(crate) fn begin(self: &Arc<Self>, task: &Task) -> Result<Seat, Refused> {
         let attempt = Arc::new(Attempt::new(task));
         let mut state = self.state();
         if state.cancelled.contains(&task.execution) {
-            return None;
+            return Err(Refused::Cancelled);
+        }
+        let begun = (task.execution, task.key(), task.attempt, task.dispatch);
+        if !state.begun.insert(begun.clone()) {
+            return Err(Refused::Copy);
+        }
+        state.begun_in_order.push_back(begun);
+        if state.begun_in_order.len() > REMEMBERED
+            && let Some(oldest) = state.begun_in_order.pop_front()
+        {
+            state.begun.remove(&oldest);
         }
         let number = state.next;
         state.next += 1;
         state.running.insert(number, Arc::clone(&attempt));
         drop(state);
-        Some(Seat { number, attempt, board: Arc::clone(self) })
+        Ok(Seat { number, attempt, board: Arc::clone(self) })
     }
 
     pub(crate) fn running(&self) -> usize {

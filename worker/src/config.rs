@@ -27,6 +27,9 @@ pub struct Config {
     /// Seconds that running tasks are given to end when the worker is told to leave. What still runs
     /// then is stopped and tried again elsewhere, at no cost to its retry policy.
     pub drain_seconds: u32,
+    /// The API through which a worker without a database login reads and writes values that are too large
+    /// for a message. It shows `api.worker_token` there.
+    pub gateway_url: String,
     /// The folder under which a task's scratch folder lies; by default the system's temporary folder.
     pub scratch: Option<PathBuf>,
 }
@@ -42,6 +45,7 @@ impl Default for Config {
             renewal_seconds: seconds(20),
             heartbeat_seconds: seconds(10),
             drain_seconds: 30,
+            gateway_url: "http://127.0.0.1:5000".to_owned(),
             scratch: None,
         }
     }

@@ -34,7 +34,7 @@ use tokio::{
 use tracing::{debug, debug_span, error, warn};
 
 use crate::{
-    board::{Attempt, Board, Seat, Stop},
+    board::{Attempt, Board, Refused, Seat, Stop},
     config::Config,
     output,
     report::{Finished, Held, Reporter},
@@ -142,7 +142,7 @@ fn fitting(config: &Config, catalogue: &Catalogue, task: &Task) -> Result<Build,
 
 impl Around {
     /// Decides what becomes of a delivery; what may not run is answered at once.
-    pub(crate) fn admit(&self, delivery: Delivery<Task>) -> Option<Admitted> {
+    pub(crate) async fn admit(&self, delivery: Delivery<Task>) -> Option<Admitted> {
         let Delivery { message: task, redelivered, answer } = delivery;
         let held = Held::Delivery(answer);
         let begun_at = self.clock.now();
@@ -151,29 +151,40 @@ impl Around {
                 Stats::add(&self.stats.running, 1);
                 Some(Admitted { task, held, seat, build, begun_at })
             }
-            Err(ending) => {
+            Err(Some(ending)) => {
                 let result = self.result(&task, None, begun_at, ending, Vec::new());
                 self.reporter.send(Finished { result, size: 256, held });
+                None
+            }
+            Err(None) => {
+                Stats::add(&self.stats.copies, 1);
+                debug!(execution.id = %task.execution, task.id = %task.key(), "A second copy of a message was dropped");
+                held.release(&self.credit).await;
                 None
             }
         }
     }
 
-    fn admission(&self, task: &Task, redelivered: bool) -> Result<(Seat, Build), Ending> {
+    /// A seat, or how the attempt ended before it began; nothing when another delivery of the same message
+    /// has the seat.
+    fn admission(&self, task: &Task, redelivered: bool) -> Result<(Seat, Build), Option<Ending>> {
         if redelivered {
             // It may have run, here or elsewhere: only the engine may repeat it, with a recorded cause.
             Stats::add(&self.stats.redelivered, 1);
             debug!(execution.id = %task.execution, task.id = %task.key(), "The broker delivered a task again");
             let reason = "the broker delivered the task again: the worker that had it was lost".to_owned();
-            return Err(Ending::Lost { reason });
+            return Err(Some(Ending::Lost { reason }));
         }
         let build = fitting(&self.config, &self.catalogue, task).map_err(|failure| {
             warn!(execution.id = %task.execution, task.id = %task.key(), "Refused a task: {}", failure.message);
-            Ending::Failed(failure)
+            Some(Ending::Failed(failure))
         })?;
-        let seat = self.board.begin(task).ok_or_else(|| {
-            Stats::add(&self.stats.cancelled_late, 1);
-            Ending::Failed(cancelled())
+        let seat = self.board.begin(task).map_err(|refused| match refused {
+            Refused::Copy => None,
+            Refused::Cancelled => {
+                Stats::add(&self.stats.cancelled_late, 1);
+                Some(Ending::Failed(cancelled()))
+            }
         })?;
         Ok((seat, build))
     }

@@ -210,7 +210,7 @@ async fn take(
         match received {
             Ok(delivery) => {
                 pauses.reset();
-                let Some(admitted) = around.admit(delivery) else { continue };
+                let Some(admitted) = around.admit(delivery).await else { continue };
                 let around = Arc::clone(around);
                 let span = admitted.span();
                 #[expect(

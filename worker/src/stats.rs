@@ -21,6 +21,8 @@ pub struct Stats {
     pub dropped: AtomicU64,
     /// Tasks that the broker had given to someone before.
     pub redelivered: AtomicU64,
+    /// Second copies of a message that this worker had begun already.
+    pub copies: AtomicU64,
     /// Tasks that arrived after their execution had been cancelled.
     pub cancelled_late: AtomicU64,
     /// Tasks handed over to a lease.

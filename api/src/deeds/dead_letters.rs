@@ -5,13 +5,13 @@ use serde::Serialize;
 use serde_json::Value;
 use shared::{
     ids::{DeadLetterId, ExecutionId, MessageId},
-    port::store::{DeadLetter, Page},
+    port::store::DeadLetter,
     time::Timestamp,
     wire::{self, InboxMessage, Task},
 };
 use utoipa::ToSchema;
 
-use super::{Deeds, page_limit};
+use super::{Deeds, page};
 use crate::{
     caller::{Caller, Permission},
     problem::{Code, Problem},
@@ -110,7 +110,7 @@ impl Deeds {
         limit: Option<u32>,
     ) -> Result<DeadLetterList, Problem> {
         caller.must(Permission::AdminSystem)?;
-        let found = self.store.dead_letter_list(Page { after, limit: page_limit(limit) }).await?;
+        let found = self.store.dead_letter_list(page::<DeadLetterId>(after, limit)?).await?;
         Ok(DeadLetterList {
             items: found.items.into_iter().map(DeadLetterView::from).collect(),
             next_cursor: found.next,

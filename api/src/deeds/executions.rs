@@ -6,14 +6,14 @@ use shared::{
     component::Failure,
     execution::{Event, Payload, Status},
     ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, WorkerId, WorkflowId},
-    port::store::{ExecutionFilter, ExecutionRow, LateResult, Page, Request},
+    port::store::{ExecutionFilter, ExecutionRow, LateResult, Request},
     time::Timestamp,
     wire::{InboxBody, InboxMessage, RequestBody},
     workflow::Priority,
 };
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Deeds, page_limit};
+use super::{Deeds, page};
 use crate::{
     caller::{Caller, Permission},
     problem::{Code, Problem},
@@ -305,7 +305,7 @@ impl Deeds {
             created_from: query.created_from,
             created_to: query.created_to,
         };
-        let page = Page { after: query.cursor, limit: page_limit(query.limit) };
+        let page = page::<ExecutionId>(query.cursor, query.limit)?;
         let found = self.store.execution_list(caller.tenant, filter, page).await?;
         let now = self.clock.now(&self.store).await?;
         Ok(ExecutionList {

@@ -22,8 +22,14 @@ use std::sync::Arc;
 
 use shared::{
     component::Catalogue,
-    port::{progress::DynProgress, queue::DynQueue, store::DynStore},
+    port::{
+        progress::DynProgress,
+        queue::DynQueue,
+        store::{DynStore, Page},
+    },
 };
+
+use crate::problem::{Code, Problem};
 
 pub(crate) use accept::{ExecuteWorkflow, Submission};
 pub(crate) use catalogue::{ComponentList, ComponentType};
@@ -79,6 +85,14 @@ impl Deeds {
 }
 
 /// The size of a page: `asked`, at least 1 and at most 500; 50 when nothing was asked.
+/// A page of a list whose cursors are ids of its items.
+fn page<Id: std::str::FromStr>(cursor: Option<String>, limit: Option<u32>) -> Result<Page, Problem> {
+    if cursor.as_deref().is_some_and(|cursor| cursor.parse::<Id>().is_err()) {
+        return Err(Problem::new(Code::InvalidQuery, "`cursor` is not one that this list gave."));
+    }
+    Ok(Page { after: cursor, limit: page_limit(limit) })
+}
+
 fn page_limit(asked: Option<u32>) -> u32 {
     asked.unwrap_or(50).clamp(1, 500)
 }

@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{
     ids::WorkflowId,
-    port::store::{Page, Saved, WorkflowDraft, WorkflowFilter, WorkflowRow},
+    port::store::{Saved, WorkflowDraft, WorkflowFilter, WorkflowRow},
     time::Timestamp,
     workflow::{ParameterType, Workflow},
 };
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Deeds, page_limit};
+use super::{Deeds, page};
 use crate::{
     caller::{Caller, Permission},
     documents::{self, Definition, Document},
@@ -406,7 +406,7 @@ impl Deeds {
             tag: query.tag,
             search: query.search.filter(|text| !text.is_empty()),
         };
-        let page = Page { after: query.cursor, limit: page_limit(query.limit) };
+        let page = page::<WorkflowId>(query.cursor, query.limit)?;
         let found = self.store.workflow_list(caller.tenant, filter, page).await?;
         Ok(WorkflowList {
             items: found.items.into_iter().map(|row| WorkflowView::brief(row).0).collect(),

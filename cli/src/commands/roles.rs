@@ -24,7 +24,7 @@ pub(crate) async fn run(settings: &SettingsArgs, verb: &str, args: Args, roles: 
     if let Some(listen) = args.metrics_listen {
         settings.monitoring.listen = Some(listen);
     }
-    compose::require_shared_services(&settings, verb)?;
+    compose::require_shared_services(&settings, verb, roles)?;
     logging::start(&settings, false)?;
     compose::run_roles(&settings, roles).await
 }

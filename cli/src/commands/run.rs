@@ -60,7 +60,7 @@ pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
     settings.redis.url = None;
     settings.monitoring.enabled = false;
     let ports = Ports::open(&settings).await?;
-    let running = Running::start(&settings, &ports, Roles { api: false, coordinator: true, worker: true });
+    let running = Running::start(&settings, &ports, Roles { api: false, coordinator: true, worker: true })?;
     let row = submit::keep(&ports, &text, &read).await?;
     let execution = submit::start(&ports, &row, parameters).await?;
     let total = workflow.components.len() as u64;
@@ -157,6 +157,7 @@ pub(crate) async fn follow(ports: &Ports, execution: ExecutionId, total: u64) ->
     let mut seq = 0;
     let (status, output, failure) = loop {
         let turns = ports
+            .truth()?
             .store
             .execution_turns(TenantId::DEFAULT, execution, seq, 500)
             .await

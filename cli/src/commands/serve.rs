@@ -27,7 +27,7 @@ pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
         return compose::run_roles(&settings, Roles::ALL).await;
     }
     let ports = Ports::open(&settings).await?;
-    let running = Running::start(&settings, &ports, Roles::ALL);
+    let running = Running::start(&settings, &ports, Roles::ALL)?;
     if let Err(error) = first_run(&settings, &ports).await {
         // The server is of use without its examples.
         output::say(format_args!("warning: the examples could not be shown: {error:#}"));

@@ -191,7 +191,14 @@ enum Session<'a> {
 impl Session<'_> {
     async fn execute(&mut self, sql: &str, params: &[Value], max_rows: u64) -> Result<Answer, Failure> {
         match self {
-            Self::Sqlite(connection) => sqlite::execute(connection, sql, params, max_rows).await,
+            Self::Sqlite(connection) => {
+                let mut answer = sqlite::execute(connection, sql, params, max_rows).await?;
+                // SQLite goes on telling the count of the last statement that had one.
+                if !counts_rows(sql) {
+                    answer.affected = 0;
+                }
+                Ok(answer)
+            }
             Self::Postgres(connection) => postgres::execute(connection, sql, params, max_rows).await,
         }
     }
@@ -376,6 +383,12 @@ impl DatabaseQuery {
         shaped.insert("rows_affected".to_owned(), answer.affected.into());
         Ok(shaped)
     }
+}
+
+/// Whether a statement changes rows, and so has a count of its own.
+fn counts_rows(sql: &str) -> bool {
+    let word: String = sql.trim_start().chars().take_while(char::is_ascii_alphabetic).collect();
+    ["insert", "update", "delete", "replace", "with"].iter().any(|kind| word.eq_ignore_ascii_case(kind))
 }
 
 /// Work until it is done, time is over, or `stop` ends; `inner` tells the database in the latter cases.

@@ -28,6 +28,8 @@ enum Verdict {
     Delayed(Timestamp),
     /// Completed, and nothing else of the scope goes on.
     Terminated(Value),
+    /// Failed, and nothing else of the scope goes on.
+    FailedAtOnce(Failure),
 }
 
 impl Verdict {
@@ -55,6 +57,10 @@ impl Turning<'_> {
                 self.settled(index);
             }
             Verdict::Failed(failure) => self.decision_failed(index, failure),
+            Verdict::FailedAtOnce(failure) => {
+                self.decision_failed(index, failure.clone());
+                self.stop(failure);
+            }
             Verdict::Delayed(until) => {
                 self.emit(Event::Delayed { task: task.clone(), until });
                 self.set_timer(TimerKey::Delay(task), until);
@@ -95,7 +101,12 @@ impl Turning<'_> {
                 if config.outcome == control::EndOutcome::Failed {
                     let message =
                         config.message.unwrap_or_else(|| "the workflow reached a failed end".to_owned());
-                    return Ok(Verdict::invalid(FailureClass::User(None), message));
+                    let failure = Failure::new(FailureClass::User(None), message);
+                    return Ok(if config.terminate {
+                        Verdict::FailedAtOnce(failure)
+                    } else {
+                        Verdict::Failed(failure)
+                    });
                 }
                 let output = match config.output {
                     Some(output) => output,
@@ -126,7 +137,11 @@ impl Turning<'_> {
                     format!("`condition` gives {}, not true or false", kind_of(&other)),
                 ),
             },
-            "switch" => switch(&read(config)?),
+            "switch" => {
+                // A value that turned out to be null is a value, and leaves by `default`.
+                let value = config.get("value").cloned();
+                switch(value.as_ref(), &read(config)?)
+            }
             "parallel" => {
                 let branches = read::<control::Parallel>(config)?.branches;
                 Verdict::Completed { output: Value::Null, ports: branches, log: Vec::new() }
@@ -164,10 +179,11 @@ fn read<T: DeserializeOwned>(config: Value) -> Result<T, EvaluationError> {
     })
 }
 
-fn switch(config: &control::Switch) -> Verdict {
+/// The cases are asked in the order written.
+fn switch(value: Option<&Value>, config: &control::Switch) -> Verdict {
     let mut ports = Vec::new();
     for (port, case) in &config.cases {
-        let matches = match (&config.value, case) {
+        let matches = match (value, case) {
             (Some(value), case) => equal(value, case),
             (None, Value::Bool(verdict)) => *verdict,
             (None, other) => {

@@ -36,7 +36,7 @@ use shared::{
     },
     time::Timestamp,
     wire::{Ask, AskKind, Control, Ending, RequestBody, Task, TaskResult},
-    workflow::{Delivery, OnUnhandledFailure},
+    workflow::{Delivery, Join, OnUnhandledFailure},
 };
 
 use scope::StateScope;
@@ -147,6 +147,8 @@ pub fn decide(
     }
     turning.advance()?;
     turning.fill_room()?;
+    // What could not be prepared has failed, and its readers may be ready.
+    turning.advance()?;
     let Turning { execution, made, .. } = turning;
     if !made.events.is_empty() {
         execution.close_turn(around.now);
@@ -162,6 +164,9 @@ pub fn commands_again(
     payloads: &HashMap<PayloadId, Value>,
 ) -> Result<Vec<Command>, NeedsPayloads> {
     let mut commands = Vec::new();
+    if execution.cancel.is_some() {
+        return Ok(commands);
+    }
     for (index, component) in execution.components.iter().enumerate() {
         if component.phase == Phase::Dispatched && component.cause == cause && component.fence.is_none() {
             match make_task(execution, payloads, index, component.attempt, component.dispatch) {
@@ -333,7 +338,8 @@ impl Turning<'_> {
         };
         let component = &self.execution.components[index];
         if self.execution.status.is_terminal() || component.phase != Phase::Dispatched {
-            let again = component.attempt == result.attempt && component.settled_by == Some(result.worker);
+            let again = component.attempt == result.attempt
+                && component.answered_by == Some((result.worker, result.started_at));
             if !again {
                 self.late(result, "the task had settled, or waits for its next attempt");
             }
@@ -359,6 +365,10 @@ impl Turning<'_> {
                 return Ok(());
             }
             self.late(result, "the attempt is held by another worker");
+            return Ok(());
+        }
+        if matches!(result.ending, Ending::Returned) && component.dispatch != result.dispatch {
+            self.late(result, "the attempt has been sent again since");
             return Ok(());
         }
         match &result.ending {
@@ -690,7 +700,7 @@ impl Turning<'_> {
                     .min(rules.silence_cap.max(patience)),
             );
             if queue_lost || (due <= now && !self.around.queue_is_deep) {
-                if granted {
+                if granted || self.execution.cancel.is_some() {
                     self.lost(index, "nothing was heard of it", Ran::Unknown)?;
                 } else {
                     let (attempt, dispatch) = if planted!(B19SweepRaisesTheAttempt) {
@@ -760,6 +770,8 @@ impl Turning<'_> {
                 self.emit(Event::TaskCancelled { task: self.key(index), attempt });
             }
         }
+        // What this turn ordered before it came to the end does not go out.
+        self.made.commands.retain(|command| !matches!(command, Command::Dispatch(_)));
         self.made
             .commands
             .push(Command::Tell(Audience::Everyone, Control::Cancel { execution: self.execution.id }));
@@ -787,21 +799,25 @@ impl Turning<'_> {
             return Ok(());
         }
         loop {
-            while let Some(index) = self.changed.pop_front() {
-                if self.phase(index) == Phase::Waiting {
-                    self.consider(index)?;
-                }
-            }
+            // Asked before each component, so that nothing begins that the scope's end would cancel again.
+            let mut next = 0;
             if self.execution.workflow.on_unhandled_failure == OnUnhandledFailure::Stop
+                && !self.execution.failed.is_empty()
                 && self.execution.stopping.is_none()
                 && self.execution.cancel.is_none()
-                && let Some(failed) = self.first_unhandled()
             {
-                let failure = self.failure_of(failed);
-                self.stop(failure);
+                if let Some(failed) = self.first_unhandled() {
+                    let failure = self.failure_of(failed);
+                    self.stop(failure);
+                }
+                // The others say first whether the failure is handled: no `all_done` runs when it is not.
+                let components = &self.execution.workflow.components;
+                let is_early = |index: &usize| components[*index].join != Join::AllDone;
+                next = self.changed.iter().position(is_early).unwrap_or(0);
             }
-            if self.changed.is_empty() {
-                break;
+            let Some(index) = self.changed.remove(next) else { break };
+            if self.phase(index) == Phase::Waiting {
+                self.consider(index)?;
             }
         }
         if self.execution.settled as usize == self.execution.components.len()
@@ -940,7 +956,6 @@ impl Turning<'_> {
             Err(EvaluationError::Failed(failure)) => {
                 self.drop_task_timers(index);
                 self.decision_failed(index, failure);
-                self.advance()?;
             }
         }
         Ok(())

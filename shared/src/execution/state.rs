@@ -97,8 +97,9 @@ pub struct ComponentState {
     /// Own ports that fired.
     pub ports: Vec<String>,
     pub failure: Option<Box<Failure>>,
-    /// The worker whose result settled it.
-    pub settled_by: Option<WorkerId>,
+    /// The worker whose result counted last, and when that run began: a second run of the attempt is told
+    /// from a second copy of its result by them.
+    pub answered_by: Option<(WorkerId, Timestamp)>,
     /// When its first attempt became possible.
     pub since: Timestamp,
     /// Whether a worker gave the present attempt back before it began, so that it may be sent again.
@@ -204,7 +205,7 @@ impl Execution {
             output: None,
             ports: Vec::new(),
             failure: None,
-            settled_by: None,
+            answered_by: None,
             since: first.at,
             returned: false,
             fired: 0,
@@ -323,27 +324,25 @@ impl Execution {
                 self.components[index].fence = None;
                 self.components[index].returned = true;
             }
-            Event::TaskCompleted { task, output, ports, worker, .. } => {
+            Event::TaskCompleted { task, output, ports, worker, started_at, .. } => {
                 let index = self.index_of(task)?;
-                self.components[index].settled_by = Some(*worker);
+                self.components[index].answered_by = Some((*worker, *started_at));
                 self.complete(index, output.clone(), ports.clone());
             }
             Event::Decided { task, output, ports, .. } => {
                 let index = self.index_of(task)?;
                 self.complete(index, output.clone(), ports.clone());
             }
-            Event::TaskFailed { task, failure, retry_at, worker, .. } => {
+            Event::TaskFailed { task, failure, retry_at, worker, started_at, .. } => {
                 let index = self.index_of(task)?;
                 self.components[index].fence = None;
+                self.components[index].answered_by = worker.zip(*started_at);
                 match retry_at {
                     Some(retry_at) => {
                         self.components[index].failure = Some(Box::new(failure.clone()));
                         self.set_phase(index, Phase::Retrying(*retry_at));
                     }
-                    None => {
-                        self.components[index].settled_by = *worker;
-                        self.fail(index, failure.clone());
-                    }
+                    None => self.fail(index, failure.clone()),
                 }
             }
             Event::DecisionFailed { task, failure } => {

@@ -1,0 +1,209 @@
+//! The desk around the engine: the window over executions, and values too large for the journal.
+
+use shared::wire::{InboxBody, InboxMessage};
+use shared::{ids::Shard, port::store::Kept};
+
+use super::*;
+use crate::desk::{Desk, Outgoing, gather};
+
+/// A desk that keeps every turn, and one batch after the other.
+struct Office {
+    desk: Desk,
+    workflow: Arc<Workflow>,
+    now: Timestamp,
+    messages: u128,
+    payloads: u128,
+    sent: Vec<Task>,
+    turns: HashMap<ExecutionId, Vec<Turn>>,
+}
+
+impl Office {
+    fn open(components: &str, window: u32) -> Self {
+        let workflow = match read("", components) {
+            Ok(workflow) => workflow,
+            Err(problems) => panic!("{problems}"),
+        };
+        let mut desk = Desk::new(Rules::default(), window, None);
+        desk.learn(Arc::clone(&workflow));
+        Self {
+            desk,
+            workflow,
+            now: start_of_time(),
+            messages: 0,
+            payloads: 0,
+            sent: Vec::new(),
+            turns: HashMap::new(),
+        }
+    }
+
+    /// Accepts an execution of a tenant and brings it to the desk.
+    fn accept(&mut self, number: u128, tenant: u128) -> ExecutionId {
+        let mut first = first_turn(&self.workflow, json!({}), |accepted| {
+            accepted.tenant = TenantId::from_uuid(uuid::Uuid::from_u128(tenant));
+        });
+        first.execution = ExecutionId::from_uuid(uuid::Uuid::from_u128(0x4000 + number));
+        assert!(self.desk.adopt(std::slice::from_ref(&first)).is_ok());
+        self.turns.insert(first.execution, vec![first.clone()]);
+        first.execution
+    }
+
+    fn message(&mut self, execution: ExecutionId, body: InboxBody) -> InboxMessage {
+        self.messages += 1;
+        let id = MessageId::from_uuid(uuid::Uuid::from_u128(0x5000 + self.messages));
+        InboxMessage { id, shard: Shard::of(execution), body }
+    }
+
+    /// Decides bodies about one execution as one batch.
+    fn batch(&mut self, execution: ExecutionId, bodies: Vec<InboxBody>) {
+        let messages = bodies.into_iter().map(|body| (self.message(execution, body), false)).collect();
+        let (works, _) = gather(messages);
+        for work in &works {
+            self.decide(work);
+        }
+        self.feed();
+    }
+
+    fn decide(&mut self, work: &crate::desk::Work) {
+        let mut number = self.payloads;
+        let mut new_payload = || {
+            number += 1;
+            PayloadId::from_uuid(uuid::Uuid::from_u128(0x6000 + number))
+        };
+        let decided = match self.desk.decide(work, self.now, false, &HashMap::new(), &mut new_payload) {
+            Ok(Some(decided)) => decided,
+            Ok(None) => panic!("the state is fresh"),
+            Err(needs) => panic!("{needs:?}"),
+        };
+        self.payloads = number;
+        for planned in &decided.planned {
+            let Some(commit) = &planned.commit else { panic!("nothing was taken out") };
+            if let Some(turns) = self.turns.get_mut(&work.execution) {
+                turns.push(commit.turn.clone());
+            }
+        }
+        let kept = vec![Kept::Committed; decided.planned.len()];
+        let mut outgoing = Outgoing::default();
+        self.desk.settle(decided, &kept, &mut outgoing);
+        self.sent.extend(outgoing.tasks);
+        let Some(state) = self.desk.execution(work.execution) else { panic!("it is in memory") };
+        let replayed = Execution::replay(Arc::clone(&self.workflow), &self.turns[&work.execution]);
+        assert_eq!(replayed.as_ref(), Ok(state));
+    }
+
+    /// What the inbox does after each batch: room goes to those that were held back.
+    fn feed(&mut self) {
+        for _ in 0..8 {
+            let fed = self.desk.feed();
+            for work in &Desk::wakes(fed, MessageId::generate) {
+                self.decide(work);
+            }
+        }
+    }
+
+    fn outstanding_of(&self, execution: ExecutionId) -> u32 {
+        self.desk.execution(execution).map_or(0, |state| state.dispatched)
+    }
+
+    fn finish(&mut self, task: &Task, output: Value) -> InboxBody {
+        InboxBody::Results {
+            results: vec![TaskResult {
+                execution: task.execution,
+                component: task.component.clone(),
+                iteration: Default::default(),
+                attempt: task.attempt,
+                dispatch: task.dispatch,
+                worker: worker(1),
+                token: None,
+                started_at: self.now,
+                finished_at: self.now,
+                ending: completed(output, &[]),
+                log: Vec::new(),
+            }],
+        }
+    }
+}
+
+fn wide(count: usize) -> String {
+    (0..count).map(|at| format!("t{at}: {{ type: work }}\n")).collect()
+}
+
+fn start(office: &mut Office, execution: ExecutionId) {
+    office.batch(execution, vec![InboxBody::Wake { execution }]);
+}
+
+#[test]
+fn the_window_is_never_overrun() {
+    let mut office = Office::open(&wide(40), 10);
+    let execution = office.accept(1, 1);
+    start(&mut office, execution);
+    assert_eq!(office.sent.len(), 10);
+    for at in 0..40 {
+        assert!(office.desk.outstanding() <= 10, "{} at once", office.desk.outstanding());
+        let task = office.sent[at].clone();
+        let body = office.finish(&task, Value::Null);
+        office.batch(execution, vec![body]);
+        assert_eq!(office.sent.len(), (at + 11).min(40), "the freed place was not given away");
+    }
+    assert_eq!(office.desk.outstanding(), 0);
+}
+
+#[test]
+fn several_messages_of_one_batch_share_the_window() {
+    let mut office = Office::open(&wide(40), 10);
+    let execution = office.accept(1, 1);
+    start(&mut office, execution);
+    let bodies: Vec<InboxBody> = (0..5)
+        .map(|at| {
+            let task = office.sent[at].clone();
+            office.finish(&task, Value::Null)
+        })
+        .collect();
+    office.batch(execution, bodies);
+    assert_eq!(office.desk.outstanding(), 10);
+    assert_eq!(office.sent.len(), 15);
+}
+
+#[test]
+fn the_window_is_shared_between_executions_and_tenants() {
+    let mut office = Office::open(&wide(40), 10);
+    let (greedy, second, other) = (office.accept(1, 1), office.accept(2, 1), office.accept(3, 2));
+    for execution in [greedy, second, other] {
+        start(&mut office, execution);
+    }
+    assert_eq!(office.outstanding_of(greedy), 10, "it came first and was alone");
+    // As places become free, the others get theirs.
+    for at in 0..10 {
+        let task = office.sent[at].clone();
+        let body = office.finish(&task, Value::Null);
+        office.batch(greedy, vec![body]);
+        assert!(office.desk.outstanding() <= 10);
+    }
+    let shares = [greedy, second, other].map(|execution| office.outstanding_of(execution));
+    assert_eq!(shares.iter().sum::<u32>(), 10);
+    assert!(shares.iter().all(|share| *share >= 2), "{shares:?}");
+}
+
+#[test]
+fn a_value_that_became_too_large_is_at_hand_for_the_rest_of_its_batch() {
+    let mut office = Office::open(
+        "a: { type: work }
+         b: { type: work }
+         z: { type: work }
+         both: { type: join, needs: [a, b] }
+         use: { type: set_variables, needs: [both, z], config: { values: { n: '${{ components.both.output.a | length }}' } } }
+         after: { type: work, needs: [use] }",
+        100,
+    );
+    let execution = office.accept(1, 1);
+    start(&mut office, execution);
+    let large = json!("x".repeat(40_000));
+    let tasks = office.sent.clone();
+    let bodies = tasks.iter().map(|task| office.finish(task, large.clone())).collect();
+    office.batch(execution, bodies);
+    let Some(state) = office.desk.execution(execution) else { panic!("it is in memory") };
+    let output =
+        |id: &str| office.workflow.index_of(id).and_then(|index| state.components[index].output.clone());
+    assert!(matches!(output("both"), Some(Payload::Stored(_))), "two values of 40 kB are too large together");
+    assert_eq!(output("use"), Some(Payload::Inline(json!({ "n": 40_000 }))));
+    assert_eq!(office.sent.len(), 4);
+}

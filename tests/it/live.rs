@@ -1,0 +1,91 @@
+//! Watching an execution: server-sent events, tasks, logs, and why it waits.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use crate::harness::{PATIENCE, place::Place, unique_name, until};
+
+both_shapes!(
+    events_go_from_a_snapshot_to_the_end,
+    events_of_an_ended_execution_are_its_end,
+    tasks_and_logs_tell_what_happened,
+    why_tells_what_is_waited_for,
+);
+
+const THREE: &str = "workflow: v1\nname: three\ncomponents:\n  a:\n    type: log\n    config: { message: first, level: warn }\n  b:\n    \
+                     type: delay\n    needs: [a]\n    config: { for: 500ms }\n  c:\n    type: map\n    needs: [b]\n    config: { \
+                     rows: [1, 2], expression: item * 2 }\n";
+
+async fn events_go_from_a_snapshot_to_the_end(place: &Place) -> Result<()> {
+    let id = place.api.start("live", THREE, &json!({})).await?;
+    let sights = place.api.watch(&id).await?;
+    let (first, last) = (sights.first().context("an event")?, sights.last().context("an event")?);
+    ensure!(first.name == "snapshot" && first.data["total"] == 3, "{first:?}");
+    ensure!(
+        last.name == "end" && last.data["status"] == "completed" && last.data["settled"] == 3,
+        "{last:?}"
+    );
+    ensure!(sights.iter().filter(|sight| sight.name == "end").count() == 1, "{sights:?}");
+    let numbers: Vec<u64> = sights.iter().filter_map(|sight| sight.data["seq"].as_u64()).collect();
+    ensure!(numbers.is_sorted(), "{numbers:?}");
+    Ok(())
+}
+
+async fn events_of_an_ended_execution_are_its_end(place: &Place) -> Result<()> {
+    let found = place.api.complete("live-ended", THREE, &json!({})).await?;
+    let sights = place.api.watch(found["id"].as_str().unwrap_or_default()).await?;
+    let last = sights.last().context("an event")?;
+    ensure!(last.name == "end" && last.data["status"] == "completed", "{sights:?}");
+    Ok(())
+}
+
+async fn tasks_and_logs_tell_what_happened(place: &Place) -> Result<()> {
+    let found = place.api.complete("tasks", THREE, &json!({})).await?;
+    let id = found["id"].as_str().unwrap_or_default();
+    let tasks = place.api.pages(&format!("/api/v1/executions/{id}/tasks"), 2).await?;
+    let mapped = tasks.iter().find(|task| task["component"] == "c").context("the task c")?;
+    ensure!(mapped["status"] == "completed" && mapped["attempt"] == 1 && mapped["type"] == "map", "{mapped}");
+    ensure!(mapped["worker"].is_string() && mapped["output"]["rows"] == json!([2, 4]), "{mapped}");
+    let logs = place.api.pages(&format!("/api/v1/executions/{id}/logs"), 500).await?;
+    let own = logs.iter().find(|line| line["message"] == "first").context("the line of `a`")?;
+    ensure!(own["level"] == "warn" && own["component"] == "a", "{own}");
+    let warnings =
+        place.api.pages(&format!("/api/v1/executions/{id}/logs?level=warn&component=a"), 500).await?;
+    ensure!(warnings.len() == 1, "{warnings:?}");
+    let events = place.api.events(id).await?;
+    ensure!(events.first().is_some_and(|e| e.name == "accepted"), "{events:?}");
+    ensure!(events.last().is_some_and(|e| e.name == "finished"), "{events:?}");
+    let late = place.api.get(&format!("/api/v1/executions/{id}/late-results")).await?.expect(200)?;
+    ensure!(late["items"].is_array(), "{late}");
+    Ok(())
+}
+
+async fn why_tells_what_is_waited_for(place: &Place) -> Result<()> {
+    let label = unique_name("why");
+    let document = format!(
+        "workflow: v1\nname: why\ncomponents:\n  pause:\n    type: delay\n    config: {{ for: 60s }}\n  retried:\n    type: \
+         http_request\n    config: {{ method: POST, url: \"{}/effect/{label}/retried?status=500\" }}\n    retry: {{ \
+         max_attempts: 5, initial: 60s, cap: 60s, jitter: false, on: [http_5xx] }}\n  never:\n    type: noop\n    needs: [pause, \
+         retried]\n",
+        place.probe.base
+    );
+    let id = place.api.start("why", &document, &json!({})).await?;
+    let why = until(PATIENCE, "three reasons", async || {
+        let why = place.api.get(&format!("/api/v1/executions/{id}/why")).await?.expect(200)?;
+        let reason = |component: &str| {
+            let all = why["waiting"].as_array()?;
+            all.iter().find(|one| one["component"] == component)?["reason"].as_str().map(ToOwned::to_owned)
+        };
+        let is_so = reason("pause").as_deref() == Some("delay")
+            && reason("retried").as_deref() == Some("retry")
+            && reason("never").as_deref() == Some("connections");
+        Ok(is_so.then_some(why))
+    })
+    .await?;
+    let pause = why["waiting"].as_array().and_then(|all| all.iter().find(|one| one["reason"] == "delay"));
+    ensure!(pause.is_some_and(|one| one["until"].is_string()), "{why}");
+    place.api.cancel(&id, "seen enough").await?.expect(202)?;
+    let ended = place.api.ended(&id).await?;
+    ensure!(ended["status"] == "cancelled", "{ended}");
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! Health, metrics, and the verbs that look at a running place.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::harness::{
+    PATIENCE,
+    place::{Place, Shape},
+};
+
+both_shapes!(
+    health_is_answered,
+    metrics_bear_the_promised_names,
+    workers_are_listed,
+    components_and_schemas_are_served,
+    doctor_finds_nothing_bad,
+    audit_finds_nothing,
+);
+
+async fn health_is_answered(place: &Place) -> Result<()> {
+    let health = place.api.get("/health").await?.expect(200)?;
+    ensure!(health["status"] == "ok" && health["version"].is_string(), "{health}");
+    let detailed = place.api.get("/health/detailed").await?.expect(200)?;
+    ensure!(detailed["status"] == "ok" && detailed["workers"].as_u64() >= Some(1), "{detailed}");
+    for part in ["store", "queue", "progress"] {
+        ensure!(detailed["components"][part]["status"] == "ok", "{part}: {detailed}");
+    }
+    Ok(())
+}
+
+/// As the specification writes them.
+const PROMISED: &[&str] = &[
+    "workflow_executions_total{status=\"completed\"}",
+    "workflow_executions_total{status=\"failed\"}",
+    "workflow_executions_total{status=\"cancelled\"}",
+    "workflow_execution_duration_seconds",
+    "workflow_active_count",
+    "workflow_queue_depth",
+    "system_cpu_percent",
+    "system_memory_percent",
+    "api_request_duration_seconds",
+    "api_requests_total{endpoint=\"/workflows\",method=\"GET\"}",
+    "api_requests_total{endpoint=\"/workflows\",method=\"POST\"}",
+];
+
+async fn metrics_bear_the_promised_names(place: &Place) -> Result<()> {
+    let document = "workflow: v1\nname: measured\ncomponents:\n  a:\n    type: noop\n";
+    place.api.complete("measured", document, &json!({})).await?;
+    place.api.get("/api/v1/workflows").await?.expect(200)?;
+    let answer = place.api.get("/metrics").await?;
+    ensure!(answer.status == 200 && answer.header("content-type").starts_with("text/plain"), "{answer:?}");
+    for name in PROMISED {
+        ensure!(
+            answer.text.lines().any(|line| line.starts_with(name)),
+            "{name} is missing:\n{}",
+            answer.text
+        );
+    }
+    Ok(())
+}
+
+async fn workers_are_listed(place: &Place) -> Result<()> {
+    let workers = place.api.get("/api/v1/workers").await?.expect(200)?;
+    let first = workers["items"].as_array().and_then(|all| all.first()).context("a worker")?;
+    ensure!(
+        first["pool"] == "default" && first["types"].as_array().is_some_and(|all| all.len() > 5),
+        "{first}"
+    );
+    Ok(())
+}
+
+async fn components_and_schemas_are_served(place: &Place) -> Result<()> {
+    let components = place.api.get("/api/v1/components").await?.expect(200)?;
+    let all = components["items"].as_array().context("a list")?;
+    for kind in ["http_request", "csv_parse", "decision", "delay"] {
+        ensure!(all.iter().any(|one| one["type"] == kind), "{kind} is missing");
+    }
+    let schema = place.api.get("/api/v1/schemas/workflow.json").await?.expect(200)?;
+    ensure!(schema["properties"]["components"].is_object(), "{schema}");
+    let openapi = place.api.get("/api/v1/openapi.json").await?.expect(200)?;
+    ensure!(openapi["paths"]["/api/v1/workflows/{id}/execute"]["post"].is_object(), "no path to execute");
+    Ok(())
+}
+
+async fn doctor_finds_nothing_bad(place: &Place) -> Result<()> {
+    let output = place.apg(&["doctor", "--output", "json"]).await?;
+    let report: Value = serde_json::from_str(&output.out).with_context(|| format!("{output:?}"))?;
+    ensure!(output.code == 0 && report["state"] != "bad", "{report}");
+    Ok(())
+}
+
+async fn audit_finds_nothing(place: &Place) -> Result<()> {
+    let document = "workflow: v1\nname: audited\ncomponents:\n  a:\n    type: map\n    config: { rows: [1], expression: item }\n";
+    let output = match place.shape {
+        Shape::Cluster => {
+            place.api.complete("audited", document, &json!({})).await?;
+            place.apg(&["audit", "--output", "json"]).await?
+        }
+        // A SQLite file is one process's at a time.
+        Shape::Embedded => {
+            let own = Place::start(Shape::Embedded, &json!({})).await?;
+            own.api.complete("audited", document, &json!({})).await?;
+            own.processes[0].terminate(PATIENCE).await?;
+            own.apg(&["audit", "--output", "json"]).await?
+        }
+    };
+    let report: Value = serde_json::from_str(&output.out).with_context(|| format!("{output:?}"))?;
+    ensure!(output.code == 0 && report["findings"] == json!([]), "{report}");
+    ensure!(report["checked"]["executions"].as_u64() >= Some(1), "something was checked: {report}");
+    ensure!(report["checked"]["turns"].as_u64() >= Some(2), "{report}");
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! The one-process shape ends and begins again on the same data.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use crate::harness::{
+    PATIENCE, RUNTIME,
+    place::{Place, Shape},
+    unique_name, until,
+};
+
+/// Open executions of every kind: not started, waiting for a timer, a retry, a task under way.
+async fn open_executions(place: &Place, label: &str) -> Result<Vec<String>> {
+    let base = &place.probe.base;
+    let document = format!(
+        "workflow: v1\nname: open\ncomponents:\n  first:\n    type: http_request\n    config: {{ method: POST, url: \
+         \"{base}/effect/{label}/first\" }}\n  pause:\n    type: delay\n    needs: [first]\n    config: {{ for: 2s }}\n  slow:\n    type: \
+         http_request\n    needs: [first]\n    config: {{ method: POST, url: \"{base}/effect/{label}/slow?delay_ms=1500\" }}\n  again:\n    type: \
+         http_request\n    needs: [first]\n    config: {{ method: POST, url: \"{base}/effect/{label}/again?fail=1\" }}\n    retry: {{ \
+         max_attempts: 3, initial: 1s, jitter: false, on: [http_5xx] }}\n  done:\n    type: end\n    needs: [pause, slow, again]\n    \
+         config: {{ output: done }}\n"
+    );
+    let workflow = place.api.create("open", &document).await?;
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(place.api.execute(&workflow, &json!({})).await?);
+    }
+    Ok(ids)
+}
+
+async fn all_complete(place: &Place, ids: &[String]) -> Result<()> {
+    for id in ids {
+        let found = place.api.ended(id).await?;
+        ensure!(found["status"] == "completed" && found["output"] == "done", "{found}");
+    }
+    Ok(())
+}
+
+async fn audit_is_clean(place: &mut Place) -> Result<()> {
+    // The database file is one process's at a time.
+    for process in place.processes.drain(..) {
+        process.terminate(PATIENCE).await?;
+    }
+    let output = place.apg(&["audit", "--output", "json"]).await?;
+    ensure!(output.code == 0, "{output:?}");
+    Ok(())
+}
+
+#[test]
+fn what_was_open_when_the_process_was_killed_completes() -> Result<()> {
+    RUNTIME.block_on(async {
+        let mut place = Place::start(Shape::Embedded, &json!({})).await?;
+        let label = unique_name("killed");
+        let ids = open_executions(&place, &label).await?;
+        until(
+            PATIENCE,
+            "some calls under way",
+            async || Ok((place.probe.of(&label).len() > 5).then_some(())),
+        )
+        .await?;
+        place.processes[0].kill()?;
+        place.processes[0] = place.front.start()?;
+        place.front.is_up(&place.processes[0]).await?;
+        all_complete(&place, &ids).await.inspect_err(|_| eprintln!("{}", place.tails(40)))?;
+        audit_is_clean(&mut place).await
+    })
+}
+
+#[test]
+fn what_was_open_when_the_process_was_asked_to_end_completes() -> Result<()> {
+    RUNTIME.block_on(async {
+        let mut place = Place::start(Shape::Embedded, &json!({})).await?;
+        let label = unique_name("asked");
+        let ids = open_executions(&place, &label).await?;
+        until(
+            PATIENCE,
+            "some calls under way",
+            async || Ok((place.probe.of(&label).len() > 5).then_some(())),
+        )
+        .await?;
+        place.processes[0].terminate(PATIENCE).await?;
+        place.processes[0] = place.front.start()?;
+        place.front.is_up(&place.processes[0]).await?;
+        all_complete(&place, &ids).await.inspect_err(|_| eprintln!("{}", place.tails(40)))?;
+        audit_is_clean(&mut place).await
+    })
+}
+
+#[test]
+fn a_second_process_on_the_same_data_is_refused() -> Result<()> {
+    RUNTIME.block_on(async {
+        let place = Place::start(Shape::Embedded, &json!({})).await?;
+        let second = place.front.command(&["--set", "api.listen=127.0.0.1:0", "serve"])?;
+        let output = crate::harness::process::finish(second, PATIENCE).await?;
+        ensure!(output.code == 1, "{output:?}");
+        ensure!(output.err.contains("another process") || output.err.contains("lock"), "{}", output.err);
+        place
+            .api
+            .complete("still", "workflow: v1\nname: s\ncomponents:\n  a:\n    type: noop\n", &json!({}))
+            .await?;
+        Ok(())
+    })
+}
