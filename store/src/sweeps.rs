@@ -256,7 +256,8 @@ impl SqlStore {
                     }
                     // Several processes that start together make the same ones: whoever is second finds them.
                     let twice = ["42P07", "23505"];
-                    if cause.as_database_error().and_then(|error| error.code()).is_none_or(|code| !twice.contains(&&*code)) {
+                    let code = cause.as_database_error().and_then(sqlx::error::DatabaseError::code);
+                    if code.is_none_or(|code| !twice.contains(&&*code)) {
                         warn!(error = %cause, "Partition {name} was not made; its rows go to the default one");
                     }
                 }
