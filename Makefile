@@ -12,6 +12,7 @@ help: ## List the targets
 run: ## Serve everything in one process, without other services
 	$(CARGO) run --release -p cli --bin apg -- serve --first-run
 
+# The tests of `cli` make cargo build `apg` before any test runs; `tests/it` starts that one.
 test: lint generated ## Everything CI checks; starts private PostgreSQL, RabbitMQ and Redis for it
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then $(SERVICES) run $(CARGO) nextest run --workspace; \
@@ -27,8 +28,11 @@ generated: # The repository's own rules, and that generated files are up to date
 	$(CARGO) xtask tidy
 	$(CARGO) xtask generate --check
 
+# Which tests those are stands in .config/nextest.toml; without nextest, those beside the sources.
 unit:
-	$(CARGO) test --workspace --lib --bins
+	@if $(CARGO) nextest --version >/dev/null 2>&1; \
+	then $(CARGO) nextest run --workspace --profile unit; \
+	else $(CARGO) test --workspace --lib --bins -- --skip postgres_answers_the_same_way; fi
 
 services: ## Start private PostgreSQL, RabbitMQ and Redis and print their addresses
 	@$(SERVICES) up
