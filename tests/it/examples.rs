@@ -123,6 +123,7 @@ fn the_commands_in_the_examples_are_right() -> Result<()> {
             let file = workspace().join(format!("examples/{name}.yaml")).display().to_string();
             let words: Vec<&str> = line
                 .split(' ')
+                .map(|word| word.trim_matches('\''))
                 .map(|word| if word.starts_with("examples/") { file.as_str() } else { word })
                 .collect();
             let output = RUNTIME.block_on(finish(runner.command(&words)?, PATIENCE))?;

@@ -332,7 +332,7 @@ fn a_result_twice_counts_once_and_is_no_news() {
 #[test]
 fn a_result_of_another_worker_or_attempt_is_recorded_as_late() {
     let mut case = retried("max_attempts: 3, backoff: fixed, initial: 1s, jitter: false");
-    let first = case.report("a", completed(json!(1), &[]));
+    let first = TaskResult { worker: worker(8), ..case.report("a", completed(json!(1), &[])) };
     case.fail("a", "connection");
     assert!(case.take(Input::Result(&first)).events.is_empty(), "while it waits for its next attempt");
     case.tick(SECOND);
