@@ -50,7 +50,7 @@ pub(crate) const fn engine<T: Component>() -> Descriptor {
 }
 
 pub(crate) const fn external<T: Component>() -> Descriptor {
-    describe::<T>(Runs::Worker, None)
+    describe::<T>(Runs::External, None)
 }
 
 pub(crate) const fn worker<T: Work>() -> Descriptor {

@@ -710,6 +710,7 @@ fn update(execution: &Execution, turn: &Turn) -> Update {
     let mut changed: Vec<&TaskKey> = Vec::new();
     for event in &turn.events {
         let (Event::TaskReady { task }
+        | Event::TaskOffered { task }
         | Event::TaskDispatched { task, .. }
         | Event::TaskLost { task, .. }
         | Event::TaskReturned { task, .. }

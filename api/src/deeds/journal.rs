@@ -203,6 +203,13 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
             Event::TaskReady { task } => {
                 say(LogLevel::Debug, format!("{task} is ready and waits to be dispatched"), Some((task, 0)));
             }
+            Event::TaskOffered { task } => {
+                say(
+                    LogLevel::Info,
+                    format!("{task} waits for a worker outside this platform"),
+                    Some((task, 0)),
+                );
+            }
             Event::TaskDispatched { task, attempt, dispatch } => {
                 let again =
                     if *dispatch > 1 { format!(" again (message {dispatch})") } else { String::new() };
@@ -379,6 +386,9 @@ impl<'a> Attempts<'a> {
             match event {
                 Event::TaskReady { task } => {
                     self.at(task, 0).status = "ready";
+                }
+                Event::TaskOffered { task } => {
+                    self.at(task, 0).status = "offered";
                 }
                 Event::TaskDispatched { task, attempt, dispatch } => {
                     let entry = self.at(task, *attempt);

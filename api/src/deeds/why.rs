@@ -212,6 +212,15 @@ fn component(execution: &Execution, index: usize, around: &Surroundings<'_>) -> 
                 roughly(around.now.since(state.since))
             ),
         ),
+        Phase::Offered => Waiting::new(
+            Some(component),
+            "no_worker",
+            format!(
+                "No worker offers `{}`: it has waited {} for one outside this platform to ask for it.",
+                execution.workflow.components[index].kind,
+                roughly(around.now.since(state.since))
+            ),
+        ),
         Phase::Dispatched => dispatched(execution, index, around),
         Phase::Retrying(at) => {
             let why = state.failure.as_ref().map(|failure| format!(" ({failure})")).unwrap_or_default();

@@ -140,6 +140,9 @@ impl Lines {
                 Event::TaskCancelled { task, .. } => {
                     self.settled("cancelled", &task.to_string(), None, at, "");
                 }
+                Event::TaskOffered { task } => {
+                    self.say(&format!("waiting    {task:24}  no worker offers it"));
+                }
                 Event::Delayed { task, until } => self.say(&format!("waiting    {task:24}  until {until}")),
                 Event::Finished { status, output, failure } => {
                     self.ended = Some((status, output, failure));

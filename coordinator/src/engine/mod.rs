@@ -634,7 +634,7 @@ impl Turning<'_> {
             }
             TimerKey::Queue(_) => {
                 let unclaimed = self.execution.components[index].fence.is_none();
-                if unclaimed && matches!(phase, Phase::Ready | Phase::Dispatched) {
+                if unclaimed && matches!(phase, Phase::Ready | Phase::Offered | Phase::Dispatched) {
                     self.give_up(index, "no worker took it within its queue time-out");
                 }
             }
@@ -750,7 +750,7 @@ impl Turning<'_> {
             let task = self.key(index);
             match self.phase(index) {
                 Phase::Waiting => self.emit(Event::Skipped { task, reason: SkipReason::ScopeEnded }),
-                Phase::Ready | Phase::Retrying(_) | Phase::Delayed(_) => {
+                Phase::Ready | Phase::Offered | Phase::Retrying(_) | Phase::Delayed(_) => {
                     let attempt = self.execution.components[index].attempt;
                     self.emit(Event::TaskCancelled { task, attempt });
                 }
@@ -918,15 +918,37 @@ impl Turning<'_> {
         match component.runs {
             Runs::Coordinator => self.control(index),
             Runs::Worker => {
-                if let Some(total) = component.total_timeout {
-                    self.set_timer(TimerKey::Total(self.key(index)), self.around.now.after(total));
-                }
-                if let Some(queue) = component.queue_timeout {
-                    self.set_timer(TimerKey::Queue(self.key(index)), self.around.now.after(queue));
-                }
+                self.start_clocks(index);
                 self.dispatch(index)
             }
+            Runs::External => self.offer(index),
         }
+    }
+
+    /// From here on a task may wait in a queue, and has so long in all.
+    fn start_clocks(&mut self, index: usize) {
+        let workflow = Arc::clone(&self.execution.workflow);
+        let component = &workflow.components[index];
+        if let Some(total) = component.total_timeout {
+            self.set_timer(TimerKey::Total(self.key(index)), self.around.now.after(total));
+        }
+        if let Some(queue) = component.queue_timeout {
+            self.set_timer(TimerKey::Queue(self.key(index)), self.around.now.after(queue));
+        }
+    }
+
+    /// Offers a task to workers outside this platform. Its config is resolved now, so that a mistake in it
+    /// is not found only when somebody asks.
+    fn offer(&mut self, index: usize) -> Result<(), NeedsPayloads> {
+        match make_task(self.execution, self.around.payloads, index, 1, 1) {
+            Ok(_) => {
+                self.start_clocks(index);
+                self.emit(Event::TaskOffered { task: self.key(index) });
+            }
+            Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+            Err(EvaluationError::Failed(failure)) => self.decision_failed(index, failure),
+        }
+        Ok(())
     }
 
     fn decision_failed(&mut self, index: usize, failure: Failure) {

@@ -66,6 +66,7 @@ fn catalogue() -> &'static Catalogue {
             Descriptor { ports: picked_ports, ..descriptor("pick", anything) },
             Descriptor { ports: fork_ports, ..descriptor("fork", anything) },
             descriptor("work", anything),
+            Descriptor { runs: Runs::External, ..descriptor("task", anything) },
         ])
     })
 }

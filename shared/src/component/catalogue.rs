@@ -33,6 +33,8 @@ pub enum Runs {
     Coordinator,
     /// A task for a worker.
     Worker,
+    /// Offered to workers outside this platform; no worker of ours takes it.
+    External,
 }
 
 /// The shelf of the palette a type stands on.

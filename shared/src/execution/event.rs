@@ -127,6 +127,8 @@ pub enum Event {
     Started,
     /// A task may run, and waits until the dispatch window has room.
     TaskReady { task: TaskKey },
+    /// A task may run, and waits for a worker outside this platform to ask for it.
+    TaskOffered { task: TaskKey },
     /// A task message was ordered. `dispatch` counts the messages of one attempt, from 1.
     TaskDispatched { task: TaskKey, attempt: u32, dispatch: u32 },
     /// A worker may run an `at_most_once` attempt: the one durable grant of it.

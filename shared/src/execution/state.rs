@@ -46,6 +46,8 @@ pub enum Phase {
     Waiting,
     /// May run; waits for room in the dispatch window.
     Ready,
+    /// For a worker outside this platform.
+    Offered,
     /// With a queue or a worker.
     Dispatched,
     /// For its next attempt.
@@ -68,6 +70,7 @@ impl Phase {
         match self {
             Self::Waiting => "waiting",
             Self::Ready => "ready",
+            Self::Offered => "offered",
             Self::Dispatched => "running",
             Self::Retrying(_) => "retrying",
             Self::Delayed(_) => "delayed",
@@ -274,6 +277,11 @@ impl Execution {
             Event::TaskReady { task } => {
                 let index = self.index_of(task)?;
                 self.set_phase(index, Phase::Ready);
+                self.components[index].since = at;
+            }
+            Event::TaskOffered { task } => {
+                let index = self.index_of(task)?;
+                self.set_phase(index, Phase::Offered);
                 self.components[index].since = at;
             }
             Event::TaskDispatched { task, attempt, dispatch } => {

@@ -77,6 +77,23 @@ fn queue_timeout_ends_a_task_that_nobody_takes() {
 }
 
 #[test]
+fn a_task_for_workers_outside_waits_visibly_until_time_or_a_cancel_ends_it() {
+    let text = "a: { type: task, queue_timeout: 30s }\nh: { type: work, needs: [a.error] }";
+    let mut case = Case::start(text);
+    case.shows("a offered, h waiting");
+    assert!(case.sent.is_empty(), "no worker of ours is asked");
+    case.tick(seconds(29));
+    case.sweep();
+    case.shows("a offered, h waiting");
+    case.tick(SECOND);
+    case.shows("a failed, h running");
+    assert_eq!(case.class("a"), "timeout");
+    let mut case = Case::start("a: { type: task }");
+    case.cancel();
+    case.ends(Status::Cancelled);
+}
+
+#[test]
 fn queue_timeout_is_over_when_a_worker_takes_the_task() {
     let mut case = Case::start("a: { type: work, queue_timeout: 30s }");
     case.tick(seconds(29));
