@@ -96,7 +96,7 @@ pub(crate) enum Verb {
     Api,
     /// Decides what runs next. Needs PostgreSQL, RabbitMQ and Redis.
     Coordinator(roles::Args),
-    /// Runs tasks. Needs PostgreSQL, RabbitMQ and Redis.
+    /// Runs tasks. Needs RabbitMQ.
     Worker(roles::Args),
     /// Runs one workflow without a server, and writes its output to standard output.
     Run(run::Args),
