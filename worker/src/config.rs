@@ -15,7 +15,8 @@ pub struct Config {
     /// this worker does not have fails here with a sentence that names the tag.
     pub tags: Vec<String>,
     /// Tasks run at the same time. A task that waits for an answer holds a place, so a worker of calls
-    /// to slow services may have many more places than cores. At most 65535.
+    /// to slow services may have many more places than cores; and with many places results travel together,
+    /// which costs less a task. At most 65535.
     pub concurrency: NonZeroU32,
     /// Seconds after which a running task is handed over from its message to a lease, so that the
     /// broker does not take it for lost. More than 600 counts as 600: a third of the broker's limit.
@@ -40,7 +41,7 @@ impl Default for Config {
         Self {
             pool: "default".to_owned(),
             tags: Vec::new(),
-            concurrency: seconds(64),
+            concurrency: seconds(128),
             handover_after_seconds: seconds(60),
             renewal_seconds: seconds(20),
             heartbeat_seconds: seconds(10),
