@@ -468,7 +468,7 @@ async fn records_go_to_the_workers_shard_at_the_start_each_interval_and_when_lea
     let begun = Instant::now();
     let first = world.until(|seen| records(seen).first().cloned()).await;
     assert_eq!(begun.elapsed().as_secs(), 0);
-    assert_eq!((first.id, first.concurrency, first.running), (world.worker, 64, 0));
+    assert_eq!((first.id, first.concurrency, first.running), (world.worker, 128, 0));
     assert_eq!(first.tags, ["eu"]);
     assert!(first.kinds.contains(&"echo".to_owned()) && !first.kinds.contains(&"external".to_owned()));
     assert!(first.memory_bytes > 0 && !first.draining);
