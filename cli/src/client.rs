@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::output::Format;
+use crate::output::{self, Format};
 
 /// Which server a verb speaks to, and how it shows what it hears.
 #[derive(Debug, Clone, clap::Args)]
@@ -94,6 +94,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Writes one resource in the wanted form.
+    pub(crate) fn show(&self, value: &Value) {
+        match self.output {
+            Format::Json => output::json(value),
+            Format::Text => output::data(&output::object(value)),
+        }
+    }
+
     pub(crate) fn new(args: &ClientArgs) -> Result<Self> {
         crate::install_tls();
         let http = reqwest::Client::builder()

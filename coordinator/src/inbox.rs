@@ -348,10 +348,7 @@ impl Loop<'_> {
                 .iter()
                 .map(|renewal| LeaseRenewal {
                     execution: renewal.execution,
-                    task: shared::execution::TaskKey {
-                        component: renewal.component.clone(),
-                        iteration: renewal.iteration.clone(),
-                    },
+                    task: renewal.key(),
                     token: renewal.token,
                 })
                 .collect();

@@ -5,7 +5,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BinaryHeap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -13,7 +13,7 @@ use std::{
 use shared::{
     execution::TimerKey,
     ids::{ExecutionId, MessageId, Shard},
-    port::store::DueTimer,
+    port::store::{DueTimer, StoreError},
     time::{Clock, Timestamp},
     wire::{InboxBody, InboxMessage},
 };
@@ -27,8 +27,8 @@ use crate::{Ports, Stats, membership::Share, store_clock::StoreClock};
 const HORIZON: Duration = Duration::from_mins(1);
 /// How often the store is asked for them.
 const POLL: Duration = Duration::from_secs(30);
-/// A fired timer whose turn has not come is fired again after this.
-const AGAIN: Duration = Duration::from_secs(15);
+/// After this the store or the broker is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 /// At most this many in one read; the next read follows at once.
 const PAGE: u32 = 5_000;
 
@@ -56,7 +56,7 @@ pub(crate) async fn run(
                 match ports.store.timers_due(&shards, now.after(HORIZON), PAGE).await {
                     Ok(due) => {
                         if due.len() as u32 == PAGE {
-                            next_poll = now.after(Duration::from_secs(1));
+                            next_poll = now.after(RETRY);
                         }
                         for DueTimer { execution, key, due_at, .. } in due {
                             hold(&mut heap, &mut held, execution, key, due_at);
@@ -64,7 +64,7 @@ pub(crate) async fn run(
                     }
                     Err(error) => {
                         debug!(error = &error as &dyn std::error::Error, "Timers could not be read");
-                        next_poll = now.after(Duration::from_secs(1));
+                        next_poll = now.after(RETRY);
                     }
                 }
             }
@@ -118,33 +118,42 @@ async fn fire(
     held: &mut HashMap<(ExecutionId, TimerKey), Timestamp>,
     now: Timestamp,
 ) {
-    let mut hints = Vec::new();
-    let mut latest = Duration::ZERO;
-    while let Some(Reverse((due, ..))) = heap.peek()
-        && *due <= now
-        && let Some(Reverse((due, execution, key))) = heap.pop()
+    let mut due = Vec::new();
+    while let Some(Reverse((at, ..))) = heap.peek()
+        && *at <= now
+        && let Some(Reverse((at, execution, key))) = heap.pop()
     {
         let name = (execution, key);
-        if held.get(&name) != Some(&due) {
+        if held.get(&name) == Some(&at) {
+            held.remove(&name);
+            due.push((at, name.0, name.1));
+        }
+    }
+    let leases = match leases_run_out(ports, &due, now).await {
+        Ok(leases) => leases,
+        Err(error) => {
+            debug!(error = &error as &dyn std::error::Error, "Leases could not be read");
+            due.retain(|(_, execution, key)| {
+                let is_lease = matches!(key, TimerKey::Lease(_));
+                if is_lease {
+                    hold(heap, held, *execution, key.clone(), now.after(RETRY));
+                }
+                !is_lease
+            });
+            HashSet::new()
+        }
+    };
+    let mut hints = Vec::new();
+    let mut latest = Duration::ZERO;
+    for (at, execution, key) in due {
+        let name = (execution, key);
+        if matches!(name.1, TimerKey::Lease(_)) && !leases.contains(&name) {
             continue;
         }
-        held.remove(&name);
         let (execution, key) = name;
-        if matches!(key, TimerKey::Lease(_)) {
-            // A lease is moved in the store by its renewals: only the row knows whether it ran out.
-            let shard = [Shard::of(execution)];
-            match ports.store.timers_due(&shard, now, PAGE).await {
-                Ok(rows) if !rows.iter().any(|row| row.execution == execution && row.key == key) => continue,
-                Ok(_) => {}
-                Err(_) => {
-                    hold(heap, held, execution, key, now.after(Duration::from_secs(1)));
-                    continue;
-                }
-            }
-        }
-        latest = latest.max(now.since(due));
+        latest = latest.max(now.since(at));
         hints.push(InboxMessage {
-            id: MessageId::derived(execution, &format!("timer/{key}/{}", due.as_micros())),
+            id: MessageId::derived(execution, &format!("timer/{key}/{}", at.as_micros())),
             shard: Shard::of(execution),
             body: InboxBody::Timer { execution, key },
         });
@@ -157,6 +166,27 @@ async fn fire(
     if let Err(error) = ports.queue.publish_inbox(hints).await {
         // The rows are still there: the next poll finds them again.
         debug!(error = &error as &dyn std::error::Error, "Due timers could not be announced; they stay due");
-        tokio::time::sleep(AGAIN.min(Duration::from_secs(1))).await;
+        tokio::time::sleep(RETRY).await;
     }
+}
+
+/// Which of the leases among `due` have run out: a lease is moved in the store by its renewals, and only its row
+/// knows. One read for all of them.
+async fn leases_run_out(
+    ports: &Ports,
+    due: &[(Timestamp, ExecutionId, TimerKey)],
+    now: Timestamp,
+) -> Result<HashSet<(ExecutionId, TimerKey)>, StoreError> {
+    let mut shards: Vec<Shard> = due
+        .iter()
+        .filter(|(_, _, key)| matches!(key, TimerKey::Lease(_)))
+        .map(|(_, execution, _)| Shard::of(*execution))
+        .collect();
+    shards.sort_unstable();
+    shards.dedup();
+    if shards.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows = ports.store.timers_due(&shards, now, PAGE).await?;
+    Ok(rows.into_iter().map(|row| (row.execution, row.key)).collect())
 }

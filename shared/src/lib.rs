@@ -9,7 +9,6 @@ pub mod expression;
 pub mod ids;
 pub mod port;
 pub mod retry;
-pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

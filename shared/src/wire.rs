@@ -184,6 +184,12 @@ pub struct Renewal {
     pub token: Token,
 }
 
+impl Renewal {
+    pub fn key(&self) -> TaskKey {
+        TaskKey { component: self.component.clone(), iteration: self.iteration.clone() }
+    }
+}
+
 /// What a worker says about itself, at its start and then every few seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerRecord {

@@ -56,10 +56,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
         }
         Verb::Get { id } => {
             let letter = client.get(&format!("{PATH}/{}", segment(&id))).await?;
-            match client.output {
-                Format::Json => output::json(&letter),
-                Format::Text => output::data(&output::object(&letter)),
-            }
+            client.show(&letter);
         }
         Verb::Replay { id } => {
             let answer = client.post(&format!("{PATH}/{}/replay", segment(&id)), &json!({})).await?;

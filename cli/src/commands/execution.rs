@@ -85,13 +85,6 @@ fn list(client: &Client, items: &[Value], columns: &[(&str, &str)]) {
     }
 }
 
-fn show(client: &Client, value: &Value) {
-    match client.output {
-        Format::Json => output::json(value),
-        Format::Text => output::data(&output::object(value)),
-    }
-}
-
 pub(crate) async fn run(args: Args) -> Result<Exit> {
     let client = Client::new(&args.client)?;
     match args.verb {
@@ -110,7 +103,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
             ];
             list(&client, &client.list(PATH, &query, limit).await?, &columns);
         }
-        Verb::Get { id } => show(&client, &client.get(&at(&id)).await?),
+        Verb::Get { id } => client.show(&client.get(&at(&id)).await?),
         Verb::Watch { id } => return follow(&client, &id).await,
         Verb::Logs { id, limit } => {
             let lines = client.list(&format!("{}/logs", at(&id)), &[], limit).await?;
@@ -155,7 +148,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
         }
         Verb::Cancel { id, reason } => {
             let answer = client.post(&format!("{}/cancel", at(&id)), &json!({ "reason": reason })).await?;
-            show(&client, &answer);
+            client.show(&answer);
         }
         Verb::Why { id } => {
             let answer = client.get(&format!("{}/why", at(&id))).await?;

@@ -148,10 +148,7 @@ fn show(client: &Client, workflow: &Value) {
     for warning in workflow.get("warnings").and_then(Value::as_array).into_iter().flatten() {
         output::say(format_args!("warning: {}", cell(warning, "message")));
     }
-    match client.output {
-        Format::Json => output::json(workflow),
-        Format::Text => output::data(&output::object(workflow)),
-    }
+    client.show(workflow);
 }
 
 pub(crate) async fn run(args: Args) -> Result<Exit> {

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Map, Value};
 use shared::{
     component::{Failure, FailureClass},
-    execution::{Accepted, Event, Execution, Iteration, Mode, Payload, Status, TaskKey, TimerKey, Turn},
+    execution::{Accepted, Event, Execution, Iteration, Mode, Payload, Status, TimerKey, Turn},
     ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId, WorkflowId},
     port::store::Kept,
     time::Timestamp,
@@ -474,10 +474,7 @@ impl World {
             let lost: Vec<Token> = renewals
                 .iter()
                 .filter(|renewal| {
-                    let key = TimerKey::Lease(TaskKey {
-                        component: renewal.component.clone(),
-                        iteration: renewal.iteration.clone(),
-                    });
+                    let key = TimerKey::Lease(renewal.key());
                     !self.storage.renew(renewal.execution, key, renewal.token, now, now.after(LEASE))
                 })
                 .map(|renewal| renewal.token)

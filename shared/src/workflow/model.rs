@@ -176,13 +176,6 @@ pub struct Placement {
     pub priority: Option<Priority>,
 }
 
-/// A component that undoes another (reserved for the saga chapter of the documents).
-#[derive(Debug)]
-pub struct Compensation {
-    pub kind: Arc<str>,
-    pub config: Template,
-}
-
 /// One block of a workflow.
 #[derive(Debug)]
 pub struct Component {
