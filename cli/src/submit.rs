@@ -60,6 +60,7 @@ pub(crate) async fn start(
         cause: MessageId::generate(),
         at: store.now().await.context("the store cannot be read")?,
         events: vec![Event::Accepted(Box::new(Accepted {
+            parent: None,
             tenant: row.tenant,
             workflow: row.id,
             version: row.version,

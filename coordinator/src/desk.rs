@@ -497,6 +497,8 @@ impl Desk {
                     })
                     .collect(),
                 commit: Some(Commit {
+                    people: Vec::new(),
+                    waits: Vec::new(),
                     turn,
                     tenant: execution.accepted.tenant,
                     workflow: execution.accepted.workflow,

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     component::{Failure, LogLine},
-    execution::{Iteration, Payload, TaskKey, TimerKey, Turn},
+    execution::{Answer, Iteration, Payload, Received, TaskKey, TimerKey, Turn},
     ids::{ComponentId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId},
     time::Timestamp,
     workflow::{Delivery, Priority},
@@ -215,7 +215,54 @@ pub struct WorkerRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RequestBody {
-    Cancel { by: String, reason: String },
+    Cancel {
+        by: String,
+        reason: String,
+    },
+    /// Ends it now: attempts are fenced, nothing cleans up.
+    Kill {
+        by: String,
+        reason: String,
+    },
+    /// A person answers an approval or human task. Whether that person may was checked when it was accepted;
+    /// the engine refuses what came second.
+    Answer {
+        task: TaskKey,
+        answer: Answer,
+    },
+    Claim {
+        task: TaskKey,
+        by: String,
+    },
+    Delegate {
+        task: TaskKey,
+        by: String,
+        /// The assignee that is replaced.
+        from: String,
+        to: String,
+    },
+    Signal {
+        signal: Received,
+    },
+}
+
+/// How a sub-workflow's execution ended, or why there is none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChildEnding {
+    Completed {
+        output: Payload,
+    },
+    Failed {
+        failure: Failure,
+    },
+    Cancelled {
+        failure: Option<Failure>,
+    },
+    /// It could not be started.
+    Refused {
+        failure: Failure,
+    },
 }
 
 /// The content of an inbox message.
@@ -241,6 +288,10 @@ pub enum InboxBody {
     Wake { execution: ExecutionId },
     /// A worker's heartbeat.
     Worker { record: WorkerRecord },
+    /// A sub-workflow of `execution` ended. Lost: a sweep of the parent asks.
+    Child { execution: ExecutionId, task: TaskKey, child: ExecutionId, ending: ChildEnding },
+    /// An event that a component of `execution` waits for. Lost: a sweep looks for kept events.
+    Event { execution: ExecutionId, task: TaskKey, event: Box<Received> },
 }
 
 /// One message of the inbox: what may cause turns.
@@ -262,6 +313,8 @@ pub enum Control {
     Lost { tokens: Vec<Token> },
     /// The execution ends: stop its tasks.
     Cancel { execution: ExecutionId },
+    /// A scope of the execution ends: stop these tasks of it.
+    CancelTasks { execution: ExecutionId, tasks: Vec<TaskKey> },
 }
 
 #[cfg(test)]

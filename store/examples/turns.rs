@@ -142,6 +142,7 @@ async fn workflow(store: &SqlStore) -> WorkflowRow {
 
 fn submission(workflow: &WorkflowRow, at: Timestamp) -> Submission {
     let accepted = Accepted {
+        parent: None,
         tenant: workflow.tenant,
         workflow: workflow.id,
         version: 1,
@@ -178,6 +179,8 @@ fn turn(workflow: &WorkflowRow, execution: ExecutionId, seq: u32, at: Timestamp)
         log: Vec::new(),
     };
     Commit {
+        people: Vec::new(),
+        waits: Vec::new(),
         turn: Turn {
             execution,
             seq,

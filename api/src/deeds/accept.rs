@@ -121,6 +121,7 @@ impl Deeds {
             cause: MessageId::generate(),
             at,
             events: vec![Event::Accepted(Box::new(Accepted {
+                parent: None,
                 tenant: caller.tenant,
                 workflow: id,
                 version: newest.version,

@@ -152,6 +152,8 @@ impl Api {
             events,
         };
         let commit = Commit {
+            people: Vec::new(),
+            waits: Vec::new(),
             turn,
             tenant,
             workflow: row.workflow,

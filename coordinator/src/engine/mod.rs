@@ -280,6 +280,7 @@ impl Turning<'_> {
             Input::Start | Input::Wake => return self.start(),
             Input::Timer(key) => return self.timer(key),
             Input::Request(RequestBody::Cancel { by, reason }) => self.cancel(by, reason),
+            Input::Request(_) => {}
             Input::Sweep => return self.sweep(),
         }
         Ok(())
@@ -593,6 +594,7 @@ impl Turning<'_> {
                 self.end_running();
                 return Ok(());
             }
+            TimerKey::Person(_) | TimerKey::Within(_) | TimerKey::Pause(_) => return Ok(()),
             TimerKey::Retry(task)
             | TimerKey::Delay(task)
             | TimerKey::Lease(task)
@@ -643,7 +645,7 @@ impl Turning<'_> {
                     self.give_up(index, "it took longer than its total time-out over all attempts");
                 }
             }
-            TimerKey::Scheduled | TimerKey::Timeout | TimerKey::CancelGrace => {}
+            _ => {}
         }
         Ok(())
     }

@@ -189,6 +189,7 @@ fn start_of_time() -> Timestamp {
 fn first_turn(workflow: &Workflow, parameters: Value, change: impl FnOnce(&mut Accepted)) -> Turn {
     let Value::Object(parameters) = parameters else { panic!("parameters are a map") };
     let mut accepted = Accepted {
+        parent: None,
         tenant: TenantId::DEFAULT,
         workflow: WorkflowId::from_uuid(uuid::Uuid::from_u128(3)),
         version: 1,

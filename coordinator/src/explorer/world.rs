@@ -270,6 +270,7 @@ impl World {
             cause: MessageId::derived(execution, "submit"),
             at: self.now,
             events: vec![Event::Accepted(Box::new(Accepted {
+                parent: None,
                 tenant: TenantId::DEFAULT,
                 workflow: WorkflowId::from_uuid(uuid::Uuid::from_u128(shape as u128 + 1)),
                 version: 1,

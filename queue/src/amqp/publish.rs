@@ -69,6 +69,8 @@ const fn kind(body: &InboxBody) -> &'static str {
         InboxBody::Request { .. } => "request",
         InboxBody::Sweep { .. } => "sweep",
         InboxBody::Wake { .. } => "wake",
+        InboxBody::Child { .. } => "child",
+        InboxBody::Event { .. } => "event",
         InboxBody::Worker { .. } => "worker",
         _ => "other",
     }

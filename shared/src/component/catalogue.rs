@@ -61,6 +61,9 @@ pub enum Field {
     Expression,
     /// The whole text is one expression that the worker evaluates once a row (`item`, `index`, `bind`).
     RowExpression,
+    /// The whole text is one expression that the engine evaluates when it needs it, perhaps more than once
+    /// (`condition` of a `while_loop`, `filter` over `event`).
+    Deferred,
     /// Text is passed on as it is; `${{` inside is refused when the workflow is saved (SQL, filters).
     Verbatim,
 }

@@ -1,15 +1,18 @@
 //! Events and turns: the append-only truth.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    component::{Failure, LogLine},
+    component::{
+        Failure, FailureClass, LogLine,
+        control::{OnExpiry, OnParentClose, Urgency},
+    },
     ids::{ComponentId, ExecutionId, MessageId, PayloadId, TenantId, Token, WorkerId, WorkflowId},
     time::Timestamp,
-    workflow::Priority,
+    workflow::{Part, Priority},
 };
 
 /// Which round of which loops a task belongs to; empty outside loops.
@@ -100,6 +103,142 @@ pub struct Accepted {
     pub tags: Vec<String>,
     /// Who asked.
     pub principal: String,
+    /// The execution whose `sub_workflow` started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+}
+
+/// Where a sub-workflow's execution comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    pub execution: ExecutionId,
+    pub task: TaskKey,
+    /// 1 for the child of an execution that nobody called.
+    pub depth: u32,
+    /// Whether the parent waits for the end.
+    pub waits: bool,
+}
+
+/// A container as it was opened: its config, resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Plan {
+    Group,
+    Race,
+    /// The classes that `catch` takes; absent for all but `cancelled`.
+    Try {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        classes: Option<Vec<FailureClass>>,
+    },
+    Rounds(RoundsPlan),
+    While {
+        max_rounds: u32,
+        pause: Duration,
+        keep_last: u32,
+    },
+}
+
+/// A loop over a known number of rounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoundsPlan {
+    pub count: u32,
+    pub max_parallel: u32,
+    /// Failed rounds that are borne; one more fails the loop.
+    pub tolerated: u32,
+    pub items: Items,
+}
+
+/// What the rounds of a loop are given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Items {
+    /// Lists of [`Items::CHUNK`] rounds' items each (the last may be shorter).
+    Lists(Vec<Payload>),
+    /// Numbers.
+    Range { from: i64, step: i64 },
+}
+
+impl Items {
+    /// Rounds whose items, or whose results, lie together in the payload store.
+    pub const CHUNK: u32 = 500;
+}
+
+/// What people are asked: an `approval` or `human_task` as it was opened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PersonAsk {
+    pub kind: PersonKind,
+    pub title: String,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<Value>,
+    pub assignees: Vec<String>,
+    /// Approvals that are needed.
+    pub quorum: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    pub on_expiry: OnExpiry,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remind_every: Option<Duration>,
+    /// When who is asked as well, soonest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalations: Vec<(Timestamp, Vec<String>)>,
+    pub urgency: Urgency,
+    pub allow_delegate: bool,
+    pub requester_may_decide: bool,
+    pub links: bool,
+    /// Whether it must be claimed before it is handed in.
+    pub claim: bool,
+}
+
+/// What kind of question people are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PersonKind {
+    Approval,
+    HumanTask,
+}
+
+/// What a person says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Who gave it.
+    pub by: String,
+    /// The assignee it counts for: the person, or a group, role or other person it was given on behalf of.
+    pub for_assignee: String,
+    pub verdict: AnswerVerdict,
+    /// What was filled in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub comment: String,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerVerdict {
+    Approve,
+    Reject,
+    /// A human task is handed in.
+    Submit,
+}
+
+/// An event that `wait_for_event` may receive, or a signal to one execution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Received {
+    /// Unique among the tenant's events; the request's id for a signal.
+    pub id: String,
+    /// The event's type, or the signal's name.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub source: String,
+    pub time: Timestamp,
+    /// The correlation key; absent for a signal, which names its execution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    pub body: Value,
 }
 
 /// Why a component was skipped.
@@ -187,6 +326,98 @@ pub enum Event {
     Stopping { failure: Failure },
     /// A component that ran when its scope ended.
     TaskCancelled { task: TaskKey, attempt: u32 },
+    /// A container began; what was resolved of its config.
+    Opened { task: TaskKey, plan: Plan },
+    /// A scope began: a body, one round of a loop, a `catch`, a `finally`, `on_failure`, or a compensation.
+    ScopeOpened {
+        part: Part,
+        /// The container, or the component that is compensated; absent for the workflow's own scopes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<TaskKey>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        round: Option<u32>,
+        /// What a round is given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<Payload>,
+        /// What a `catch` or `on_failure` handles.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<Failure>,
+    },
+    /// Every component of a loop's round settled, or the round was cancelled.
+    RoundClosed {
+        task: TaskKey,
+        round: u32,
+        status: super::Status,
+        output: Payload,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+    },
+    /// The results of rounds up to `upto` went to the payload store together.
+    RoundsStored { task: TaskKey, upto: u32, rounds: Payload },
+    /// A loop pauses between two rounds.
+    RoundDelayed { task: TaskKey, until: Timestamp },
+    /// A component that can be undone completed; what its compensation would be given.
+    CompensationNoted {
+        task: TaskKey,
+        config: Value,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        references: Vec<(String, PayloadId)>,
+        /// Why it cannot be prepared.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+    },
+    /// A compensation ended.
+    Compensated {
+        task: TaskKey,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+    },
+    /// The outcome is decided; compensations, `on_failure` and `finally` follow.
+    Concluded {
+        status: super::Status,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+    },
+    /// Another workflow is started as an execution of its own.
+    ChildOrdered {
+        task: TaskKey,
+        child: ExecutionId,
+        /// Name or id.
+        workflow: String,
+        /// Absent for the newest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u32>,
+        parameters: Map<String, Value>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        references: Vec<(String, PayloadId)>,
+        waits: bool,
+        on_parent_close: OnParentClose,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        execution_key: Option<String>,
+    },
+    /// People are asked.
+    Asked { task: TaskKey, ask: Box<PersonAsk> },
+    /// Somebody took it on.
+    Claimed { task: TaskKey, by: String },
+    /// An assignee handed it to somebody else.
+    Delegated { task: TaskKey, by: String, from: String, to: String },
+    /// More people are asked, as nobody answered in time.
+    Escalated { task: TaskKey, to: Vec<String> },
+    /// Those asked were reminded.
+    Reminded { task: TaskKey },
+    /// A person answered.
+    Answered { task: TaskKey, answer: Answer },
+    /// A component waits for an event.
+    Awaiting {
+        task: TaskKey,
+        event: String,
+        key: String,
+        until: Timestamp,
+        /// Events at or after this instant count.
+        early: Timestamp,
+    },
+    /// A signal came that nothing waits for yet; it is kept.
+    SignalKept { signal: Received },
     /// Something worth a line in the log, such as a result that came too late to count.
     Noted { line: LogLine },
     /// The end: the only terminal event, and the last one.
@@ -231,6 +462,12 @@ pub enum TimerKey {
     Timeout,
     /// Cancelled tasks have had their time to clean up.
     CancelGrace,
+    /// People must be reminded, more of them asked, or their time is over.
+    Person(TaskKey),
+    /// An event was waited for long enough.
+    Within(TaskKey),
+    /// The pause between two rounds is over.
+    Pause(TaskKey),
 }
 
 impl fmt::Display for TimerKey {
@@ -244,6 +481,9 @@ impl fmt::Display for TimerKey {
             Self::Total(task) => write!(f, "total/{task}"),
             Self::Timeout => f.write_str("timeout"),
             Self::CancelGrace => f.write_str("cancel_grace"),
+            Self::Person(task) => write!(f, "person/{task}"),
+            Self::Within(task) => write!(f, "within/{task}"),
+            Self::Pause(task) => write!(f, "pause/{task}"),
         }
     }
 }
@@ -280,6 +520,9 @@ impl FromStr for TimerKey {
                     "lease" => Ok(Self::Lease(task)),
                     "queue" => Ok(Self::Queue(task)),
                     "total" => Ok(Self::Total(task)),
+                    "person" => Ok(Self::Person(task)),
+                    "within" => Ok(Self::Within(task)),
+                    "pause" => Ok(Self::Pause(task)),
                     _ => Err(wrong()),
                 }
             }

@@ -7,8 +7,8 @@ mod event;
 mod state;
 
 pub use event::{
-    Accepted, Event, Iteration, Mode, Payload, SkipReason, StoredPayload, TaskKey, TimerKey, TimerKeyError,
-    Turn,
+    Accepted, Answer, AnswerVerdict, Event, Items, Iteration, Mode, Parent, Payload, PersonAsk, PersonKind,
+    Plan, Received, RoundsPlan, SkipReason, StoredPayload, TaskKey, TimerKey, TimerKeyError, Turn,
 };
 pub use state::{Cancel, ComponentState, Execution, Fence, Joined, Phase, ReplayError};
 

@@ -377,6 +377,23 @@ impl Execution {
                 // Its ports stay pending for ever: what reads them ends with the scope (row P8).
                 self.set_phase(index, Phase::Cancelled);
             }
+            Event::Opened { .. }
+            | Event::ScopeOpened { .. }
+            | Event::RoundClosed { .. }
+            | Event::RoundsStored { .. }
+            | Event::RoundDelayed { .. }
+            | Event::CompensationNoted { .. }
+            | Event::Compensated { .. }
+            | Event::Concluded { .. }
+            | Event::ChildOrdered { .. }
+            | Event::Asked { .. }
+            | Event::Claimed { .. }
+            | Event::Delegated { .. }
+            | Event::Escalated { .. }
+            | Event::Reminded { .. }
+            | Event::Answered { .. }
+            | Event::Awaiting { .. }
+            | Event::SignalKept { .. } => {}
             Event::Finished { status, output, failure } => {
                 self.status = *status;
                 self.output.clone_from(output);

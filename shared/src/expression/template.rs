@@ -199,6 +199,11 @@ impl Compiler<'_> {
                 self.note(path, 0, text, &expression.program, true);
                 Ok(as_is())
             }
+            Field::Deferred => {
+                let expression = super::Expression::compile(text)?;
+                self.note(path, 0, text, &expression.program, false);
+                Ok(as_is())
+            }
             Field::Verbatim => match text.find("${{") {
                 Some(at) => {
                     Err(CompileError::at(at, "this text is passed on as it is and takes no `${{ }}`")

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Cause;
 use crate::{
     component::Failure,
-    execution::{Payload, Status, TaskKey, TimerKey, Turn},
+    execution::{Answer, Payload, PersonAsk, Status, TaskKey, TimerKey, Turn},
     ids::{
         CoordinatorId, DeadLetterId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token,
         WorkerId, WorkflowId,
@@ -134,6 +134,53 @@ pub struct Commit {
     pub request: Option<RequestId>,
     /// When the sweep should look at the execution again; absent leaves it as it is. Terminal turns clear it.
     pub sweep_at: Option<Timestamp>,
+    /// What people are asked, as it stands after this turn. Those still open end with the execution.
+    pub people: Vec<HumanTaskChange>,
+    /// Events that are waited for. Those of the execution end with it.
+    pub waits: Vec<WaitChange>,
+}
+
+/// What people are asked, in their inbox: a projection of the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HumanTaskChange {
+    pub task: TaskKey,
+    pub ask: PersonAsk,
+    /// Whom it is with now: those asked, after delegation and escalation.
+    pub assignees: Vec<String>,
+    pub claimed_by: Option<String>,
+    pub answers: Vec<Answer>,
+    pub status: HumanTaskStatus,
+    pub created_at: Timestamp,
+    /// When those asked were last reminded.
+    pub reminded_at: Option<Timestamp>,
+}
+
+/// Where a human task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HumanTaskStatus {
+    Open,
+    Approved,
+    Rejected,
+    Submitted,
+    Expired,
+    /// Its scope or execution ended first.
+    Cancelled,
+}
+
+/// A component begins or ends to wait for an event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WaitChange {
+    Open {
+        task: TaskKey,
+        event: String,
+        key: String,
+        /// Events at or after this instant count.
+        early: Timestamp,
+    },
+    Close {
+        task: TaskKey,
+    },
 }
 
 /// What became of a turn.

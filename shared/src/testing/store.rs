@@ -157,6 +157,7 @@ async fn workflow(store: &DynStore, tenant: TenantId, name: &str) -> WorkflowRow
 
 fn accepted(workflow: &WorkflowRow) -> Accepted {
     Accepted {
+        parent: None,
         tenant: workflow.tenant,
         workflow: workflow.id,
         version: 1,
@@ -207,6 +208,8 @@ async fn start(store: &DynStore, accepted: Accepted) -> ExecutionId {
 
 fn turn(workflow: &WorkflowRow, execution: ExecutionId, seq: u32) -> Commit {
     Commit {
+        people: Vec::new(),
+        waits: Vec::new(),
         turn: Turn {
             execution,
             seq,

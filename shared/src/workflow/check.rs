@@ -13,7 +13,7 @@ use super::{
     graph::{self, Point},
     model::{
         Component, Concurrency, Delivery, Join, Need, OnUnhandledFailure, Output, Parameter, ParameterType,
-        Placement, Priority, Workflow,
+        Part, Placement, Priority, Scope, Scopes, Workflow,
     },
     problem::{Problem, Problems, Severity, nearest},
     schema::{self, shown},
@@ -550,6 +550,16 @@ impl<'a> Checker<'a> {
             concurrency,
             timeout,
             on_unhandled_failure,
+            compensate_on_cancel: false,
+            scopes: vec![Scope {
+                part: Part::Workflow,
+                owner: None,
+                components: (0..drafts.len()).collect(),
+                on_unhandled_failure,
+                loops: 0,
+            }],
+            on_failure: None,
+            finally: None,
             components: components(drafts, points),
             output,
             by_id,
@@ -1548,8 +1558,14 @@ fn components(drafts: Vec<Draft<'_>>, points: Vec<Point>) -> Vec<Component> {
                 placement: draft.placement,
                 outgoing,
                 timeout_is_read,
+                scope: 0,
+                position: 0,
+                scopes: Scopes::default(),
+                compensate: None,
             })
         })
+        .enumerate()
+        .map(|(position, component)| Component { position, ..component })
         .collect()
 }
 

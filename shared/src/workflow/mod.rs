@@ -18,8 +18,8 @@ pub use check::{MAX_COMPONENTS, Read, compile_snapshot, read, read_value};
 pub use editor::json_schema;
 pub use format::format;
 pub use model::{
-    Component, Concurrency, Delivery, Join, Need, OnUnhandledFailure, Output, Parameter, ParameterType,
-    Placement, Priority, Workflow,
+    Component, Concurrency, Delivery, Join, Need, OnUnhandledFailure, Output, Parameter, ParameterType, Part,
+    Placement, Priority, Scope, Scopes, Workflow,
 };
 pub(crate) use problem::nearest;
 pub use problem::{Problem, Problems, Severity};

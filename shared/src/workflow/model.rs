@@ -30,8 +30,17 @@ pub struct Workflow {
     /// How long an execution may take in all.
     pub timeout: Option<Duration>,
     pub on_unhandled_failure: OnUnhandledFailure,
-    /// In the order written.
+    /// Whether a cancelled execution is compensated as a failed one is.
+    pub compensate_on_cancel: bool,
+    /// Every component of the document, those inside containers and other scopes too, each container before
+    /// its own; the components of the workflow's scope in the order written.
     pub components: Vec<Component>,
+    /// The scopes; the first is the workflow's.
+    pub scopes: Vec<Scope>,
+    /// The scope that runs when the execution fails.
+    pub on_failure: Option<usize>,
+    /// The scope that runs at the end in any case.
+    pub finally: Option<usize>,
     pub output: Option<Template>,
     pub(crate) by_id: HashMap<ComponentId, usize>,
 }
@@ -176,6 +185,45 @@ pub struct Placement {
     pub priority: Option<Priority>,
 }
 
+/// Which part of a workflow or container a scope is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The workflow's `components`.
+    Workflow,
+    /// The workflow's `on_failure`.
+    OnFailure,
+    /// The `finally` of a workflow or of a `try_catch`.
+    Finally,
+    /// The `components` of a container.
+    Body,
+    /// The `catch` of a `try_catch`.
+    Catch,
+    /// The one component of a `compensate`.
+    Compensation,
+}
+
+/// Components that stand and end together: connections never leave their scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    pub part: Part,
+    /// The container, or the component that is compensated; absent for the workflow's own scopes.
+    pub owner: Option<usize>,
+    /// Indexes into [`Workflow::components`], in the order written.
+    pub components: Vec<usize>,
+    pub on_unhandled_failure: OnUnhandledFailure,
+    /// Loops around it, counting its owner: the length of its iterations.
+    pub loops: usize,
+}
+
+/// The scopes of a container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scopes {
+    pub body: Option<usize>,
+    pub catch: Option<usize>,
+    pub finally: Option<usize>,
+}
+
 /// One block of a workflow.
 #[derive(Debug)]
 pub struct Component {
@@ -206,4 +254,23 @@ pub struct Component {
     pub outgoing: Vec<(usize, Output)>,
     /// Whether a connection leaves the `timeout` port.
     pub timeout_is_read: bool,
+    /// The scope it stands in, as an index into [`Workflow::scopes`].
+    pub scope: usize,
+    /// Where it stands in its scope.
+    pub position: usize,
+    /// What stands inside it; all absent for what is no container.
+    pub scopes: Scopes,
+    /// The component that undoes it: an index into [`Workflow::components`]. Its id is `<id>.compensate`.
+    pub compensate: Option<usize>,
+}
+
+impl Component {
+    pub const fn is_container(&self) -> bool {
+        self.scopes.body.is_some()
+    }
+
+    /// Whether every round of it has a number: its body's iterations are one longer than its own.
+    pub fn is_loop(&self) -> bool {
+        matches!(&*self.kind, "loop" | "for_loop" | "while_loop") && self.is_container()
+    }
 }

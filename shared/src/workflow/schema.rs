@@ -47,7 +47,7 @@ impl Checker<'_> {
         let keys: Vec<&str> =
             self.path.iter().map(String::as_str).filter(|step| step.parse::<usize>().is_err()).collect();
         match field(&keys) {
-            Field::Expression | Field::RowExpression => true,
+            Field::Expression | Field::RowExpression | Field::Deferred => true,
             Field::Template => text.contains("${{"),
             Field::Verbatim => false,
         }
