@@ -19,7 +19,10 @@ use shared::{
     component::{
         Catalogue, Descriptor, Effect, Failure, FailureClass, Family, Field, OwnPorts, Runs, control,
     },
-    execution::{Accepted, Event, Execution, Payload, Status, TaskKey, TimerKey, Turn},
+    execution::{
+        Accepted, Answer, AnswerVerdict, Event, Execution, Payload, Place, ROOT, Status, TaskKey, TimerKey,
+        Turn,
+    },
     ids::{ExecutionId, MessageId, PayloadId, TenantId, Token, WorkerId, WorkflowId},
     port::store::TimerChange,
     time::Timestamp,
@@ -157,7 +160,7 @@ struct Case {
     room: u32,
     queue_is_deep: bool,
     queue_lost_before: Option<Timestamp>,
-    payloads: HashMap<PayloadId, Value>,
+    payloads: super::Loaded,
     timers: BTreeMap<TimerKey, Timestamp>,
     /// Every task sent, in order.
     sent: Vec<Task>,
@@ -300,6 +303,7 @@ impl Case {
                 }
                 Command::Tell(_, control) => self.told.push(control.clone()),
                 Command::Poison(_, reason) => self.poison.push(reason.clone()),
+                _ => {}
             }
         }
         self.late.extend(decision.late.iter().map(|late| late.reason.clone()));
@@ -347,7 +351,7 @@ impl Case {
 
     fn component(&self, id: &str) -> &shared::execution::ComponentState {
         match self.state.workflow.index_of(id) {
-            Some(index) => &self.state.components[index],
+            Some(index) => self.state.at(Place { scope: ROOT, component: index as u32 }),
             None => panic!("there is no component {id}"),
         }
     }
@@ -413,6 +417,36 @@ impl Case {
             by: "ann".to_owned(),
             reason: "wrong order".to_owned(),
         }))
+    }
+
+    /// What the workers of these tasks are told when their scope ends.
+    fn told_to_stop(&self, ids: &[&str]) -> Control {
+        let tasks = ids.iter().map(|id| self.key(id)).collect();
+        Control::Cancel { execution: self.state.id, tasks }
+    }
+
+    /// A person answers what a component asks.
+    fn decide(&mut self, id: &str, who: &str, verdict: AnswerVerdict, data: Option<Value>) -> Decision {
+        let task = self.key(id);
+        self.decide_at(task, who, verdict, data)
+    }
+
+    fn decide_at(
+        &mut self,
+        task: TaskKey,
+        who: &str,
+        verdict: AnswerVerdict,
+        data: Option<Value>,
+    ) -> Decision {
+        let answer = Answer {
+            by: "ann".to_owned(),
+            for_assignee: who.to_owned(),
+            verdict,
+            data,
+            comment: String::new(),
+            at: self.now,
+        };
+        self.take(Input::Request(&RequestBody::Answer { task, answer }))
     }
 
     fn sweep(&mut self) -> Decision {

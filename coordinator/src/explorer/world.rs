@@ -514,7 +514,7 @@ impl World {
                 None => {}
             }
         }
-        let payloads: HashMap<PayloadId, Value> = HashMap::new();
+        let payloads = crate::engine::Loaded::new();
         let mut made = Vec::with_capacity(works.len());
         for work in works.iter() {
             let mut fresh = || PayloadId::from_uuid(uuid::Uuid::nil());
@@ -529,7 +529,7 @@ impl World {
                     Err(_) => self.broken("I1", "a decision asked for payloads that do not exist".to_owned()),
                 }
             }
-            made.push(decided.unwrap_or_default());
+            made.push(decided.unwrap_or_else(|| Decided::about(work.execution)));
         }
         made
     }
@@ -780,7 +780,9 @@ impl World {
                     {
                         running.step = Step::Ack;
                     }
-                    Control::Cancel { execution } if *execution == running.task.execution => {
+                    Control::Cancel { execution, tasks }
+                        if *execution == running.task.execution && tasks.contains(&running.task.key()) =>
+                    {
                         running.cancelled = true;
                     }
                     _ => {}
