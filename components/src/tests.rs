@@ -15,6 +15,7 @@ fn family(folder: &str) -> Option<Family> {
         "basic" => Family::Basic,
         "control" => Family::Control,
         "time" => Family::Time,
+        "people" => Family::People,
         "data" => Family::Data,
         "formats" => Family::Formats,
         "integrations" => Family::Integrations,
@@ -171,6 +172,8 @@ fn conditions_are_expressions_and_sql_is_verbatim() {
     assert_eq!(field("decision", Value::Null, &["condition"]), Field::Expression);
     assert_eq!(field("switch", serde_json::json!({ "cases": {} }), &["cases", "a"]), Field::Expression);
     assert_eq!(field("switch", serde_json::json!({ "value": 1 }), &["cases", "a"]), Field::Template);
+    assert_eq!(field("while_loop", Value::Null, &["condition"]), Field::Deferred);
+    assert_eq!(field("wait_for_event", Value::Null, &["filter"]), Field::Deferred);
     assert_eq!(field("filter", Value::Null, &["condition"]), Field::RowExpression);
     assert_eq!(field("database_query", Value::Null, &["statements", "sql"]), Field::Verbatim);
     assert_eq!(field("database_query", Value::Null, &["params"]), Field::Template);
@@ -194,6 +197,23 @@ fn wrong_configs_of_the_engines_types_are_found() {
     assert_eq!(problems("delay", json!({ "for": "366d" })), 1);
     assert_eq!(problems("delay", json!({ "for": "${{ parameters.pause }}" })), 0);
     assert_eq!(problems("delay", json!({ "until": "tomorrow" })), 1);
+    assert_eq!(problems("while_loop", json!({ "condition": 3, "pause": "5" })), 2);
+    assert_eq!(problems("while_loop", json!({ "condition": true, "pause": "0s" })), 0);
+    assert_eq!(problems("try_catch", json!({ "classes": [] })), 1);
+    assert_eq!(problems("try_catch", json!({ "classes": ["timeot", "cancelled", "user.x"] })), 2);
+    assert_eq!(problems("sub_workflow", json!({ "workflow": " ", "version": "newest" })), 2);
+    assert_eq!(problems("sub_workflow", json!({ "workflow": "a", "version": 0 })), 1);
+    assert_eq!(problems("sub_workflow", json!({ "workflow": "${{ parameters.a }}" })), 1);
+    assert_eq!(
+        problems("sub_workflow", json!({ "workflow": "${{ parameters.a }}", "version": "latest" })),
+        0
+    );
+    assert_eq!(problems("human_task", json!({ "assignees": [], "form": { "type": "x" }, "due": "2" })), 3);
+    assert_eq!(
+        problems("wait_for_event", json!({ "event": "", "key": "", "within": "0s", "early": "x" })),
+        4
+    );
+    assert_eq!(problems("wait_for_event", json!({ "event": "a", "key": "b", "within": "366d" })), 1);
     assert_eq!(problems("fail", json!({ "message": "x", "class": "timeout" })), 1);
     assert_eq!(problems("fail", json!({ "message": "x", "class": "boom" })), 1);
     assert_eq!(problems("fail", json!({ "message": "x", "class": "user.no_stock" })), 0);
@@ -209,6 +229,13 @@ fn ports_are_known_from_the_config() {
     assert_eq!((switch.names, switch.exclusive), (vec!["a".to_owned(), "default".to_owned()], false));
     assert_eq!(ports("decision", json!({})).names, ["true", "false"]);
     assert!(!ports("parallel", json!({ "branches": ["a", "b"] })).exclusive);
+    assert_eq!(
+        ports("approval", json!({})),
+        shared::component::OwnPorts::one_of(&["approved", "rejected", "expired"])
+    );
+    assert_eq!(ports("human_task", json!({})).names, ["submitted", "expired"]);
+    assert_eq!(ports("wait_for_event", json!({})).names, ["received"]);
+    assert_eq!(ports("try_catch", json!({})).names, ["caught"]);
     assert_eq!(ports("file_operation", json!({ "action": "list" })).names, ["found", "empty"]);
     assert!(ports("file_operation", json!({ "action": "read" })).names.is_empty());
     assert!(ports("database_query", json!({ "mode": "write" })).names.is_empty());

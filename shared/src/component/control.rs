@@ -112,7 +112,8 @@ pub struct Switch {
     pub matching: SwitchMatch,
 }
 
-/// Opens branches that run side by side.
+/// Opens branches that run side by side. With `components:` under it, it is a container instead: everything
+/// inside runs as a scope of its own, and there are no branches.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Parallel {
