@@ -95,7 +95,7 @@ impl<'p, 'v> Seen<'p, 'v> {
             ("iteration" | "previous", ("while_loop", Some("condition"))) => return true,
             _ => {}
         }
-        for (step, (scope, owner)) in self.plan.around(index).enumerate() {
+        for (scope, owner) in self.plan.around(index) {
             let owner = owner.map_or("", |owner| self.plan.drafts[owner].type_name());
             let known = match (scope.part, root) {
                 (Part::Compensation, "this") => true,
@@ -109,7 +109,6 @@ impl<'p, 'v> Seen<'p, 'v> {
             if known {
                 return true;
             }
-            debug_assert!(step <= self.plan.drafts.len());
         }
         false
     }
