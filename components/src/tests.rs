@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use serde_json::Value;
-use shared::component::{Context, Family, Field, Runs};
+use shared::component::{Context, Descriptor, Family, Field, Runs};
 
 use crate::{
     CATALOGUE, catalogue,
@@ -252,6 +252,72 @@ fn resolved(value: &Value, known: &Value) -> Value {
         Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), resolved(value, known))).collect(),
         other => other.clone(),
     }
+}
+
+/// A whole document around the example of a type, with components inside where it is a container.
+fn document_around(descriptor: &Descriptor) -> Value {
+    let body =
+        |id: &str| serde_json::json!({ id: { "type": "noop" }, format!("{id}_too"): { "type": "noop" } });
+    let mut component = serde_json::json!({ "type": descriptor.kind, "config": (descriptor.example)() });
+    if ["group", "loop", "for_loop", "while_loop", "race", "try_catch"].contains(&descriptor.kind) {
+        component["components"] = body("inside");
+    }
+    if descriptor.kind == "try_catch" {
+        component["catch"] = body("caught");
+    }
+    serde_json::json!({ "workflow": "v1", "name": "t", "components": { "it": component } })
+}
+
+#[test]
+fn every_example_is_read_as_part_of_a_document() {
+    for descriptor in CATALOGUE {
+        let document = document_around(descriptor);
+        let schema =
+            jsonschema::draft202012::new(&shared::workflow::json_schema(&catalogue())).expect("a schema");
+        assert!(schema.is_valid(&document), "{}", descriptor.kind);
+        let read = shared::workflow::read_value(&document, &catalogue())
+            .unwrap_or_else(|problems| panic!("{}: {problems}", descriptor.kind));
+        for alias in descriptor.aliases {
+            let mut named = document.clone();
+            named["components"]["it"]["type"] = Value::from(*alias);
+            let again = shared::workflow::read_value(&named, &catalogue()).expect(alias);
+            assert_eq!(again.canonical, read.canonical, "{alias}");
+            assert!(schema.is_valid(&named), "{alias}");
+        }
+    }
+}
+
+#[test]
+fn the_schema_for_editors_knows_what_stands_inside_what() {
+    let schema =
+        jsonschema::draft202012::new(&shared::workflow::json_schema(&catalogue())).expect("a schema");
+    let fits = |component: Value| {
+        schema
+            .is_valid(&serde_json::json!({ "workflow": "v1", "name": "t", "components": { "a": component } }))
+    };
+    use serde_json::json;
+    assert!(fits(json!({ "type": "group", "components": { "b": { "type": "noop" } } })));
+    assert!(!fits(json!({ "type": "group" })));
+    assert!(!fits(json!({ "type": "group", "components": { "b": { "type": "nop" } } })));
+    assert!(!fits(json!({ "type": "group", "components": { "b": { "type": "noop" } }, "retry": {} })));
+    assert!(!fits(
+        json!({ "type": "log", "config": { "message": "x" }, "components": { "b": { "type": "noop" } } })
+    ));
+    assert!(fits(json!({ "type": "noop", "compensate": { "type": "noop" } })));
+    assert!(!fits(json!({ "type": "noop", "compensate": { "type": "noop", "needs": [] } })));
+    assert!(fits(json!({
+        "type": "try", "components": { "b": { "type": "noop" } }, "finally": { "c": { "type": "noop" } }
+    })));
+}
+
+/// The complete example of the document's reference, with the real types.
+#[test]
+fn the_complete_example_fits_the_catalogue() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/tests/documents/order_fulfilment.yaml");
+    let text = std::fs::read_to_string(path).expect("the example");
+    let read = shared::workflow::read(&text, &catalogue()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(read.warnings.is_empty(), "{:?}", read.warnings);
+    assert_eq!(read.workflow.components.len(), 14);
 }
 
 fn example(name: &str) -> Value {

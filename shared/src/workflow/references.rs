@@ -98,10 +98,9 @@ impl<'p, 'v> Seen<'p, 'v> {
         for (scope, owner) in self.plan.around(index) {
             let owner = owner.map_or("", |owner| self.plan.drafts[owner].type_name());
             let known = match (scope.part, root) {
-                (Part::Compensation, "this") => true,
                 // What failed is past when things are undone.
                 (Part::Compensation, "error") => return false,
-                (Part::Catch | Part::OnFailure, "error") => true,
+                (Part::Compensation, "this") | (Part::Catch | Part::OnFailure, "error") => true,
                 (Part::Body, "item" | "index") => matches!(owner, "loop" | "for_loop"),
                 (Part::Body, "iteration" | "previous") => owner == "while_loop",
                 _ => false,
