@@ -271,6 +271,22 @@ fn time_limits_and_failure_rules_of_containers_are_compiled() {
 }
 
 #[test]
+fn containers_stand_sixteen_deep_and_no_deeper() {
+    let nested = |depth: usize| {
+        let mut value = json!({ "type": "noop" });
+        for level in (0..depth).rev() {
+            value = json!({ "type": "group", "components": { format!("g{}", level + 1): value } });
+        }
+        json!({ "workflow": "v1", "name": "t", "components": { "g0": value } })
+    };
+    let read = workflow::read(&nested(workflow::MAX_NESTING).to_string(), &catalogue());
+    let read = read.unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(read.workflow.enclosing(workflow::MAX_NESTING).count(), workflow::MAX_NESTING);
+    let problems = workflow::read_value(&nested(120), &catalogue()).expect_err("it is too deep");
+    assert_eq!(codes(&problems), ["nested_too_deep"]);
+}
+
+#[test]
 fn nested_components_count_towards_the_limit() {
     let mut text = "workflow: v1\nname: t\ncomponents:\n".to_owned();
     for group in 0..100 {
@@ -609,6 +625,21 @@ proptest! {
         let to = (from + cut..=ORDER.len()).find(|at| ORDER.is_char_boundary(*at)).unwrap_or(ORDER.len());
         let text = format!("{}{put}{}", &ORDER[..from], &ORDER[to..]);
         let _ = workflow::read(&text, &catalogue()).map_err(|problems| problems.to_string());
+        if let Ok(once) = workflow::format(&text) {
+            prop_assert_eq!(workflow::format(&once).expect("what was written is read"), once);
+        }
+    }
+
+    #[test]
+    fn no_damaged_nested_document_panics_the_reader(at in 0..FULFILMENT.len(), cut in 0..60_usize, put in "[ \\n\\t:{}'\"\\[\\]&*#$a-z-]{0,6}|compensate: |components: |catch: x|type: race\\n") {
+        let from = (0..=at).rev().find(|at| FULFILMENT.is_char_boundary(*at)).expect("the beginning is one");
+        let to = (from + cut..=FULFILMENT.len()).find(|at| FULFILMENT.is_char_boundary(*at)).unwrap_or(FULFILMENT.len());
+        let text = format!("{}{put}{}", &FULFILMENT[..from], &FULFILMENT[to..]);
+        let read = workflow::read(&text, &catalogue()).map_err(|problems| problems.to_string());
+        if let Ok(read) = read {
+            assert_sound(&read.workflow);
+            workflow::compile_snapshot(&read.canonical, &catalogue()).unwrap_or_else(|problems| panic!("{problems}"));
+        }
         if let Ok(once) = workflow::format(&text) {
             prop_assert_eq!(workflow::format(&once).expect("what was written is read"), once);
         }

@@ -23,7 +23,8 @@ const WAITING: &[&str] = &["approval", "human_task", "wait_for_event", "sub_work
 /// The types the engine decides that can undo something.
 const UNDOING: &[&str] = &["log", "fail", "set_variables", "noop"];
 
-pub(super) fn is_container(kind: &str) -> bool {
+/// Whether components of this type may have `components`.
+pub fn is_container(kind: &str) -> bool {
     CONTAINERS.contains(&kind)
 }
 
