@@ -913,6 +913,8 @@ impl<'a> Checker<'a> {
                         ),
                     }
                 }
+                // The order means nothing; that of the canonical form is the one that runs.
+                needs.sort_by_key(|(_, text)| text.strip_suffix(".success").unwrap_or(text));
                 needs
             }
             Some(other) => {

@@ -23,7 +23,8 @@ const WAITING: &[&str] = &["approval", "human_task", "wait_for_event", "sub_work
 /// The types the engine decides that can undo something.
 const UNDOING: &[&str] = &["log", "fail", "set_variables", "noop"];
 
-pub(super) fn is_container(kind: &str) -> bool {
+/// Whether components of this type may have `components`.
+pub fn is_container(kind: &str) -> bool {
     CONTAINERS.contains(&kind)
 }
 
@@ -37,7 +38,7 @@ pub(super) fn is_timeless(kind: &str) -> bool {
 }
 
 /// Why a field cannot stand on a container, and what to do instead.
-const NOT_ON_CONTAINERS: &[(&str, &str, &str)] = &[
+pub(super) const NOT_ON_CONTAINERS: &[(&str, &str, &str)] = &[
     ("retry", "what is inside is tried again, each for itself", "give `retry` to the components inside"),
     ("cache", "its output is made of what runs inside", "remove it"),
     ("delivery", "no worker runs it", "give `delivery` to the components inside"),
@@ -243,9 +244,6 @@ impl<'a> Checker<'a> {
             if !is_id(id) {
                 self.report(id_form(id, "a component", &path));
             }
-            if let Some(fields) = value.as_object() {
-                self.later(fields, &["cache"], &path);
-            }
             match plan.by_id.entry(ComponentId::new(id)) {
                 Entry::Vacant(place) => {
                     place.insert(first + position);
@@ -314,6 +312,8 @@ impl<'a> Checker<'a> {
         let is_open = is_container(kind) && (kind != "parallel" || fields.contains_key("components"));
         if is_open {
             self.container(&plan.drafts[index], fields, &path);
+        } else {
+            self.later(fields, &["cache"], &path);
         }
         if kind == "try_catch" && !given("catch") && !given("finally") {
             self.report(
@@ -501,6 +501,7 @@ impl<'a> Checker<'a> {
         let undo = plan.drafts.len();
         draft.scope = plan.scopes.len();
         draft.needs = Vec::new();
+        draft.join_given = false;
         plan.scopes.push(Scope {
             part: Part::Compensation,
             owner: Some(index),

@@ -173,10 +173,9 @@ impl<'t> Writer<'t> {
                 (Place::Document, "parameters") => Place::Parameters,
                 (Place::Document, "components" | "on_failure" | "finally")
                 | (Place::Component, "components" | "catch" | "finally") => Place::Components,
-                (Place::Component, "compensate") => Place::Component,
                 (Place::Document, "concurrency") => Place::Fixed(CONCURRENCY),
                 (Place::Parameters, _) => Place::Fixed(PARAMETER),
-                (Place::Components, _) => Place::Component,
+                (Place::Components, _) | (Place::Component, "compensate") => Place::Component,
                 (Place::Component, "retry") => Place::Fixed(RETRY),
                 (Place::Component, "worker") => Place::Fixed(WORKER),
                 _ => Place::Free,

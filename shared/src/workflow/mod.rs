@@ -17,7 +17,7 @@ mod schema;
 mod text;
 
 pub use check::{MAX_COMPONENTS, Read, compile_snapshot, read, read_value};
-pub use containers::MAX_NESTING;
+pub use containers::{MAX_NESTING, is_container};
 pub use editor::json_schema;
 pub use format::format;
 pub use model::{

@@ -95,13 +95,12 @@ impl<'p, 'v> Seen<'p, 'v> {
             ("iteration" | "previous", ("while_loop", Some("condition"))) => return true,
             _ => {}
         }
-        for (step, (scope, owner)) in self.plan.around(index).enumerate() {
+        for (scope, owner) in self.plan.around(index) {
             let owner = owner.map_or("", |owner| self.plan.drafts[owner].type_name());
             let known = match (scope.part, root) {
-                (Part::Compensation, "this") => true,
                 // What failed is past when things are undone.
                 (Part::Compensation, "error") => return false,
-                (Part::Catch | Part::OnFailure, "error") => true,
+                (Part::Compensation, "this") | (Part::Catch | Part::OnFailure, "error") => true,
                 (Part::Body, "item" | "index") => matches!(owner, "loop" | "for_loop"),
                 (Part::Body, "iteration" | "previous") => owner == "while_loop",
                 _ => false,
@@ -109,7 +108,6 @@ impl<'p, 'v> Seen<'p, 'v> {
             if known {
                 return true;
             }
-            debug_assert!(step <= self.plan.drafts.len());
         }
         false
     }
