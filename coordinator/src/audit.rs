@@ -249,10 +249,10 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
                 wrong("I3", format!("round {round} of {task} ended twice"));
             }
         }
-        Event::ScopeOpened { part: Part::Compensation, owner: Some(task), .. } => {
-            if state.undo.last().is_none_or(|undo| undo.task != *task) {
-                wrong("I9", format!("{task} was compensated out of order"));
-            }
+        Event::ScopeOpened { part: Part::Compensation, owner: Some(task), .. }
+            if state.undo.last().is_none_or(|undo| undo.task != *task) =>
+        {
+            wrong("I9", format!("{task} was compensated out of order"));
         }
         Event::Finished { status, failure, .. } if state.status == Status::Running => {
             let killed = failure

@@ -757,17 +757,19 @@ fn offload(
     for event in &mut turn.events {
         match event {
             Event::Decided { task, output, .. } => {
-                if store(output) {
+                // Not in the pattern: a guard may not change what it looks at.
+                let stored = store(output);
+                if stored {
                     execution.offload_output(task, output.clone());
                 }
             }
             Event::RoundClosed { task, round, output, .. } => {
-                if store(output) {
+                let stored = store(output);
+                if stored {
                     execution.offload_round(task, *round, output);
                 }
             }
             Event::Finished { output: Some(output), .. } => {
-                // Not in the pattern: a guard may not change what it looks at.
                 let stored = store(output);
                 if stored {
                     execution.output = Some(output.clone());

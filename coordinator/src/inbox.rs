@@ -317,7 +317,7 @@ impl Loop<'_> {
         now: shared::time::Timestamp,
     ) -> Result<Option<Decided>, StoreError> {
         let mut payloads = Loaded::new();
-        let ahead = self.desk.execution(work.execution).map(|execution| execution.items_ahead());
+        let ahead = self.desk.execution(work.execution).map(shared::execution::Execution::items_ahead);
         for id in ahead.into_iter().flatten() {
             payloads.insert(id, self.payload(work.execution, id).await?);
         }

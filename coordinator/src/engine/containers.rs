@@ -35,7 +35,10 @@ impl Turning<'_> {
         self.emit(Event::Opened { task: task.clone(), plan: plan.clone() });
         self.start_limit(place);
         match plan {
-            Plan::Group | Plan::Race | Plan::Try { .. } => self.begin_part(Part::Body, Some(task), None),
+            Plan::Group | Plan::Race | Plan::Try { .. } => {
+                self.begin_part(Part::Body, Some(task), None);
+                Ok(())
+            }
             Plan::Rounds(plan) if plan.count == 0 => self.finish_rounds(place),
             Plan::Rounds(_) => self.open_rounds(place),
             Plan::While { .. } => self.next_while_round(place, false),
@@ -193,11 +196,13 @@ impl Turning<'_> {
                 Some(classes) => classes.contains(&failure.class),
             };
             if taken {
-                return self.begin_part(Part::Catch, Some(task), Some(failure));
+                self.begin_part(Part::Catch, Some(task), Some(failure));
+                return Ok(());
             }
         }
         if part != Part::Finally && scopes.finally.is_some() {
-            return self.begin_part(Part::Finally, Some(task), None);
+            self.begin_part(Part::Finally, Some(task), None);
+            return Ok(());
         }
         self.try_ended(owner)
     }
@@ -368,10 +373,11 @@ impl Turning<'_> {
             let Some(container) = self.execution.container(place) else { continue };
             match container.plan {
                 Plan::Rounds(_) => self.open_rounds(place)?,
-                Plan::While { .. } if container.rounds.live() == 0 => {
-                    if container.rounds.paused_until.is_none_or(|until| until <= self.around.now) {
-                        self.next_while_round(place, true)?;
-                    }
+                Plan::While { .. }
+                    if container.rounds.live() == 0
+                        && container.rounds.paused_until.is_none_or(|until| until <= self.around.now) =>
+                {
+                    self.next_while_round(place, true)?;
                 }
                 _ => {}
             }
@@ -403,12 +409,10 @@ impl Turning<'_> {
             // The one that was too much.
             let record = rounds.records.get(&round).and_then(|record| record.failure.clone());
             let first = rounds.first_failure.clone();
-            let (round, failure) = match (plan.tolerated, first, record) {
-                (0, Some(first), _) => first,
-                (_, _, Some(failure)) => (round, failure),
-                (_, Some(first), None) => first,
-                (_, None, None) => (round, Failure::new(FailureClass::Internal, "a round failed")),
-            };
+            let beyond = record.filter(|_| plan.tolerated > 0).map(|failure| (round, failure));
+            let (round, failure) = beyond.or(first).unwrap_or_else(|| {
+                (round, Failure::new(FailureClass::Internal, "a round failed without a reason"))
+            });
             let mut failure = in_round(round, failure);
             if plan.tolerated > 0 {
                 failure.message = format!(

@@ -16,7 +16,7 @@ use shared::{
 
 use super::{
     Loaded, NeedsPayloads, Turning, kind_of,
-    people::{approval, duration, human_task},
+    people::{approval, duration, human_task, wait_for_event},
     rendered,
     scope::StateScope,
 };
@@ -208,7 +208,7 @@ impl Turning<'_> {
             }
             "approval" => Verdict::Ask(approval(read(config)?, title(component), now).map_err(failed)?),
             "human_task" => Verdict::Ask(human_task(read(config)?, title(component), now).map_err(failed)?),
-            "wait_for_event" => Verdict::Await(read(config)?),
+            "wait_for_event" => Verdict::Await(wait_for_event(config)?),
             "fail" => {
                 let config: control::Fail = read(config)?;
                 match config.class.parse() {

@@ -15,10 +15,10 @@ use shared::{
     workflow::Part,
 };
 
-use super::{Command, Inner, Loaded, NeedsPayloads, Turning, children, control, scope::error_value};
+use super::{Command, Inner, NeedsPayloads, Turning, children, control, scope::error_value};
 
 /// What an execution that ended says to others: to the one that started it, and to those it started.
-pub(super) fn last_words(execution: &Execution, _payloads: &Loaded) -> Result<Vec<Command>, NeedsPayloads> {
+pub(super) fn last_words(execution: &Execution) -> Vec<Command> {
     let mut commands = Vec::new();
     for (child, policy) in &execution.detached {
         commands.extend(children::close_by(*child, *policy));
@@ -43,7 +43,7 @@ pub(super) fn last_words(execution: &Execution, _payloads: &Loaded) -> Result<Ve
             ending: Box::new(ending),
         });
     }
-    Ok(commands)
+    commands
 }
 
 impl Turning<'_> {
@@ -200,10 +200,8 @@ impl Turning<'_> {
         self.made.waits.clear();
         self.made.sweep_at = None;
         self.made.release = true;
-        // Nothing of an ended execution lies in the payload store that is not loaded here.
-        if let Ok(words) = last_words(self.execution, &self.payloads) {
-            self.made.commands.extend(words);
-        }
+        let words = last_words(self.execution);
+        self.made.commands.extend(words);
     }
 
     // ---- scopes ------------------------------------------------------------------------------
@@ -297,16 +295,19 @@ impl Turning<'_> {
                 self.emit(Event::Compensated { task: undo.task, failure: undo.failure });
                 continue;
             }
-            return self.begin_part(Part::Compensation, Some(undo.task), None);
+            self.begin_part(Part::Compensation, Some(undo.task), None);
+            return Ok(());
         }
         if outcome.status == Status::Failed
             && workflow.on_failure.is_some()
             && !self.execution.on_failure_begun
         {
-            return self.begin_part(Part::OnFailure, None, outcome.failure);
+            self.begin_part(Part::OnFailure, None, outcome.failure);
+            return Ok(());
         }
         if workflow.finally.is_some() && !self.execution.finally_begun {
-            return self.begin_part(Part::Finally, None, None);
+            self.begin_part(Part::Finally, None, None);
+            return Ok(());
         }
         self.conclude(outcome.status, outcome.failure)
     }
@@ -350,12 +351,7 @@ impl Turning<'_> {
     }
 
     /// Opens a scope that is no round of a loop.
-    pub(super) fn begin_part(
-        &mut self,
-        part: Part,
-        owner: Option<TaskKey>,
-        error: Option<Failure>,
-    ) -> Result<(), NeedsPayloads> {
+    pub(super) fn begin_part(&mut self, part: Part, owner: Option<TaskKey>, error: Option<Failure>) {
         let workflow = Arc::clone(&self.execution.workflow);
         let iteration = owner.as_ref().map(|owner| owner.iteration.clone()).unwrap_or_default();
         let index = owner.as_ref().and_then(|owner| workflow.index_of(owner.component.as_str()));
@@ -375,7 +371,6 @@ impl Turning<'_> {
         if let Some(open) = scope.and_then(|scope| self.execution.scope_in(scope, &iteration)) {
             self.begin_scope(open);
         }
-        Ok(())
     }
 
     // ---- compensation ------------------------------------------------------------------------
@@ -392,9 +387,9 @@ impl Turning<'_> {
                 return Err(NeedsPayloads(vec![id]));
             }
             Some(ComponentView { output: Some(OutputView::Here(value)), status, attempts, .. }) => {
-                json!({ "output": value, "status": status, "attempts": attempts })
+                json!({ "output": value, "status": status, "error": null, "attempts": attempts })
             }
-            _ => json!({ "output": null, "status": "completed" }),
+            _ => json!({ "output": null, "status": "completed", "error": null, "attempts": 0 }),
         };
         let rendered = workflow.components[undoing].config.render(&scope.with_this(this));
         let noted = match rendered {

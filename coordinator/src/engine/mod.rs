@@ -252,7 +252,7 @@ pub fn commands_again(
 ) -> Result<Vec<Command>, NeedsPayloads> {
     let mut commands = Vec::new();
     if execution.ended_by == Some(cause) {
-        commands.extend(ending::last_words(execution, payloads)?);
+        commands.extend(ending::last_words(execution));
     }
     for scope in execution.open_scopes() {
         for place in execution.places(scope) {

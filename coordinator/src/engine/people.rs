@@ -123,6 +123,14 @@ pub(super) fn human_task(
     })
 }
 
+/// A `wait_for_event` as it was resolved. A key that is a number is its text.
+pub(super) fn wait_for_event(mut config: Value) -> Result<control::WaitForEvent, EvaluationError> {
+    if let Some(key @ (Value::Number(_) | Value::Bool(_))) = config.get_mut("key") {
+        *key = Value::String(key.to_string());
+    }
+    read(config)
+}
+
 impl Turning<'_> {
     // ---- people ------------------------------------------------------------------------------
 
@@ -471,7 +479,7 @@ impl Turning<'_> {
     }
 
     fn fits(&self, place: Place, event: &Value) -> Result<bool, EvaluationError> {
-        let config: control::WaitForEvent = read(rendered(self.execution, &self.payloads, place)?.value)?;
+        let config = wait_for_event(rendered(self.execution, &self.payloads, place)?.value)?;
         let Some(filter) = config.filter else { return Ok(true) };
         let invalid =
             |message: String| EvaluationError::Failed(Failure::new(FailureClass::InvalidExpression, message));

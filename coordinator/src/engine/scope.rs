@@ -57,9 +57,8 @@ impl<'a> StateScope<'a> {
     /// The nearest round of a `while_loop`: its number, and the output of the one before.
     fn while_round(&self) -> Option<(u32, Option<&'a Value>)> {
         self.outwards().find_map(|scope| {
-            let container = match self.execution.at(scope.owner?).inner.as_deref() {
-                Some(Inner::Container(container)) => container,
-                _ => return None,
+            let Some(Inner::Container(container)) = self.execution.at(scope.owner?).inner.as_deref() else {
+                return None;
             };
             let is_while = matches!(container.plan, Plan::While { .. });
             let previous = container.rounds.previous.as_ref().and_then(|previous| self.here(previous));

@@ -1,10 +1,13 @@
 //! The rules, a test each. Here is the driver; the rows of the reference are in the modules.
 
 mod cancel;
+mod containers;
 mod decided;
 mod desk;
+mod people;
 mod properties;
 mod rows;
+mod saga;
 mod tasks;
 mod time;
 
@@ -20,8 +23,7 @@ use shared::{
         Catalogue, Descriptor, Effect, Failure, FailureClass, Family, Field, OwnPorts, Runs, control,
     },
     execution::{
-        Accepted, Answer, AnswerVerdict, Event, Execution, Payload, Place, ROOT, Status, TaskKey, TimerKey,
-        Turn,
+        Accepted, Answer, AnswerVerdict, Event, Execution, Payload, Status, TaskKey, TimerKey, Turn,
     },
     ids::{ExecutionId, MessageId, PayloadId, TenantId, Token, WorkerId, WorkflowId},
     port::store::TimerChange,
@@ -65,6 +67,32 @@ fn catalogue() -> &'static Catalogue {
                 ports: switch_ports,
                 field: switch_field,
                 ..decided("switch", schema_of!(control::Switch))
+            },
+            decided("group", schema_of!(control::Group)),
+            decided("loop", schema_of!(control::Loop)),
+            decided("for_loop", schema_of!(control::ForLoop)),
+            decided("race", schema_of!(control::Race)),
+            decided("sub_workflow", schema_of!(control::SubWorkflow)),
+            Descriptor {
+                field: |_, path| if path == ["condition"] { Field::Deferred } else { Field::Template },
+                ..decided("while_loop", schema_of!(control::WhileLoop))
+            },
+            Descriptor {
+                ports: |_| OwnPorts { names: vec!["caught".to_owned()], exclusive: false },
+                ..decided("try_catch", schema_of!(control::TryCatch))
+            },
+            Descriptor {
+                ports: |_| OwnPorts::one_of(&["approved", "rejected", "expired"]),
+                ..decided("approval", schema_of!(control::Approval))
+            },
+            Descriptor {
+                ports: |_| OwnPorts::one_of(&["submitted", "expired"]),
+                ..decided("human_task", schema_of!(control::HumanTask))
+            },
+            Descriptor {
+                ports: |_| OwnPorts { names: vec!["received".to_owned()], exclusive: false },
+                field: |_, path| if path == ["filter"] { Field::Deferred } else { Field::Template },
+                ..decided("wait_for_event", schema_of!(control::WaitForEvent))
             },
             Descriptor { ports: picked_ports, ..descriptor("pick", anything) },
             Descriptor { ports: fork_ports, ..descriptor("fork", anything) },
@@ -344,15 +372,19 @@ impl Case {
         }
     }
 
+    /// The task `id`, or `id[2]` in round 2 of a loop.
     #[expect(clippy::unused_self, reason = "reads like the rest of the driver")]
     fn key(&self, id: &str) -> TaskKey {
-        TaskKey::of(id.into())
+        match format!("delay/{id}").parse() {
+            Ok(TimerKey::Delay(task)) => task,
+            other => panic!("{id} is no task: {other:?}"),
+        }
     }
 
     fn component(&self, id: &str) -> &shared::execution::ComponentState {
-        match self.state.workflow.index_of(id) {
-            Some(index) => self.state.at(Place { scope: ROOT, component: index as u32 }),
-            None => panic!("there is no component {id}"),
+        match self.state.place_of(&self.key(id)) {
+            Ok(place) => self.state.at(place),
+            Err(error) => panic!("{id}: {error}"),
         }
     }
 
@@ -361,8 +393,8 @@ impl Case {
         let state = self.component(id);
         TaskResult {
             execution: self.state.id,
-            component: id.into(),
-            iteration: Default::default(),
+            component: self.key(id).component,
+            iteration: self.key(id).iteration,
             attempt: state.attempt,
             dispatch: state.dispatch,
             worker: state.fence.as_ref().map_or(worker(1), |fence| fence.worker),
@@ -398,8 +430,8 @@ impl Case {
     fn ask(&mut self, id: &str, kind: AskKind, number: u128) -> bool {
         let ask = Ask {
             execution: self.state.id,
-            component: id.into(),
-            iteration: Default::default(),
+            component: self.key(id).component,
+            iteration: self.key(id).iteration,
             attempt: self.component(id).attempt,
             worker: worker(number),
             token: token(number),
@@ -526,7 +558,7 @@ impl Case {
     fn sent_of(&self, id: &str) -> Vec<(u32, u32)> {
         self.sent
             .iter()
-            .filter(|task| task.component.as_str() == id)
+            .filter(|task| task.key() == self.key(id))
             .map(|task| (task.attempt, task.dispatch))
             .collect()
     }

@@ -38,7 +38,7 @@ enum Stage {
     /// Received; to be decided.
     Received { works: Vec<Work>, aside: Aside, tags: Vec<Tag> },
     /// Decided; to be committed.
-    Decided { decided: Vec<(Work, Decided)>, outgoing: Outgoing, tags: Vec<Tag> },
+    Decided { decided: Vec<(Work, Decided)>, outgoing: Box<Outgoing>, tags: Vec<Tag> },
 }
 
 /// Durable turns on their way to the broker.
@@ -435,7 +435,7 @@ impl World {
         match self.coordinators[index].stage.take() {
             None => self.receive(index),
             Some(Stage::Received { works, aside, tags }) => self.decide(index, works, aside, tags),
-            Some(Stage::Decided { decided, outgoing, tags }) => self.commit(index, decided, outgoing, tags),
+            Some(Stage::Decided { decided, outgoing, tags }) => self.commit(index, decided, *outgoing, tags),
         }
     }
 
@@ -500,7 +500,7 @@ impl World {
                 self.dispatch(task);
             }
         }
-        self.coordinators[index].stage = Some(Stage::Decided { decided, outgoing, tags });
+        self.coordinators[index].stage = Some(Stage::Decided { decided, outgoing: Box::new(outgoing), tags });
     }
 
     fn decide_works(&mut self, index: usize, works: &mut [Work]) -> Vec<Decided> {

@@ -268,7 +268,8 @@ fn no_time() -> String {
 /// Runs its components again and again while a condition holds; inside, `iteration` counts from 0 and
 /// `previous` is the output of the round before.
 ///
-/// The output is a list of the last rounds, as that of a `loop`.
+/// The output has `iterations` (how many rounds there were), `last` (the output of the last one, by component)
+/// and `rounds` (the last of them, each as in the output of a `loop`).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WhileLoop {
