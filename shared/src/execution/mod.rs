@@ -8,7 +8,8 @@ mod state;
 
 pub use event::{
     Accepted, Answer, AnswerVerdict, Event, Items, Iteration, Mode, Parent, Payload, PersonAsk, PersonKind,
-    Plan, Received, RoundsPlan, SkipReason, StoredPayload, TaskKey, TimerKey, TimerKeyError, Turn,
+    Plan, Received, RoundsPlan, SkipReason, StoredPayload, TaskKey, TaskKeyError, TimerKey, TimerKeyError,
+    Turn,
 };
 pub use state::{Cancel, ComponentState, Execution, Fence, Joined, Phase, ReplayError};
 

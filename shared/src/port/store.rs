@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Cause;
+use super::{Cause, people::People};
 use crate::{
     component::Failure,
     execution::{Answer, Payload, PersonAsk, Status, TaskKey, TimerKey, Turn},
@@ -41,8 +41,11 @@ impl StoreError {
 }
 
 /// The whole store.
-pub trait Store: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters {}
-impl<T: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters> Store for T {}
+pub trait Store:
+    Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + People
+{
+}
+impl<T: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + People> Store for T {}
 
 /// A store behind a pointer.
 pub type DynStore = Arc<dyn Store>;
@@ -166,6 +169,22 @@ pub enum HumanTaskStatus {
     Expired,
     /// Its scope or execution ended first.
     Cancelled,
+}
+
+impl HumanTaskStatus {
+    pub const ALL: [Self; 6] =
+        [Self::Open, Self::Approved, Self::Rejected, Self::Submitted, Self::Expired, Self::Cancelled];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+            Self::Submitted => "submitted",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// A component begins or ends to wait for an event.
