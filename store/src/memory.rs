@@ -289,7 +289,6 @@ impl State {
             return;
         };
         let id = HumanTaskId::derived(execution, &change.task.to_string());
-        let created_at = self.people.get(&id).map_or(change.created_at, |row| row.created_at);
         let row = HumanTaskRow {
             id,
             tenant,
@@ -303,7 +302,7 @@ impl State {
             claimed_by: change.claimed_by,
             answers: change.answers,
             status: change.status,
-            created_at,
+            created_at: change.created_at,
             reminded_at: change.reminded_at,
             ended_at: (change.status != HumanTaskStatus::Open).then_some(at),
         };

@@ -40,7 +40,7 @@ join wo_executions as e on e.id = t.execution_id and e.tenant_id = t.tenant_id
 where t.id is not null
 on conflict (id) do update
 set urgency = excluded.urgency, status = excluded.status, assignees = excluded.assignees,
-    claimed_by = excluded.claimed_by, reminded_at = excluded.reminded_at, ended_at = excluded.ended_at,
+    claimed_by = excluded.claimed_by, created_at = excluded.created_at, reminded_at = excluded.reminded_at, ended_at = excluded.ended_at,
     ask = excluded.ask, answers = excluded.answers",
     &[
         Kind::Uuid,

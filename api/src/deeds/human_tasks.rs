@@ -372,12 +372,12 @@ fn status_of(word: Option<&str>) -> Result<Option<HumanTaskStatus>, Problem> {
 }
 
 fn kind_of(word: Option<&str>) -> Result<Option<PersonKind>, Problem> {
-    let kinds = [PersonKind::Approval, PersonKind::HumanTask];
     word.map(|word| {
-        kinds
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
-            .ok_or_else(|| Problem::new(Code::InvalidQuery, "`kind` is `approval` or `human_task`."))
+        PersonKind::ALL.iter().copied().find(|kind| kind.as_str() == word).ok_or_else(|| {
+            let words: Vec<String> =
+                PersonKind::ALL.iter().map(|kind| format!("`{}`", kind.as_str())).collect();
+            Problem::new(Code::InvalidQuery, format!("`kind` is {}.", words.join(" or ")))
+        })
     })
     .transpose()
 }
@@ -468,14 +468,13 @@ impl Deeds {
         names: &[String],
     ) -> Result<Answered, Problem> {
         must_be_open(&row)?;
-        match (row.ask.kind, verdict) {
-            (PersonKind::Approval, AnswerVerdict::Approve | AnswerVerdict::Reject)
-            | (PersonKind::HumanTask, AnswerVerdict::Submit) => {}
-            (PersonKind::Approval, AnswerVerdict::Submit) => {
-                let detail = "This is an approval: it is approved or rejected.";
+        match (row.ask.kind == PersonKind::HumanTask, verdict == AnswerVerdict::Submit) {
+            (true, true) | (false, false) => {}
+            (false, true) => {
+                let detail = "This is a question and no work to hand in: it is approved or rejected.";
                 return Err(Problem::new(Code::WrongAction, detail));
             }
-            (PersonKind::HumanTask, _) => {
+            (true, false) => {
                 return Err(Problem::new(Code::WrongAction, "This is a human task: it is submitted."));
             }
         }

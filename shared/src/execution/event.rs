@@ -221,6 +221,8 @@ pub enum PersonKind {
 }
 
 impl PersonKind {
+    pub const ALL: &[Self] = &[Self::Approval, Self::HumanTask];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Approval => "approval",

@@ -197,6 +197,13 @@ pub async fn a_human_task_follows_the_turns(store: DynStore) {
     assert_eq!(found(&store, open_of(&["carol", "bob"])).await, [""; 0]);
     let all = HumanTaskFilter { status: None, ..open_of(&["carol"]) };
     assert_eq!(found(&store, all).await, ["review"]);
+    // The same component asks once more.
+    let again = HumanTaskChange { created_at: instant(60), ..first };
+    keep(&store, saying(turn(&workflow, id, 5), vec![again])).await;
+    let row = read(&store, id_of(id, "review")).await.expect("there");
+    assert_eq!((row.status, row.created_at, row.ended_at), (HumanTaskStatus::Open, instant(60), None));
+    assert_eq!((row.answers, row.claimed_by), (Vec::new(), None));
+    assert_eq!(found(&store, open_of(&["alice"])).await, ["review"]);
 }
 
 pub async fn of_one_batch_the_last_word_counts(store: DynStore) {
