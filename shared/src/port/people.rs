@@ -12,9 +12,10 @@ use uuid::Uuid;
 use super::store::{HumanTaskStatus, Paged, StoreError};
 use crate::{
     component::control::Urgency,
-    execution::{Answer, PersonAsk, PersonKind, TaskKey},
-    ids::{ExecutionId, HumanTaskId, MessageId, RequestId, TenantId, WorkflowId},
+    execution::{Answer, PersonAsk, PersonKind, Received, TaskKey},
+    ids::{ExecutionId, HumanTaskId, MessageId, RequestId, Shard, TenantId, WorkflowId},
     time::Timestamp,
+    wire::{InboxBody, InboxMessage},
 };
 
 /// Everything of this module.
@@ -146,6 +147,24 @@ pub struct EventWait {
     pub early: Timestamp,
 }
 
+impl EventWait {
+    /// What tells the execution of an event that it waits for, unless the event came too early for it. The same
+    /// event is one cause, however often it is told.
+    pub fn hint(&self, event: &Received) -> Option<InboxMessage> {
+        if event.time < self.early {
+            return None;
+        }
+        let name = format!("event/{}/{}/{}", self.task, event.source, event.id);
+        let body = InboxBody::Event {
+            execution: self.execution,
+            task: self.task.clone(),
+            event: Box::new(event.clone()),
+        };
+        let id = MessageId::derived(self.execution, &name);
+        Some(InboxMessage { id, shard: Shard::of(self.execution), body })
+    }
+}
+
 /// Who waits for which event.
 #[async_trait]
 pub trait EventWaits: Send + Sync {
@@ -217,6 +236,32 @@ mod tests {
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
         assert_eq!("1.2".parse::<HumanTaskCursor>(), Err(NoCursor));
         assert_eq!("x.2.y".parse::<HumanTaskCursor>(), Err(NoCursor));
+    }
+
+    #[test]
+    fn an_event_is_told_once_and_not_to_those_for_whom_it_came_too_early() {
+        let wait = EventWait {
+            execution: ExecutionId::generate(),
+            task: TaskKey::of("hear".into()),
+            event: "paid".to_owned(),
+            key: "k".to_owned(),
+            early: Timestamp::from_micros(10),
+        };
+        let event = |id: &str, micros| Received {
+            id: id.to_owned(),
+            kind: "paid".to_owned(),
+            source: "shop".to_owned(),
+            time: Timestamp::from_micros(micros),
+            key: Some("k".to_owned()),
+            body: serde_json::Value::Null,
+        };
+        assert_eq!(wait.hint(&event("1", 9)), None);
+        let told = wait.hint(&event("1", 10)).expect("told");
+        assert_eq!(told.shard, Shard::of(wait.execution));
+        assert_eq!(wait.hint(&event("1", 10)), Some(told.clone()));
+        assert_ne!(wait.hint(&event("2", 10)).expect("told").id, told.id);
+        let other = EventWait { task: TaskKey::of("other".into()), ..wait };
+        assert_ne!(other.hint(&event("1", 10)).expect("told").id, told.id);
     }
 
     #[test]
