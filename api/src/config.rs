@@ -46,6 +46,10 @@ pub struct Config {
     /// Host names this server answers for, beside `localhost` and loopback addresses. With `allow_remote`
     /// and an empty list it answers for every name.
     pub allowed_hosts: Vec<String>,
+    /// The address under which people reach this server, such as `https://flows.example`: links in mails
+    /// begin with it. Without one they begin with `http://` and `listen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
     /// The largest body of a request, in bytes.
     pub body_limit_bytes: usize,
     /// The largest payload that a worker may store, in bytes.
@@ -65,6 +69,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 5000)),
             allow_remote: false,
             allowed_hosts: Vec::new(),
+            public_url: None,
             body_limit_bytes: 1024 * 1024,
             payload_limit_bytes: 64 * 1024 * 1024,
             max_open_executions: 100_000,
@@ -73,9 +78,26 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// What links begin with, without a slash at the end.
+    pub(crate) fn base_url(&self) -> String {
+        match &self.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{}", self.listen),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_begin_with_the_public_address() {
+        let named = Config { public_url: Some("https://flows.example/".to_owned()), ..Config::default() };
+        assert_eq!(named.base_url(), "https://flows.example");
+        assert_eq!(Config::default().base_url(), "http://127.0.0.1:5000");
+    }
 
     #[test]
     fn a_secret_is_never_shown() {

@@ -92,6 +92,7 @@ pub fn router(config: Config, ports: Ports, shutdown: CancellationToken) -> (Rou
         progress,
         catalogue,
         config.max_open_executions,
+        config.base_url(),
     );
     let app = app::App::new(app::Inner {
         deeds,

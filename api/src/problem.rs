@@ -61,6 +61,12 @@ codes! {
     Unauthorized = "unauthorized", 401, "A credential is missing or wrong";
     /// The caller lacks a permission, or a web page of another site sent the request.
     Forbidden = "forbidden", 403, "This is not allowed";
+    /// The human task is with others.
+    NotAsked = "not_asked", 403, "Others are asked";
+    /// Whoever started the execution does not decide about it.
+    RequesterMayNotDecide = "requester_may_not_decide", 403, "Whoever started it may not decide";
+    /// The signed link is used, expired or not ours.
+    LinkRefused = "link_refused", 403, "The link cannot be used";
     /// There is no such path or thing.
     NotFound = "not_found", 404, "There is no such thing";
     /// The path is known, but not with this method.
@@ -69,6 +75,16 @@ codes! {
     NameTaken = "name_taken", 409, "The name is taken";
     /// The workflow is archived and takes no executions.
     WorkflowArchived = "workflow_archived", 409, "The workflow is archived";
+    /// The human task was answered, expired or cancelled.
+    TaskEnded = "task_ended", 409, "The task has ended";
+    /// This assignee has answered already.
+    AlreadyAnswered = "already_answered", 409, "There is an answer already";
+    /// Somebody else has claimed the task, or nobody has.
+    ClaimConflict = "claim_conflict", 409, "The task is not claimed by you";
+    /// The task asks for something else.
+    WrongAction = "wrong_action", 409, "The task does not take this";
+    /// The execution has ended and takes nothing.
+    ExecutionEnded = "execution_ended", 409, "The execution has ended";
     /// The workflow is at another version than `If-Match` says.
     StaleVersion = "stale_version", 412, "The workflow has changed meanwhile";
     /// The body is larger than the limit.
@@ -83,6 +99,10 @@ codes! {
     InvalidDocument = "invalid_document", 422, "The workflow document has mistakes";
     /// The parameters do not fit the workflow.
     InvalidParameters = "invalid_parameters", 422, "The parameters do not fit the workflow";
+    /// What was filled in does not fit the form.
+    InvalidForm = "invalid_form", 422, "The form is not filled in as it asks";
+    /// The workflow waits for no signal of that name.
+    UnknownSignal = "unknown_signal", 422, "The workflow waits for no such signal";
     /// The idempotency key was used for something else.
     IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key was used for something else";
     /// The bytes of a dead letter are no message that can be sent.

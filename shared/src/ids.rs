@@ -126,6 +126,10 @@ id!(
     DeadLetterId, "dead", "a dead letter"
 );
 id!(
+    /// One question or piece of work that people are asked for.
+    HumanTaskId, "human_task", "a human task"
+);
+id!(
     /// What a lease or grant is fenced by: only its holder knows it.
     Token, "token", "a token"
 );
@@ -144,6 +148,20 @@ impl MessageId {
 
 impl PayloadId {
     /// The id that the value `name` of `execution` always has, so that two who keep the same keep it once.
+    pub fn derived(execution: ExecutionId, name: &str) -> Self {
+        Self(Uuid::new_v5(execution.as_uuid(), name.as_bytes()))
+    }
+}
+
+impl HumanTaskId {
+    /// The id that a task of an execution always has; `task` is its key as text.
+    pub fn derived(execution: ExecutionId, task: &str) -> Self {
+        Self(Uuid::new_v5(execution.as_uuid(), format!("human_task/{task}").as_bytes()))
+    }
+}
+
+impl RequestId {
+    /// The id that the request `name` to `execution` always has, so that a request sent twice is one.
     pub fn derived(execution: ExecutionId, name: &str) -> Self {
         Self(Uuid::new_v5(execution.as_uuid(), name.as_bytes()))
     }

@@ -17,6 +17,8 @@ use sqlx::{
 };
 use uuid::Uuid;
 
+use crate::{people, turns};
+
 /// An instant in SQL: `timestamptz` in PostgreSQL, whole microseconds in SQLite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct At(pub(crate) Timestamp);
@@ -243,6 +245,13 @@ pub(crate) trait Engine: Send {
 
     /// Holds the rows of a slot key: whoever is giving one back has done so when this answers.
     fn settle_slots(&mut self, key: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// What executions leave at their end: slots, timers and waits go, what people are asked is cancelled.
+    /// PostgreSQL is asked once.
+    fn release(
+        &mut self,
+        ended: Vec<(Uuid, Timestamp)>,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 }
 
 /// Sorted, so that two transactions never wait for each other.
@@ -253,6 +262,21 @@ from (select distinct hashtextextended(name, 815) as number from unnest($1::text
 /// A delete waits for this and is waited for: see `turns::claim`.
 pub(crate) const SETTLE_SLOTS: &str =
     "select execution_id from wo_slots where key = $1 order by execution_id for key share";
+
+/// `turns::RELEASE_TIMERS` and its like in one go.
+pub(crate) const RELEASE: &str = "\
+with t (execution_id, at) as (select * from unnest($1::uuid[], $2::timestamptz[])),
+timers as (delete from wo_timers where execution_id in (select execution_id from t)),
+slots as (delete from wo_slots where execution_id in (select execution_id from t)),
+waits as (delete from wo_event_waits where execution_id in (select execution_id from t)),
+names as (
+    update wo_human_task_assignees
+    set is_open = 0
+    where is_open = 1 and execution_id in (select execution_id from t))
+update wo_human_tasks as h
+set status = 'cancelled', ended_at = t.at
+from t
+where h.execution_id = t.execution_id and h.status = 'open'";
 
 impl Engine for PgConnection {
     async fn run(&mut self, batch: &'static Batch, cells: Vec<Cell>) -> Result<u64, sqlx::Error> {
@@ -283,6 +307,15 @@ impl Engine for PgConnection {
 
     async fn settle_slots(&mut self, key: &str) -> Result<(), sqlx::Error> {
         sqlx::query(SETTLE_SLOTS).bind(key.to_owned()).fetch_all(self).await.map(|_| ())
+    }
+
+    async fn release(&mut self, ended: Vec<(Uuid, Timestamp)>) -> Result<(), sqlx::Error> {
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let (ids, instants): (Vec<Uuid>, Vec<DateTime<Utc>>) =
+            ended.into_iter().map(|(id, at)| (id, at.to_datetime())).unzip();
+        sqlx::query(RELEASE).bind(ids).bind(instants).execute(self).await.map(|_| ())
     }
 }
 
@@ -331,6 +364,17 @@ impl Engine for SqliteConnection {
     }
 
     async fn settle_slots(&mut self, _key: &str) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn release(&mut self, ended: Vec<(Uuid, Timestamp)>) -> Result<(), sqlx::Error> {
+        let ids: Vec<Cell> = ended.iter().map(|(id, _)| (*id).into()).collect();
+        let with_instants = ended.iter().flat_map(|(id, at)| [Cell::from(*id), (*at).into()]).collect();
+        self.run(&turns::RELEASE_TIMERS, ids.clone()).await?;
+        self.run(&turns::RELEASE_SLOTS, ids.clone()).await?;
+        self.run(&people::RELEASE_WAITS, ids.clone()).await?;
+        self.run(&people::CLOSE_ASSIGNEES, ids).await?;
+        self.run(&people::CANCEL_HUMAN_TASKS, with_instants).await?;
         Ok(())
     }
 }
@@ -468,4 +512,35 @@ where tenant_id = $1
     and ($5 is null or tags like $5 escape '!')
     and status ", "
 order by id desc limit $7");
+
+    OPEN_HUMAN_TASKS_OF, "$9": texts = ("\
+select h.id, h.tenant_id, h.execution_id, h.task, h.workflow_id, h.workflow_name, h.requester, h.status,
+    h.assignees, h.claimed_by, h.created_at, h.reminded_at, h.ended_at, h.ask, h.answers
+from wo_human_tasks as h
+where h.tenant_id = $1 and h.status = 'open'
+    and ($2 is null or h.execution_id = $2)
+    and ($3 is null or h.workflow_id = $3)
+    and ($4 is null or h.kind = $4)
+    and ($5 is null or (h.urgency, h.created_at, h.id) > ($5, $6, $7))
+    and h.id in (
+        select a.task_id
+        from wo_human_task_assignees as a
+        where a.tenant_id = $1 and a.is_open = 1 and a.assignee ", ")
+order by h.urgency, h.created_at, h.id limit $8");
+
+    HUMAN_TASKS_OF, "$9": texts = ("\
+select h.id, h.tenant_id, h.execution_id, h.task, h.workflow_id, h.workflow_name, h.requester, h.status,
+    h.assignees, h.claimed_by, h.created_at, h.reminded_at, h.ended_at, h.ask, h.answers
+from wo_human_tasks as h
+where h.tenant_id = $1
+    and ($2 is null or h.execution_id = $2)
+    and ($3 is null or h.workflow_id = $3)
+    and ($4 is null or h.kind = $4)
+    and ($5 is null or h.status = $5)
+    and ($6 is null or (h.created_at, h.id) < ($6, $7))
+    and h.id in (
+        select a.task_id
+        from wo_human_task_assignees as a
+        where a.tenant_id = $1 and a.assignee ", ")
+order by h.created_at desc, h.id desc limit $8");
 }

@@ -10,6 +10,7 @@ mod library;
 mod members;
 mod memory;
 mod migrate;
+mod people;
 mod rows;
 mod sql_store;
 mod sweeps;
@@ -29,10 +30,16 @@ pub(crate) use ledger::Ledger;
 ///
 /// For the test that prepares each on both engines.
 pub fn statements() -> Vec<(&'static str, &'static str)> {
-    let shared = [views::STATEMENTS, library::STATEMENTS, members::STATEMENTS, sweeps::STATEMENTS];
+    let shared =
+        [views::STATEMENTS, library::STATEMENTS, members::STATEMENTS, sweeps::STATEMENTS, people::STATEMENTS];
     let mut all: Vec<(&str, &str)> = shared.into_iter().flatten().map(|text| (*text, *text)).collect();
     all.extend(dialect::LISTED);
-    let batches = turns::BATCHES.iter().chain(timers::BATCHES).chain(sweeps::BATCHES).chain(members::BATCHES);
+    let batches = turns::BATCHES
+        .iter()
+        .chain(timers::BATCHES)
+        .chain(sweeps::BATCHES)
+        .chain(members::BATCHES)
+        .chain(people::BATCHES);
     all.extend(batches.map(|batch| (batch.postgres(), batch.sqlite_single())));
     all
 }

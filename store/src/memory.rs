@@ -8,20 +8,26 @@ use std::{
 
 use async_trait::async_trait;
 use shared::{
-    execution::{Event, Status, TimerKey, Turn},
+    execution::{Event, Status, TaskKey, TimerKey, Turn},
     ids::{
-        CoordinatorId, DeadLetterId, ExecutionId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId,
-        WorkflowId,
+        CoordinatorId, DeadLetterId, ExecutionId, HumanTaskId, MessageId, PayloadId, RequestId, Shard,
+        TenantId, Token, WorkerId, WorkflowId,
+    },
+    port::people::{
+        EventWait, EventWaits, HumanTaskFilter, HumanTaskPage, HumanTaskRow, HumanTasks, KeyTaken, Keys,
+        Requests,
     },
     port::store::{
         Commit, DeadLetter, DeadLetters, DueTimer, ExecutionFilter, ExecutionRow, Finding, FinishedTask,
-        Journal, Kept, LateResult, LeaseRenewal, Library, Members, Page, Paged, Payloads, Request, Saved,
-        SlotHolder, StoreError, Stored, Submission, Submitted, Sweeps, TimerChange, Timers, Views,
-        WorkflowDraft, WorkflowFilter, WorkflowRow,
+        HumanTaskChange, HumanTaskStatus, Journal, Kept, LateResult, LeaseRenewal, Library, Members, Page,
+        Paged, Payloads, Request, Saved, SlotHolder, StoreError, Stored, Submission, Submitted, Sweeps,
+        TimerChange, Timers, Views, WaitChange, WorkflowDraft, WorkflowFilter, WorkflowRow,
     },
     time::{Clock, Timestamp},
     wire::WorkerRecord,
 };
+
+use uuid::Uuid;
 
 use crate::{rows, sweeps::LONGEST_SWEEP_SECONDS, turns, views};
 
@@ -51,6 +57,10 @@ struct State {
     payloads: HashMap<(ExecutionId, PayloadId), Vec<u8>>,
     late: Vec<LateResult>,
     letters: BTreeMap<DeadLetterId, DeadLetter>,
+    people: BTreeMap<HumanTaskId, HumanTaskRow>,
+    waits: BTreeMap<(ExecutionId, TaskKey), (TenantId, EventWait)>,
+    secrets: BTreeMap<String, Vec<u8>>,
+    nonces: BTreeMap<Uuid, Timestamp>,
     failing: Option<fn() -> StoreError>,
 }
 
@@ -236,9 +246,29 @@ impl State {
                 }
             }
         }
+        for change in commit.people {
+            self.ask(id, commit.tenant, commit.workflow, at, change);
+        }
+        for wait in commit.waits {
+            match wait {
+                WaitChange::Open { task, event, key, early } => {
+                    let wait = EventWait { execution: id, task: task.clone(), event, key, early };
+                    self.waits.insert((id, task), (commit.tenant, wait));
+                }
+                WaitChange::Close { task } => {
+                    self.waits.remove(&(id, task));
+                }
+            }
+        }
         if commit.release {
             self.timers.retain(|(execution, _), _| *execution != id);
             self.slots.retain(|(_, execution), _| *execution != id);
+            self.waits.retain(|(execution, _), _| *execution != id);
+            let open = self.people.values_mut().filter(|row| row.status == HumanTaskStatus::Open);
+            for row in open.filter(|row| row.execution == id) {
+                row.status = HumanTaskStatus::Cancelled;
+                row.ended_at = Some(at);
+            }
         }
         if let Some(request) = commit.request {
             self.requests.remove(&request);
@@ -246,6 +276,38 @@ impl State {
         self.finished.extend(commit.finished.into_iter().map(|task| (id, task)));
         self.journal.entry(id).or_default().push(commit.turn);
         Kept::Committed
+    }
+
+    fn ask(
+        &mut self,
+        execution: ExecutionId,
+        tenant: TenantId,
+        workflow: WorkflowId,
+        at: Timestamp,
+        change: HumanTaskChange,
+    ) {
+        let Some(of) = self.executions.get(&execution).filter(|found| found.row.tenant == tenant) else {
+            return;
+        };
+        let id = HumanTaskId::derived(execution, &change.task.to_string());
+        let row = HumanTaskRow {
+            id,
+            tenant,
+            execution,
+            task: change.task,
+            workflow,
+            workflow_name: of.row.workflow_name.clone(),
+            requester: of.row.principal.clone(),
+            ask: change.ask,
+            assignees: change.assignees,
+            claimed_by: change.claimed_by,
+            answers: change.answers,
+            status: change.status,
+            created_at: change.created_at,
+            reminded_at: change.reminded_at,
+            ended_at: (change.status != HumanTaskStatus::Open).then_some(at),
+        };
+        self.people.insert(id, row);
     }
 
     fn is_of(&self, tenant: TenantId, id: ExecutionId) -> bool {
@@ -463,7 +525,9 @@ impl Sweeps for MemoryStore {
 
     async fn maintain(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.state()?.keys.retain(|_, key| key.expires_at > now);
+        let mut state = self.state()?;
+        state.keys.retain(|_, key| key.expires_at > now);
+        state.nonces.retain(|_, expires_at| *expires_at > now);
         Ok(())
     }
 }
@@ -822,5 +886,135 @@ impl shared::port::store::KeptEvents for MemoryStore {
         _limit: u32,
     ) -> Result<Vec<shared::execution::Received>, StoreError> {
         Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl HumanTasks for MemoryStore {
+    async fn human_task_get(
+        &self,
+        tenant: TenantId,
+        id: HumanTaskId,
+    ) -> Result<Option<HumanTaskRow>, StoreError> {
+        Ok(self.state()?.people.get(&id).filter(|row| row.tenant == tenant).cloned())
+    }
+
+    async fn human_task_list(
+        &self,
+        tenant: TenantId,
+        filter: HumanTaskFilter,
+        page: HumanTaskPage,
+    ) -> Result<Paged<HumanTaskRow>, StoreError> {
+        let limit = rows::page_size(page.limit);
+        let state = self.state()?;
+        let is_open = filter.status == Some(HumanTaskStatus::Open);
+        let mut wanted: Vec<&HumanTaskRow> = state
+            .people
+            .values()
+            .filter(|row| {
+                row.tenant == tenant
+                    && filter.status.is_none_or(|status| row.status == status)
+                    && filter.execution.is_none_or(|id| row.execution == id)
+                    && filter.workflow.is_none_or(|id| row.workflow == id)
+                    && filter.kind.is_none_or(|kind| row.ask.kind == kind)
+                    && filter
+                        .assignees
+                        .as_ref()
+                        .is_none_or(|names| row.assignees.iter().any(|assignee| names.contains(assignee)))
+            })
+            .collect();
+        let newest = |row: &HumanTaskRow| std::cmp::Reverse((row.created_at, row.id));
+        if is_open {
+            wanted.sort_by_key(|row| row.cursor());
+        } else {
+            wanted.sort_by_key(|row| newest(row));
+        }
+        let items = wanted
+            .into_iter()
+            .filter(|row| {
+                page.after.is_none_or(|after| {
+                    if is_open {
+                        row.cursor() > after
+                    } else {
+                        (row.created_at, row.id) < (after.created_at, after.id)
+                    }
+                })
+            })
+            .take(limit as usize + 1)
+            .cloned()
+            .collect();
+        Ok(rows::paged(items, limit, |row: &HumanTaskRow| row.cursor().to_string()))
+    }
+}
+
+#[async_trait]
+impl EventWaits for MemoryStore {
+    async fn waits_for(
+        &self,
+        tenant: TenantId,
+        event: &str,
+        key: &str,
+    ) -> Result<Vec<EventWait>, StoreError> {
+        let state = self.state()?;
+        let ours = state.waits.values().filter(|(of, _)| *of == tenant).map(|(_, wait)| wait);
+        Ok(ours.filter(|wait| wait.event == event && wait.key == key).cloned().collect())
+    }
+
+    async fn wait_list(
+        &self,
+        tenant: TenantId,
+        execution: ExecutionId,
+    ) -> Result<Vec<EventWait>, StoreError> {
+        let state = self.state()?;
+        let ours = state.waits.values().filter(|(of, _)| *of == tenant).map(|(_, wait)| wait);
+        let mut waits: Vec<EventWait> = ours.filter(|wait| wait.execution == execution).cloned().collect();
+        waits.sort_by_key(|wait| wait.task.to_string());
+        Ok(waits)
+    }
+}
+
+#[async_trait]
+impl Requests for MemoryStore {
+    async fn request_waits(&self, id: RequestId) -> Result<bool, StoreError> {
+        Ok(self.state()?.requests.contains_key(&id))
+    }
+
+    async fn was_caused(&self, execution: ExecutionId, cause: MessageId) -> Result<bool, StoreError> {
+        let state = self.state()?;
+        Ok(state.journal.get(&execution).into_iter().flatten().any(|turn| turn.cause == cause))
+    }
+
+    async fn key_take(
+        &self,
+        tenant: TenantId,
+        key: &str,
+        hash: &str,
+        execution: ExecutionId,
+        now: Timestamp,
+    ) -> Result<KeyTaken, StoreError> {
+        let mut state = self.state()?;
+        let place = (tenant, key.to_owned());
+        if let Some(held) = state.keys.get(&place).filter(|held| held.expires_at > now) {
+            return Ok(if held.hash == hash { KeyTaken::Same } else { KeyTaken::Other });
+        }
+        let expires_at = now.after(turns::KEY_LIFE);
+        state.keys.insert(place, Key { hash: hash.to_owned(), execution, expires_at });
+        Ok(KeyTaken::New)
+    }
+}
+
+#[async_trait]
+impl Keys for MemoryStore {
+    async fn key_or(&self, name: &str, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        Ok(self.state()?.secrets.entry(name.to_owned()).or_insert(fresh).clone())
+    }
+
+    async fn nonce_use(&self, nonce: Uuid, expires_at: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.state()?.nonces.insert(nonce, expires_at).is_none())
+    }
+
+    async fn nonce_free(&self, nonce: Uuid) -> Result<(), StoreError> {
+        self.state()?.nonces.remove(&nonce);
+        Ok(())
     }
 }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     SqlStore,
     dialect::{At, Batch, Cell, Engine, Kind},
-    error, rows,
+    error, people, rows,
     sql_store::{Db, in_task, in_transaction, on_pool},
 };
 
@@ -220,6 +220,7 @@ impl Sweeps for SqlStore {
         in_transaction!(self, |tx, sql| {
             sqlx::query(FORGET_KEYS).bind(At(now)).execute(&mut *tx).await?;
             sqlx::query(FORGET_WORKERS).bind(At(yesterday)).execute(&mut *tx).await?;
+            sqlx::query(people::FORGET_NONCES).bind(At(now)).execute(&mut *tx).await?;
             Ok(())
         })
     }

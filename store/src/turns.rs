@@ -17,7 +17,9 @@ use uuid::Uuid;
 use crate::{
     Ledger,
     dialect::{Batch, Cell, Engine, Kind},
-    error, rows,
+    error,
+    people::{Asks, Changes},
+    rows,
 };
 
 /// Turns whose predecessor is there and whose own number is free. `base` is the first of a chain of turns of
@@ -575,6 +577,8 @@ pub(crate) struct Step {
     /// Failure and output as bytes.
     failure: Option<Vec<u8>>,
     output: Option<Vec<u8>>,
+    /// One for each of `commit.people`.
+    asks: Vec<Asks>,
 }
 
 impl Step {
@@ -583,7 +587,8 @@ impl Step {
         let change = commit.change.as_ref();
         let failure = change.and_then(|change| change.failure.as_ref()).map(rows::encode).transpose()?;
         let output = change.and_then(|change| change.output.as_ref()).map(rows::encode).transpose()?;
-        Ok(Self { commit, events, failure, output })
+        let asks = commit.people.iter().map(Asks::of).collect::<Result<_, _>>()?;
+        Ok(Self { commit, events, failure, output, asks })
     }
 
     fn id(&self) -> Uuid {
@@ -840,8 +845,9 @@ type Timer = Option<(Timestamp, Option<Uuid>)>;
 async fn change(engine: &mut impl Engine, steps: &[&Step], answers: &mut [Option<Kept>]) -> Result<(), Halt> {
     let mut changes: BTreeMap<Uuid, Change> = BTreeMap::new();
     let mut timers: BTreeMap<(Uuid, String), Timer> = BTreeMap::new();
-    let mut released: Vec<Uuid> = Vec::new();
+    let mut released: BTreeMap<Uuid, Timestamp> = BTreeMap::new();
     let mut requests: Vec<Uuid> = Vec::new();
+    let mut people = Changes::default();
     let mut finished: Vec<Cell> = Vec::new();
     for (step, answer) in steps.iter().zip(answers) {
         if answer.is_some() {
@@ -885,8 +891,9 @@ async fn change(engine: &mut impl Engine, steps: &[&Step], answers: &mut [Option
             }
         }
         if commit.release {
-            released.push(id);
+            released.insert(id, at);
         }
+        people.add(commit, &step.asks);
         requests.extend(commit.request.map(|request| *request.as_uuid()));
         for task in &commit.finished {
             finished.extend([
@@ -922,12 +929,9 @@ async fn change(engine: &mut impl Engine, steps: &[&Step], answers: &mut [Option
     }
     engine.run(&CHANGE_EXECUTIONS, cells).await?;
 
-    released.sort_unstable();
-    released.dedup();
-    let gone: HashSet<Uuid> = released.iter().copied().collect();
-    let released: Vec<Cell> = released.into_iter().map(Cell::from).collect();
-    engine.run(&RELEASE_TIMERS, released.clone()).await?;
-    engine.run(&RELEASE_SLOTS, released).await?;
+    let gone: HashSet<Uuid> = released.keys().copied().collect();
+    people.write(engine, &gone).await?;
+    engine.release(released.into_iter().collect()).await?;
     let (mut set, mut cleared) = (Vec::new(), Vec::new());
     for ((id, key), timer) in timers {
         if gone.contains(&id) {

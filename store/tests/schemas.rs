@@ -51,7 +51,7 @@ async fn both_schemas_name_the_same_columns() {
     .await
     .expect("columns");
     let here: BTreeSet<_> = here.into_iter().collect();
-    assert!(here.len() > 80, "{}", here.len());
+    assert!(here.len() > 110, "{}", here.len());
     assert_eq!(here, there);
 }
 
@@ -61,7 +61,7 @@ async fn every_statement_prepares_on_both() {
     let mut postgres = schema.connect().await;
     let (_folder, mut sqlite) = sqlite().await;
     let statements = store::statements();
-    assert!(statements.len() > 60, "{}", statements.len());
+    assert!(statements.len() > 90, "{}", statements.len());
     for (in_postgres, in_sqlite) in statements {
         if let Err(error) = postgres.prepare(in_postgres.into_sql_str()).await {
             // Without values the server may not guess a type: that is our caller's to say.
@@ -81,7 +81,7 @@ async fn every_statement_prepares_on_both() {
 async fn an_older_schema_is_refused_with_a_sentence() {
     let schema = Schema::create().await;
     let status = store::migration_status(&schema.url()).await.expect("a status");
-    assert_eq!((status.applied, status.pending.len()), (0, status.known as usize));
+    assert_eq!((status.applied, status.pending.last().map(|(version, _)| *version)), (0, Some(status.known)));
     let refused = SqlStore::open(&Config::at(schema.url())).await.err().expect("refused");
     assert!(matches!(refused, OpenError::OldSchema { applied: 0, .. }), "{refused:?}");
     assert!(refused.to_string().contains("apg migrate"), "{refused}");

@@ -5,10 +5,10 @@ use serde_json::{Map, Value};
 use shared::{
     component::Failure,
     execution::{Event, Payload, Status},
-    ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, WorkerId, WorkflowId},
-    port::store::{ExecutionFilter, ExecutionRow, LateResult, Request, payload_whole},
+    ids::{ExecutionId, PayloadId, RequestId, WorkerId, WorkflowId},
+    port::store::{ExecutionFilter, ExecutionRow, LateResult, payload_whole},
     time::Timestamp,
-    wire::{InboxBody, InboxMessage, RequestBody},
+    wire::RequestBody,
     workflow::Priority,
 };
 use utoipa::{IntoParams, ToSchema};
@@ -282,6 +282,13 @@ fn statuses(text: Option<&str>) -> Result<Vec<Status>, Problem> {
         .collect()
 }
 
+fn check_reason(body: &CancelExecution) -> Result<(), Problem> {
+    if body.reason.chars().count() > 1_000 {
+        return Err(Problem::new(Code::InvalidBody, "`reason` has at most 1,000 characters."));
+    }
+    Ok(())
+}
+
 impl Deeds {
     pub(super) async fn execution_row(
         &self,
@@ -363,38 +370,41 @@ impl Deeds {
         body: CancelExecution,
     ) -> Result<Cancelled, Problem> {
         caller.must(Permission::WorkflowExecute)?;
-        if body.reason.chars().count() > 1_000 {
-            return Err(Problem::new(Code::InvalidBody, "`reason` has at most 1,000 characters."));
-        }
+        check_reason(&body)?;
+        let body = RequestBody::Cancel { by: caller.principal.to_string(), reason: body.reason };
+        self.execution_end(caller, id, body).await
+    }
+
+    /// Ends an execution at once: nothing cleans up, and what runs does not count any more.
+    pub(crate) async fn execution_kill(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+        body: CancelExecution,
+    ) -> Result<Cancelled, Problem> {
+        caller.must(Permission::WorkflowExecute)?;
+        check_reason(&body)?;
+        let body = RequestBody::Kill { by: caller.principal.to_string(), reason: body.reason };
+        self.execution_end(caller, id, body).await
+    }
+
+    async fn execution_end(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+        body: RequestBody,
+    ) -> Result<Cancelled, Problem> {
         let row = self.execution_row(caller, id).await?;
         if row.status.is_terminal() {
             return Ok(Cancelled { id, outcome: CancelOutcome::AlreadyEnded, status: row.status });
         }
-        let request = RequestId::generate();
-        let body = RequestBody::Cancel { by: caller.principal.to_string(), reason: body.reason };
-        // The row first: with the broker down the cancellation still holds, and is swept.
-        let kept = self
-            .store
-            .request(Request {
-                id: request,
-                tenant: caller.tenant,
-                execution: id,
-                body: body.clone(),
-                at: self.clock.now(&self.store).await?,
-            })
-            .await?;
-        if !kept {
-            // It ended between the two looks.
-            let status = self.execution_row(caller, id).await?.status;
-            return Ok(Cancelled { id, outcome: CancelOutcome::AlreadyEnded, status });
+        let at = self.clock.now(&self.store).await?;
+        if self.request(caller.tenant, id, RequestId::generate(), body, at).await? {
+            return Ok(Cancelled { id, outcome: CancelOutcome::Requested, status: row.status });
         }
-        self.hints.send(InboxMessage {
-            // As the sweep names it, so that the hint and a swept request are one cause.
-            id: MessageId::derived(id, &format!("request/{request}")),
-            shard: Shard::of(id),
-            body: InboxBody::Request { execution: id, id: request, body },
-        });
-        Ok(Cancelled { id, outcome: CancelOutcome::Requested, status: row.status })
+        // It ended between the two looks.
+        let status = self.execution_row(caller, id).await?.status;
+        Ok(Cancelled { id, outcome: CancelOutcome::AlreadyEnded, status })
     }
 
     pub(crate) async fn execution_late(&self, caller: &Caller, id: ExecutionId) -> Result<LateList, Problem> {

@@ -9,9 +9,14 @@ mod clock;
 mod dead_letters;
 mod executions;
 mod folding;
+mod forms;
 mod hints;
+mod human_tasks;
 mod journal;
+mod links;
 mod payloads;
+mod requests;
+mod signals;
 mod snapshots;
 mod watch;
 mod why;
@@ -38,7 +43,13 @@ pub(crate) use executions::{
     CancelExecution, CancelOutcome, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, LateList,
 };
 pub(crate) use hints::Hinting;
+pub(crate) use human_tasks::{
+    AnswerHumanTask, Answered, ClaimHumanTask, DelegateHumanTask, HumanTaskList, HumanTaskQuery,
+    HumanTaskView, NotYet,
+};
 pub(crate) use journal::{JournalList, LogList, LogQuery, TaskList};
+pub(crate) use links::{LinkView, Links, MakeLinks};
+pub(crate) use signals::{SendSignal, SignalSent, WaitList};
 pub(crate) use watch::{ProgressView, Sight};
 pub(crate) use why::Why;
 pub(crate) use workers::WorkerList;
@@ -57,6 +68,9 @@ pub(crate) struct Deeds {
     snapshots: snapshots::Snapshots,
     folds: folding::Folds,
     hints: hints::Hints,
+    /// What links begin with.
+    base_url: String,
+    link_key: tokio::sync::OnceCell<Vec<u8>>,
 }
 
 impl Deeds {
@@ -67,6 +81,7 @@ impl Deeds {
         progress: DynProgress,
         catalogue: Catalogue,
         quota: u64,
+        base_url: String,
     ) -> (Arc<Self>, Hinting) {
         let (hints, hinting) = hints::Hints::new(Arc::clone(&queue));
         let deeds = Self {
@@ -79,6 +94,8 @@ impl Deeds {
             snapshots: snapshots::Snapshots::default(),
             folds: folding::Folds::default(),
             hints,
+            base_url,
+            link_key: tokio::sync::OnceCell::new(),
         };
         (Arc::new(deeds), hinting)
     }

@@ -19,14 +19,14 @@ use utoipa::IntoParams;
 
 use super::{
     Refused,
-    extract::{Asked, At, BodyOrDefault},
+    extract::{Asked, At, Body, BodyOrDefault, IdempotencyKey},
 };
 use crate::{
     app::App,
     caller::Caller,
     deeds::{
         CancelExecution, CancelOutcome, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, JournalList,
-        LateList, LogList, LogQuery, Sight, TaskList, Why,
+        LateList, LogList, LogQuery, SendSignal, Sight, SignalSent, TaskList, WaitList, Why,
     },
     problem::Problem,
 };
@@ -80,12 +80,65 @@ pub(crate) async fn execution_cancel(
     At(id): At<ExecutionId>,
     BodyOrDefault(body): BodyOrDefault<CancelExecution>,
 ) -> Result<Response, Problem> {
-    let cancelled = app.deeds.execution_cancel(&caller, id, body).await?;
+    app.deeds.execution_cancel(&caller, id, body).await.map(ending)
+}
+
+fn ending(cancelled: Cancelled) -> Response {
     let status = match cancelled.outcome {
         CancelOutcome::Requested => StatusCode::ACCEPTED,
         CancelOutcome::AlreadyEnded => StatusCode::OK,
     };
-    Ok((status, Json(cancelled)).into_response())
+    (status, Json(cancelled)).into_response()
+}
+
+/// Ends an execution at once: nothing cleans up, and what runs does not count any more.
+///
+/// For an execution whose cancellation takes too long. Killing one that has ended changes nothing and is not an
+/// error.
+#[utoipa::path(post, path = "/api/v1/executions/{id}/kill", tag = "executions", operation_id = "execution_kill",
+    params(("id" = String, Path, description = "The execution's id")),
+    request_body(content = Option<CancelExecution>, content_type = "application/json"),
+    responses((status = 202, description = "It is durable; the execution ends at once", body = Cancelled),
+              (status = 200, description = "The execution had ended already", body = Cancelled), Refused))]
+pub(crate) async fn execution_kill(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+    BodyOrDefault(body): BodyOrDefault<CancelExecution>,
+) -> Result<Response, Problem> {
+    app.deeds.execution_kill(&caller, id, body).await.map(ending)
+}
+
+/// Sends a signal to an execution: an event for one of its `wait_for_event`.
+///
+/// It may come before the component waits; it is kept. With the header `Idempotency-Key`, the same signal is sent
+/// once within 24 hours.
+#[utoipa::path(post, path = "/api/v1/executions/{id}/signals", tag = "executions", operation_id = "execution_signal",
+    params(("id" = String, Path, description = "The execution's id"),
+           ("Idempotency-Key" = Option<String>, Header, description = "The same key and content are sent once")),
+    request_body = SendSignal,
+    responses((status = 202, description = "It is durable", body = SignalSent), Refused))]
+pub(crate) async fn execution_signal(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+    IdempotencyKey(key): IdempotencyKey,
+    Body(body): Body<SendSignal>,
+) -> Result<Response, Problem> {
+    let sent = app.deeds.signal_send(&caller, id, body, key).await?;
+    Ok((StatusCode::ACCEPTED, Json(sent)).into_response())
+}
+
+/// Lists the events that an execution waits for now.
+#[utoipa::path(get, path = "/api/v1/executions/{id}/waits", tag = "executions", operation_id = "execution_waits",
+    params(("id" = String, Path, description = "The execution's id")),
+    responses((status = 200, description = "All of them", body = WaitList), Refused))]
+pub(crate) async fn execution_waits(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+) -> Result<Json<WaitList>, Problem> {
+    app.deeds.wait_list(&caller, id).await.map(Json)
 }
 
 /// Reads the log: what happened, and what components wrote.

@@ -1,8 +1,10 @@
 //! The HTTP face: routes, and how problems are written. Every handler reads, does one deed, and answers.
 
+mod decide;
 mod executions;
 mod extract;
 mod frame;
+mod human_tasks;
 mod operations;
 mod pages;
 mod system;
@@ -95,12 +97,23 @@ impl IntoResponses for Refused {
         executions::execution_list,
         executions::execution_get,
         executions::execution_cancel,
+        executions::execution_kill,
+        executions::execution_signal,
+        executions::execution_waits,
         executions::execution_logs,
         executions::execution_tasks,
         executions::execution_journal,
         executions::execution_late,
         executions::execution_why,
         executions::execution_events,
+        human_tasks::human_task_list,
+        human_tasks::human_task_get,
+        human_tasks::human_task_approve,
+        human_tasks::human_task_reject,
+        human_tasks::human_task_submit,
+        human_tasks::human_task_claim,
+        human_tasks::human_task_delegate,
+        human_tasks::human_task_links,
         system::component_list,
         system::component_get,
         system::workflow_schema,
@@ -118,6 +131,7 @@ impl IntoResponses for Refused {
     tags(
         (name = "workflows", description = "What is to be done: documents and their versions."),
         (name = "executions", description = "What was and is being done."),
+        (name = "human tasks", description = "What people are asked: approvals and work."),
         (name = "components", description = "What workflows are made of."),
         (name = "workers", description = "Who does it."),
         (name = "dead letters", description = "Messages nobody could use."),
@@ -163,12 +177,24 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/api/v1/executions", get(executions::execution_list))
         .route("/api/v1/executions/{id}", get(executions::execution_get))
         .route("/api/v1/executions/{id}/cancel", post(executions::execution_cancel))
+        .route("/api/v1/executions/{id}/kill", post(executions::execution_kill))
+        .route("/api/v1/executions/{id}/signals", post(executions::execution_signal))
+        .route("/api/v1/executions/{id}/waits", get(executions::execution_waits))
         .route("/api/v1/executions/{id}/logs", get(executions::execution_logs))
         .route("/api/v1/executions/{id}/tasks", get(executions::execution_tasks))
         .route("/api/v1/executions/{id}/journal", get(executions::execution_journal))
         .route("/api/v1/executions/{id}/late-results", get(executions::execution_late))
         .route("/api/v1/executions/{id}/why", get(executions::execution_why))
         .route("/api/v1/executions/{id}/events", get(executions::execution_events))
+        .route("/api/v1/human-tasks", get(human_tasks::human_task_list))
+        .route("/api/v1/human-tasks/{id}", get(human_tasks::human_task_get))
+        .route("/api/v1/human-tasks/{id}/approve", post(human_tasks::human_task_approve))
+        .route("/api/v1/human-tasks/{id}/reject", post(human_tasks::human_task_reject))
+        .route("/api/v1/human-tasks/{id}/submit", post(human_tasks::human_task_submit))
+        .route("/api/v1/human-tasks/{id}/claim", post(human_tasks::human_task_claim))
+        .route("/api/v1/human-tasks/{id}/delegate", post(human_tasks::human_task_delegate))
+        .route("/api/v1/human-tasks/{id}/links", post(human_tasks::human_task_links))
+        .route("/decide/{token}", get(decide::decide_page).post(decide::decide))
         .route("/api/v1/components", get(system::component_list))
         .route("/api/v1/components/{type}", get(system::component_get))
         .route("/api/v1/schemas/workflow.json", get(system::workflow_schema))

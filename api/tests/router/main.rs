@@ -1,5 +1,7 @@
 //! The API through its router, as a client sees it.
 
+mod people;
+
 use std::{sync::Arc, time::Duration};
 
 use api::{Config, Ports, Secret};
@@ -27,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 fn catalogue() -> Catalogue {
-    Catalogue::new(&[Descriptor {
+    let echo = Descriptor {
         kind: "echo",
         aliases: &["repeat"],
         family: Family::Utility,
@@ -40,7 +42,18 @@ fn catalogue() -> Catalogue {
         field: |_, _| Field::Template,
         check: |_| Vec::new(),
         build: None,
-    }])
+    };
+    let wait = Descriptor {
+        kind: "wait_for_event",
+        aliases: &[],
+        family: Family::Time,
+        runs: Runs::Coordinator,
+        summary: "Waits for an event.",
+        schema: || json!({ "type": "object", "properties": { "event": {}, "key": {} }, "additionalProperties": false }),
+        example: || json!({ "event": "paid", "key": "k" }),
+        ..echo.clone()
+    };
+    Catalogue::new(&[echo, wait])
 }
 
 const DOCUMENT: &str = "\

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -63,6 +63,24 @@ enum Verb {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Ends an execution at once: nothing cleans up. One that has ended stays as it is.
+    Kill {
+        id: String,
+        /// Why; it is kept in the journal.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Sends a signal to an execution that waits for it, or will.
+    Signal {
+        id: String,
+        /// The `event` of the component that waits.
+        name: String,
+        /// What it brings, as JSON.
+        #[arg(long, value_name = "JSON", default_value = "null")]
+        data: String,
+    },
+    /// Lists the events that an execution waits for.
+    Waits { id: String },
     /// Says what an execution is waiting for.
     Why { id: String },
 }
@@ -149,6 +167,20 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
         Verb::Cancel { id, reason } => {
             let answer = client.post(&format!("{}/cancel", at(&id)), &json!({ "reason": reason })).await?;
             client.show(&answer);
+        }
+        Verb::Kill { id, reason } => {
+            let answer = client.post(&format!("{}/kill", at(&id)), &json!({ "reason": reason })).await?;
+            client.show(&answer);
+        }
+        Verb::Signal { id, name, data } => {
+            let data: Value = serde_json::from_str(&data).context("--data is not JSON")?;
+            let body = json!({ "name": name, "data": data });
+            client.show(&client.post(&format!("{}/signals", at(&id)), &body).await?);
+        }
+        Verb::Waits { id } => {
+            let columns =
+                [("COMPONENT", "component"), ("EVENT", "event"), ("KEY", "key"), ("SINCE", "early")];
+            list(&client, &client.list(&format!("{}/waits", at(&id)), &[], 10_000).await?, &columns);
         }
         Verb::Why { id } => {
             let answer = client.get(&format!("{}/why", at(&id))).await?;

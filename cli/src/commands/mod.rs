@@ -9,6 +9,7 @@ mod dead_letter;
 mod doctor;
 mod execution;
 mod fmt;
+mod inbox;
 mod migrate;
 mod roles;
 mod run;
@@ -116,6 +117,8 @@ pub(crate) enum Verb {
     Workflow(workflow::Args),
     /// Looks at executions on a server.
     Execution(execution::Args),
+    /// Looks at what people are asked on a server, and answers it.
+    Inbox(inbox::Args),
     /// Looks at messages that nobody could use, and sends them again.
     DeadLetter(dead_letter::Args),
     /// Writes the completions of a shell to standard output.
@@ -205,6 +208,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Some(Verb::Config(args)) => config::run(settings, &args),
         Some(Verb::Workflow(args)) => small_runtime()?.block_on(workflow::run(args)),
         Some(Verb::Execution(args)) => small_runtime()?.block_on(execution::run(args)),
+        Some(Verb::Inbox(args)) => small_runtime()?.block_on(inbox::run(args)),
         Some(Verb::DeadLetter(args)) => small_runtime()?.block_on(dead_letter::run(args)),
         Some(Verb::Completions(args)) => Ok(completions::run(&args)),
     }

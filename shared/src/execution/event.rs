@@ -51,6 +51,26 @@ impl fmt::Display for TaskKey {
     }
 }
 
+/// The text is not a task key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a task key")]
+pub struct TaskKeyError(String);
+
+impl FromStr for TaskKey {
+    type Err = TaskKeyError;
+
+    fn from_str(text: &str) -> Result<Self, TaskKeyError> {
+        let mut parts = text.split('[');
+        let component = ComponentId::new(parts.next().unwrap_or_default());
+        let rounds: Option<Vec<u32>> =
+            parts.map(|part| part.strip_suffix(']').and_then(|n| n.parse().ok())).collect();
+        match rounds {
+            Some(rounds) => Ok(Self { component, iteration: Iteration(rounds) }),
+            None => Err(TaskKeyError(text.to_owned())),
+        }
+    }
+}
+
 /// Bytes that lie in the payload store because they are too large to travel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredPayload {
@@ -200,6 +220,18 @@ pub enum PersonKind {
     HumanTask,
     /// Whether an `at_most_once` attempt took effect.
     Outcome,
+}
+
+impl PersonKind {
+    pub const ALL: &[Self] = &[Self::Approval, Self::HumanTask, Self::Outcome];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approval => "approval",
+            Self::HumanTask => "human_task",
+            Self::Outcome => "outcome",
+        }
+    }
 }
 
 /// What a person says.
@@ -561,13 +593,6 @@ impl FromStr for TimerKey {
 
     fn from_str(text: &str) -> Result<Self, TimerKeyError> {
         let wrong = || TimerKeyError(text.to_owned());
-        let task = |text: &str| -> Option<TaskKey> {
-            let mut parts = text.split('[');
-            let component = ComponentId::new(parts.next()?);
-            let rounds: Option<Vec<u32>> =
-                parts.map(|part| part.strip_suffix(']').and_then(|n| n.parse().ok())).collect();
-            Some(TaskKey { component, iteration: Iteration(rounds?) })
-        };
         match text.split_once('/') {
             None => match text {
                 "scheduled" => Ok(Self::Scheduled),
@@ -576,7 +601,7 @@ impl FromStr for TimerKey {
                 _ => Err(wrong()),
             },
             Some((kind, rest)) => {
-                let task = task(rest).ok_or_else(wrong)?;
+                let task = rest.parse::<TaskKey>().map_err(|_| wrong())?;
                 match kind {
                     "retry" => Ok(Self::Retry(task)),
                     "delay" => Ok(Self::Delay(task)),

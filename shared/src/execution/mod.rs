@@ -9,7 +9,8 @@ mod state;
 
 pub use event::{
     Accepted, Answer, AnswerVerdict, Event, Items, Iteration, Mode, Parent, Payload, PersonAsk, PersonKind,
-    Plan, Received, RoundsPlan, SkipReason, StoredPayload, TaskKey, TimerKey, TimerKeyError, Turn,
+    Plan, Received, RoundsPlan, SkipReason, StoredPayload, TaskKey, TaskKeyError, TimerKey, TimerKeyError,
+    Turn,
 };
 pub use first::{first_turn, start_hint};
 pub use state::{

@@ -116,6 +116,20 @@ impl Template {
         }
     }
 
+    /// A field of the value when that field holds no expression, whatever stands beside it.
+    pub fn constant_field(&self, name: &str) -> Option<&Value> {
+        match &self.root {
+            Node::Static(value) => value.get(name),
+            Node::Map(fields) => {
+                fields.iter().find(|(key, _)| key == name).and_then(|(_, node)| match node {
+                    Node::Static(value) => Some(value),
+                    _ => None,
+                })
+            }
+            _ => None,
+        }
+    }
+
     /// The names of the secrets that the worker will put in.
     pub fn secrets(&self) -> &[String] {
         &self.secrets

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Cause;
+use super::{Cause, people::People};
 use crate::{
     component::Failure,
     execution::{Answer, Payload, PersonAsk, Received, Status, TaskKey, TimerKey, Turn},
@@ -42,11 +42,11 @@ impl StoreError {
 
 /// The whole store.
 pub trait Store:
-    Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + KeptEvents
+    Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + People + KeptEvents
 {
 }
-impl<T: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + KeptEvents> Store
-    for T
+impl<T: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + People + KeptEvents>
+    Store for T
 {
 }
 
@@ -172,6 +172,22 @@ pub enum HumanTaskStatus {
     Expired,
     /// Its scope or execution ended first.
     Cancelled,
+}
+
+impl HumanTaskStatus {
+    pub const ALL: [Self; 6] =
+        [Self::Open, Self::Approved, Self::Rejected, Self::Submitted, Self::Expired, Self::Cancelled];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+            Self::Submitted => "submitted",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// A component begins or ends to wait for an event.

@@ -125,14 +125,14 @@ macro_rules! store_conformance {
 }
 pub use store_conformance as conformance;
 
-const TENANT: TenantId = TenantId::DEFAULT;
+pub(super) const TENANT: TenantId = TenantId::DEFAULT;
 const NO_QUOTA: u64 = 1_000_000;
 
-fn other_tenant() -> TenantId {
+pub(super) fn other_tenant() -> TenantId {
     TenantId::from_uuid(uuid::Uuid::from_u128(2))
 }
 
-fn draft(tenant: TenantId, name: &str) -> WorkflowDraft {
+pub(super) fn draft(tenant: TenantId, name: &str) -> WorkflowDraft {
     WorkflowDraft {
         id: WorkflowId::generate(),
         tenant,
@@ -148,14 +148,14 @@ fn draft(tenant: TenantId, name: &str) -> WorkflowDraft {
     }
 }
 
-async fn workflow(store: &DynStore, tenant: TenantId, name: &str) -> WorkflowRow {
+pub(super) async fn workflow(store: &DynStore, tenant: TenantId, name: &str) -> WorkflowRow {
     match store.workflow_create(draft(tenant, name)).await.expect("created") {
         Saved::Created(row) => row,
         other => panic!("{other:?}"),
     }
 }
 
-fn accepted(workflow: &WorkflowRow) -> Accepted {
+pub(super) fn accepted(workflow: &WorkflowRow) -> Accepted {
     Accepted {
         parent: None,
         tenant: workflow.tenant,
@@ -188,25 +188,25 @@ fn with_key(mut submission: Submission, key: &str, hash: &str) -> Submission {
 }
 
 /// An accepted execution of a workflow of its own.
-async fn execution(store: &DynStore) -> (WorkflowRow, ExecutionId) {
+pub(super) async fn execution(store: &DynStore) -> (WorkflowRow, ExecutionId) {
     let name = format!("w{}", ExecutionId::generate().as_uuid().simple());
     let workflow = workflow(store, TENANT, &name).await;
     let id = another(store, &workflow).await;
     (workflow, id)
 }
 
-async fn another(store: &DynStore, workflow: &WorkflowRow) -> ExecutionId {
+pub(super) async fn another(store: &DynStore, workflow: &WorkflowRow) -> ExecutionId {
     start(store, accepted(workflow)).await
 }
 
-async fn start(store: &DynStore, accepted: Accepted) -> ExecutionId {
+pub(super) async fn start(store: &DynStore, accepted: Accepted) -> ExecutionId {
     let submission = submission(store.now().await.expect("the present"), accepted);
     let id = submission.first.execution;
     assert_eq!(store.accept(vec![submission], NO_QUOTA).await.expect("accepted"), [Submitted::New]);
     id
 }
 
-fn turn(workflow: &WorkflowRow, execution: ExecutionId, seq: u32) -> Commit {
+pub(super) fn turn(workflow: &WorkflowRow, execution: ExecutionId, seq: u32) -> Commit {
     Commit {
         people: Vec::new(),
         waits: Vec::new(),
@@ -229,7 +229,7 @@ fn turn(workflow: &WorkflowRow, execution: ExecutionId, seq: u32) -> Commit {
     }
 }
 
-fn to(mut commit: Commit, status: Status) -> Commit {
+pub(super) fn to(mut commit: Commit, status: Status) -> Commit {
     commit.change = Some(StatusChange { status, failure: None, output: None });
     if status == Status::Running {
         commit.turn.events = vec![Event::Started];
@@ -251,7 +251,7 @@ fn setting(mut commit: Commit, key: TimerKey, due_at: Timestamp, token: Option<T
     commit
 }
 
-async fn keep(store: &DynStore, commit: Commit) {
+pub(super) async fn keep(store: &DynStore, commit: Commit) {
     assert_eq!(keep_any(store, commit).await, Kept::Committed);
 }
 
@@ -267,7 +267,7 @@ fn shards() -> Vec<Shard> {
     Shard::all().collect()
 }
 
-fn seconds(count: u64) -> Duration {
+pub(super) fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
@@ -981,7 +981,7 @@ pub async fn the_sweep_says_how_late_it_is(store: DynStore) {
     assert!(lag >= seconds(100) && lag < seconds(160), "{lag:?}");
 }
 
-fn request(tenant: TenantId, execution: ExecutionId, at: Timestamp) -> Request {
+pub(super) fn request(tenant: TenantId, execution: ExecutionId, at: Timestamp) -> Request {
     let body = RequestBody::Cancel { by: "someone".to_owned(), reason: "no need".to_owned() };
     Request { id: RequestId::generate(), tenant, execution, body, at }
 }
