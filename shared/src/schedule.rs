@@ -92,12 +92,16 @@ pub fn parse_zone(name: &str) -> Result<Tz, ScheduleError> {
             .map(|zone| zone.name())
             .find(|known| known.to_lowercase() == lower)
             .or_else(|| {
-                chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()).find(|known| {
-                    known.to_lowercase().rsplit('/').next().is_some_and(|known| known == place)
-                })
+                chrono_tz::TZ_VARIANTS
+                    .iter()
+                    .map(|zone| zone.name())
+                    .find(|known| known.to_lowercase().rsplit('/').next().is_some_and(|known| known == place))
             })
-            .or_else(|| crate::workflow::nearest(name, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name())));
-        let error = ScheduleError::new("timezone", format!("`{name}` is not a time zone of the IANA database"));
+            .or_else(|| {
+                crate::workflow::nearest(name, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()))
+            });
+        let error =
+            ScheduleError::new("timezone", format!("`{name}` is not a time zone of the IANA database"));
         match close {
             Some(close) => error.suggest(format!("did you mean `{close}`?")),
             None => error.suggest("write a name such as `Europe/Berlin` or `UTC`"),
@@ -150,7 +154,10 @@ fn parse_cron(text: &str) -> Result<Cron, ScheduleError> {
         let at = fields.get(6).map_or(text.trim_end().len(), |(at, _)| *at);
         return Err(ScheduleError::new(
             "cron",
-            format!("a cron expression has 5 fields, or 6 with seconds in front; this one has {}", fields.len()),
+            format!(
+                "a cron expression has 5 fields, or 6 with seconds in front; this one has {}",
+                fields.len()
+            ),
         )
         .at(at)
         .suggest("write minute, hour, day of month, month, day of week, such as `0 2 * * *`"));
@@ -216,9 +223,8 @@ impl Schedule {
                 .suggest("write `1s` or more"));
         }
         if pace > LONGEST {
-            return Err(
-                ScheduleError::new("every", "a pace is at most 366 days").suggest("use `cron` for rarer fires")
-            );
+            return Err(ScheduleError::new("every", "a pace is at most 366 days")
+                .suggest("use `cron` for rarer fires"));
         }
         let rule = Rule::Every { pace, anchor: Timestamp::from_micros(0) };
         Ok(Self { rule, zone: Tz::UTC, starts: None, ends: None, jitter: Duration::ZERO })
@@ -322,8 +328,7 @@ impl Schedule {
         let mut window = Duration::from_secs(most as u64).min(whole);
         loop {
             let from = earlier(until, window).max(after);
-            let mut found: Vec<Timestamp> =
-                self.fires_after(from).take_while(|at| *at <= until).collect();
+            let mut found: Vec<Timestamp> = self.fires_after(from).take_while(|at| *at <= until).collect();
             if found.len() >= most || window >= whole {
                 let cut = found.len().saturating_sub(most);
                 found.drain(..cut);

@@ -176,8 +176,14 @@ fn what_cannot_be_a_cron_is_told_with_its_place() {
 
 #[test]
 fn a_zone_that_does_not_exist_is_told_with_the_nearest_name() {
-    assert_eq!(parse_zone("europe/berlin").expect_err("wrong").suggestion.as_deref(), Some("did you mean `Europe/Berlin`?"));
-    assert_eq!(parse_zone("Berlin").expect_err("wrong").suggestion.as_deref(), Some("did you mean `Europe/Berlin`?"));
+    assert_eq!(
+        parse_zone("europe/berlin").expect_err("wrong").suggestion.as_deref(),
+        Some("did you mean `Europe/Berlin`?")
+    );
+    assert_eq!(
+        parse_zone("Berlin").expect_err("wrong").suggestion.as_deref(),
+        Some("did you mean `Europe/Berlin`?")
+    );
     assert_eq!(parse_zone("Europe/Berlin").expect("right"), Tz::Europe__Berlin);
     assert!(Schedule::every(Duration::from_millis(999)).is_err());
     assert!(Schedule::every(Duration::from_secs(1)).is_ok());

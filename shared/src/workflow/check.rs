@@ -18,6 +18,7 @@ use super::{
     problem::{Problem, Problems, Severity, nearest},
     schema::{self, shown},
     text::{self, Fault, Place, Tree},
+    triggers::{self, Trigger},
 };
 use crate::{
     component::{Catalogue, Descriptor, FailureClass, Field, OwnPorts, Runs},
@@ -295,7 +296,6 @@ struct Checker<'a> {
 
 /// A sentence for a field of a chapter that is not built.
 const LATER: &[(&str, &str)] = &[
-    ("triggers", "start executions through the API, `apg run` or a schedule"),
     ("on_failure", "connect a component to the `error` port instead: `needs: [id.error]`"),
     ("finally", "use a component with `join: all_done` instead"),
     ("catch", "connect a component to the `error` port instead: `needs: [id.error]`"),
@@ -476,7 +476,7 @@ impl<'a> Checker<'a> {
             );
             return None;
         };
-        self.later(document, &["triggers", "on_failure", "finally"], &[]);
+        self.later(document, &["on_failure", "finally"], &[]);
         let known: Vec<&str> = canonical::DOCUMENT.to_vec();
         self.fields(document, &known, &[], "a workflow");
         match document.get("workflow") {
@@ -513,6 +513,7 @@ impl<'a> Checker<'a> {
         let labels = self.labels(document);
         let parameters = self.parameters(document);
         let names: HashSet<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+        let triggers = self.triggers(document, &parameters);
         let timeout = self.duration(document, "timeout", &[]);
         let on_unhandled_failure = self
             .choice::<OnUnhandledFailure>(document, "on_unhandled_failure", &[], &["finish", "stop"])
@@ -547,6 +548,7 @@ impl<'a> Checker<'a> {
             labels,
             hash: String::new(),
             parameters,
+            triggers,
             concurrency,
             timeout,
             on_unhandled_failure,
@@ -663,6 +665,23 @@ impl<'a> Checker<'a> {
             });
         }
         parameters
+    }
+
+    fn triggers(&mut self, document: &Map<String, Value>, parameters: &[Parameter]) -> Vec<Trigger> {
+        let Some(value) = document.get("triggers") else { return Vec::new() };
+        let (triggers, mistakes) = triggers::read(value, parameters);
+        for mistake in mistakes {
+            let mut found = Found::new(mistake.code, mistake.message, &[]).maybe(mistake.suggestion);
+            found.path = mistake.path;
+            found.severity = if mistake.is_warning { Severity::Warning } else { Severity::Error };
+            found.at = match mistake.place {
+                triggers::Place::Key => At::Key,
+                triggers::Place::Value => At::Value,
+                triggers::Place::Inside(offset) => At::Inside(offset),
+            };
+            self.report(found);
+        }
+        triggers
     }
 
     fn concurrency(&mut self, document: &Map<String, Value>, names: &HashSet<&str>) -> Option<Concurrency> {

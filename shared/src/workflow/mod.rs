@@ -13,6 +13,7 @@ mod parameters;
 mod problem;
 mod schema;
 mod text;
+pub mod triggers;
 
 pub use check::{MAX_COMPONENTS, Read, compile_snapshot, read, read_value};
 pub use editor::json_schema;
