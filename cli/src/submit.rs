@@ -52,37 +52,29 @@ pub(crate) async fn start(
     row: &WorkflowRow,
     parameters: Map<String, Value>,
 ) -> Result<ExecutionId> {
-    let execution = ExecutionId::generate();
     let store = &ports.truth()?.store;
-    let first = Turn {
-        execution,
-        seq: 1,
-        cause: MessageId::generate(),
-        at: store.now().await.context("the store cannot be read")?,
-        events: vec![Event::Accepted(Box::new(Accepted {
-            tenant: row.tenant,
-            workflow: row.id,
-            version: row.version,
-            hash: row.hash.clone(),
-            parameters,
-            priority: Priority::Normal,
-            mode: Mode::Live,
-            scheduled_at: None,
-            tags: Vec::new(),
-            principal: PRINCIPAL.to_owned(),
-        }))],
+    let accepted = Accepted {
+        tenant: row.tenant,
+        workflow: row.id,
+        version: row.version,
+        hash: row.hash.clone(),
+        parameters,
+        priority: Priority::Normal,
+        mode: Mode::Live,
+        scheduled_at: None,
+        tags: Vec::new(),
+        principal: PRINCIPAL.to_owned(),
+        trigger: None,
     };
+    let first = first_turn(accepted, store.now().await.context("the store cannot be read")?);
+    let execution = first.execution;
     let submission = Submission { first: first.clone(), idempotency: None };
     let accepted = store.accept(vec![submission], u64::MAX >> 1).await;
     match accepted.context("the store cannot keep the execution")?.pop() {
         Some(Submitted::New) => {}
         other => bail!("the execution was not accepted: {other:?}"),
     }
-    let message = InboxMessage {
-        id: MessageId::derived(execution, "start"),
-        shard: Shard::of(execution),
-        body: InboxBody::Start { first: Box::new(first) },
-    };
+    let message = start_hint(first);
     // Lost, it would be swept; so an error here is no reason to fail.
     if let Err(error) = ports.queue.publish_inbox(vec![message]).await {
         tracing::warn!(execution.id = %execution, %error, "The start of {execution} waits for the next sweep");

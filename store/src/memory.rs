@@ -1,5 +1,7 @@
 //! The store in memory, for tests: the same promises, no durability.
 
+mod triggers;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -50,6 +52,7 @@ struct State {
     payloads: HashMap<(ExecutionId, PayloadId), Vec<u8>>,
     late: Vec<LateResult>,
     letters: BTreeMap<DeadLetterId, DeadLetter>,
+    shelf: triggers::Shelf,
     failing: Option<fn() -> StoreError>,
 }
 
@@ -477,6 +480,7 @@ impl Library for MemoryStore {
         if state.workflows.contains_key(&draft.id) {
             return Ok(Saved::NameTaken(draft.id));
         }
+        state.sync_triggers(&draft, 1);
         let row = WorkflowRow {
             id: draft.id,
             tenant: draft.tenant,
@@ -517,8 +521,9 @@ impl Library for MemoryStore {
         let mut row = here.clone();
         if row.hash != draft.hash {
             row.version += 1;
-            state.snapshots.entry(draft.hash.clone()).or_insert(draft.snapshot);
+            state.snapshots.entry(draft.hash.clone()).or_insert_with(|| draft.snapshot.clone());
         }
+        state.sync_triggers(&draft, row.version);
         row.name = draft.name;
         row.description = draft.description;
         row.category = draft.category;
@@ -540,6 +545,7 @@ impl Library for MemoryStore {
             "archived".clone_into(&mut row.status);
             row.updated_at = now;
         }
+        state.drop_triggers(tenant, id);
         Ok(true)
     }
 

@@ -18,6 +18,7 @@ mod memory {
     }
 
     shared::testing::store::conformance!(make_store);
+    shared::testing::triggers::conformance!(make_store);
 }
 
 mod sqlite {
@@ -34,6 +35,7 @@ mod sqlite {
     }
 
     shared::testing::store::conformance!(make_store);
+    shared::testing::triggers::conformance!(make_store);
 }
 
 mod postgres {
@@ -49,4 +51,5 @@ mod postgres {
     }
 
     shared::testing::store::conformance!(make_store);
+    shared::testing::triggers::conformance!(make_store);
 }

@@ -7,7 +7,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     component::{Failure, LogLine},
-    ids::{ComponentId, ExecutionId, MessageId, PayloadId, TenantId, Token, WorkerId, WorkflowId},
+    ids::{
+        BackfillId, ComponentId, ExecutionId, MessageId, PayloadId, ReceiptId, TenantId, Token, TriggerId,
+        WorkerId, WorkflowId,
+    },
     time::Timestamp,
     workflow::Priority,
 };
@@ -100,6 +103,27 @@ pub struct Accepted {
     pub tags: Vec<String>,
     /// Who asked.
     pub principal: String,
+    /// What started it, unless somebody asked directly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<TriggerOrigin>,
+}
+
+/// The trigger that started an execution, and what about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TriggerOrigin {
+    pub trigger: TriggerId,
+    /// Its id in the document.
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptId>,
+    /// The instant of the schedule it was started for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fire_time: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<BackfillId>,
+    /// How many executions started one another before it, each by the end of the last.
+    #[serde(default)]
+    pub depth: u32,
 }
 
 /// Why a component was skipped.

@@ -4,12 +4,14 @@
 //! derived. What to do next is decided elsewhere (`coordinator::engine`).
 
 mod event;
+mod first;
 mod state;
 
 pub use event::{
     Accepted, Event, Iteration, Mode, Payload, SkipReason, StoredPayload, TaskKey, TimerKey, TimerKeyError,
-    Turn,
+    TriggerOrigin, Turn,
 };
+pub use first::{first_turn, start_hint};
 pub use state::{Cancel, ComponentState, Execution, Fence, Joined, Phase, ReplayError};
 
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,7 @@
 pub mod progress;
 pub mod queue;
 pub mod store;
+pub mod triggers;
 
 /// The cause of an error, whatever library it comes from.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;

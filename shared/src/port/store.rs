@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Cause;
+pub use super::triggers::Triggers;
+use super::{Cause, triggers::TriggerDraft};
 use crate::{
     component::Failure,
     execution::{Payload, Status, TaskKey, TimerKey, Turn},
@@ -41,8 +42,14 @@ impl StoreError {
 }
 
 /// The whole store.
-pub trait Store: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters {}
-impl<T: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters> Store for T {}
+pub trait Store:
+    Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + Triggers
+{
+}
+impl<T: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + Triggers> Store
+    for T
+{
+}
 
 /// A store behind a pointer.
 pub type DynStore = Arc<dyn Store>;
@@ -318,6 +325,8 @@ pub struct WorkflowDraft {
     pub hash: String,
     /// The canonical text under `hash`; kept once.
     pub snapshot: String,
+    /// What starts it by itself; kept in the same transaction.
+    pub triggers: Vec<TriggerDraft>,
     pub principal: String,
     pub at: Timestamp,
 }

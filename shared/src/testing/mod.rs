@@ -5,3 +5,4 @@
 pub mod progress;
 pub mod queue;
 pub mod store;
+pub mod triggers;

@@ -143,6 +143,7 @@ fn draft(tenant: TenantId, name: &str) -> WorkflowDraft {
         document: format!("name: {name}"),
         hash: format!("hash of {name}"),
         snapshot: format!("canonical {name}"),
+        triggers: Vec::new(),
         principal: "someone".to_owned(),
         at: Timestamp::from_micros(1_700_000_000_000_001),
     }
@@ -167,6 +168,7 @@ fn accepted(workflow: &WorkflowRow) -> Accepted {
         scheduled_at: None,
         tags: Vec::new(),
         principal: "someone".to_owned(),
+        trigger: None,
     }
 }
 

@@ -223,7 +223,11 @@ impl Reader<'_> {
         if self.found[before..].iter().any(|found| !found.is_warning) {
             return None;
         }
-        let hash = hex::encode(Sha256::digest(canonical_one(fields).to_string().as_bytes()));
+        let mut own = fields.clone();
+        for name in ["title", "description"] {
+            own.shift_remove(name);
+        }
+        let hash = hex::encode(Sha256::digest(canonical_one(&own).to_string().as_bytes()));
         Some(Trigger {
             id: id.to_owned(),
             title,
