@@ -263,6 +263,11 @@ impl Schedule {
         Ok(self)
     }
 
+    /// How much later than its instant a fire may be carried out.
+    pub fn longest_jitter(&self) -> Duration {
+        self.jitter
+    }
+
     /// The zone its times are read in.
     pub fn zone(&self) -> Tz {
         self.zone

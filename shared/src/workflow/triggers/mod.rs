@@ -2,6 +2,7 @@
 
 mod config;
 mod read;
+mod start;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub use config::{
 };
 pub(crate) use read::{FIELDS, canonical};
 pub(super) use read::{Place, read};
+pub use start::{Why, schedule_event};
 
 /// The most triggers one workflow may have.
 pub const MAX_TRIGGERS: usize = 50;
