@@ -18,13 +18,17 @@ use crate::compose::Ports;
 const PRINCIPAL: &str = "apg";
 
 /// Keeps a document; the one of the same name gets a new version.
-pub(crate) async fn keep(ports: &Ports, text: &str, read: &Read) -> Result<WorkflowRow> {
+///
+/// What is only run once (`starts_itself` is false) starts nothing by itself.
+pub(crate) async fn keep(ports: &Ports, text: &str, read: &Read, starts_itself: bool) -> Result<WorkflowRow> {
     let tenant = TenantId::DEFAULT;
     let store = &ports.truth()?.store;
     let name = read.workflow.name.clone();
     let existing = store.workflow_by_name(tenant, &name).await.context("the store cannot be read")?;
+    let id = existing.as_ref().map_or_else(WorkflowId::generate, |row| row.id);
+    let at = store.now().await.context("the store cannot be read")?;
     let draft = WorkflowDraft {
-        id: existing.as_ref().map_or_else(WorkflowId::generate, |row| row.id),
+        id,
         tenant,
         name,
         description: read.workflow.description.clone().unwrap_or_default(),
@@ -33,8 +37,9 @@ pub(crate) async fn keep(ports: &Ports, text: &str, read: &Read) -> Result<Workf
         document: text.to_owned(),
         hash: read.workflow.hash.clone(),
         snapshot: read.canonical.clone(),
+        triggers: if starts_itself { read.workflow.trigger_drafts(id, at) } else { Vec::new() },
         principal: PRINCIPAL.to_owned(),
-        at: store.now().await.context("the store cannot be read")?,
+        at,
     };
     let saved = match existing {
         None => store.workflow_create(draft).await,

@@ -63,12 +63,16 @@ pub struct Config {
     /// Executions kept in memory; others are read from the store when something happens to them.
     #[schemars(range(min = 1))]
     pub cached_executions: usize,
-    /// Open executions beyond which schedules and backfills start no further ones until others have ended.
-    #[schemars(range(min = 1))]
+    /// Open executions beyond which schedules and backfills start no further ones: the API's own setting.
+    #[serde(skip, default = "most_open")]
     pub max_open_executions: u64,
     /// Inbox messages that are decided and committed together, at most.
     #[schemars(range(min = 1))]
     pub batch: usize,
+}
+
+fn most_open() -> u64 {
+    100_000
 }
 
 impl Default for Config {
@@ -81,7 +85,7 @@ impl Default for Config {
             silence_seconds: 60,
             sweep_seconds: 5,
             cached_executions: 20_000,
-            max_open_executions: 100_000,
+            max_open_executions: most_open(),
             batch: 512,
         }
     }

@@ -7,12 +7,15 @@ mod accept;
 mod catalogue;
 mod clock;
 mod dead_letters;
+mod events;
 mod executions;
 mod folding;
 mod hints;
+mod hooks;
 mod journal;
 mod payloads;
 mod snapshots;
+mod triggers;
 mod watch;
 mod why;
 mod workers;
@@ -25,6 +28,7 @@ use shared::{
     port::{
         progress::DynProgress,
         queue::DynQueue,
+        secrets::DynSecrets,
         store::{DynStore, Page},
     },
 };
@@ -34,11 +38,17 @@ use crate::problem::{Code, Problem};
 pub(crate) use accept::{ExecuteWorkflow, Submission};
 pub(crate) use catalogue::{ComponentList, ComponentType};
 pub(crate) use dead_letters::{DeadLetterList, DeadLetterView, Replayed};
+pub(crate) use events::{CloudEvent, EventList, EventQuery, PublishedList};
 pub(crate) use executions::{
     CancelExecution, CancelOutcome, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, LateList,
 };
 pub(crate) use hints::Hinting;
+pub(crate) use hooks::Call;
 pub(crate) use journal::{JournalList, LogList, LogQuery, TaskList};
+pub(crate) use triggers::{
+    BackfillList, BackfillPreview, BackfillView, CreateBackfill, FireList, FireTrigger, Fired, HookAddress,
+    NextFires, NextQuery, ReceiptList, ReceiptQuery, ReceiptView, TriggerList, TriggerQuery, TriggerView,
+};
 pub(crate) use watch::{ProgressView, Sight};
 pub(crate) use why::Why;
 pub(crate) use workers::WorkerList;
@@ -52,6 +62,8 @@ pub(crate) struct Deeds {
     queue: DynQueue,
     progress: DynProgress,
     catalogue: Catalogue,
+    secrets: DynSecrets,
+    limits: hooks::Limits,
     quota: u64,
     clock: clock::StoreClock,
     snapshots: snapshots::Snapshots,
@@ -66,6 +78,7 @@ impl Deeds {
         queue: DynQueue,
         progress: DynProgress,
         catalogue: Catalogue,
+        secrets: DynSecrets,
         quota: u64,
     ) -> (Arc<Self>, Hinting) {
         let (hints, hinting) = hints::Hints::new(Arc::clone(&queue));
@@ -74,6 +87,8 @@ impl Deeds {
             queue,
             progress,
             catalogue,
+            secrets,
+            limits: hooks::Limits::default(),
             quota,
             clock: clock::StoreClock::default(),
             snapshots: snapshots::Snapshots::default(),

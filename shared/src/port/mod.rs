@@ -5,6 +5,7 @@
 
 pub mod progress;
 pub mod queue;
+pub mod secrets;
 pub mod store;
 pub mod triggers;
 

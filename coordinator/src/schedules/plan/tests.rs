@@ -321,7 +321,7 @@ fn a_cron_over_the_change_of_the_clock_is_neither_missed_nor_doubled() {
         let schedule = Schedule::cron(cron, zone).expect("a schedule");
         let timed = Timed { schedule, catchup: Catchup::All, catchup_max: 10_000, overlap: Overlap::Allow };
         for seed in 1..6 {
-            simulate(&timed, Fault::None, seed, 24 * 14)
+            simulate(&timed, Fault::None, seed, 24 * 4)
                 .unwrap_or_else(|wrong| panic!("{cron} {seed}: {wrong}"));
         }
     }

@@ -261,6 +261,11 @@ impl Trigger {
             Some(template) => {
                 template.render(&EventScope(event)).map_err(|error| Unfit::Expression(failed(error)))?.value
             }
+            // Ids of events are unique for their source only.
+            None if matches!(self.source, Source::Event(_)) => match (&event["source"], &event["id"]) {
+                (Value::String(source), Value::String(id)) => Value::from(format!("{source} {id}")),
+                _ => Value::Null,
+            },
             None => event.get("id").cloned().unwrap_or_default(),
         };
         Ok(match value {
