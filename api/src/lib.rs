@@ -13,13 +13,14 @@ mod http;
 mod metrics;
 mod openapi;
 mod problem;
+mod signatures;
 
 use std::{future::IntoFuture, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, serve::ListenerExt};
 use shared::{
     component::Catalogue,
-    port::{progress::DynProgress, queue::DynQueue, store::DynStore},
+    port::{progress::DynProgress, queue::DynQueue, secrets::DynSecrets, store::DynStore},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,8 @@ pub struct Ports {
     pub queue: DynQueue,
     pub progress: DynProgress,
     pub catalogue: Catalogue,
+    /// What webhooks are signed with.
+    pub secrets: DynSecrets,
     /// What other roles of this process measure.
     pub meters: Vec<Meter>,
 }
@@ -80,7 +83,7 @@ impl ApiError {
 ///
 /// Live streams end with `shutdown`. The task ends, all hints sent, once the router is dropped.
 pub fn router(config: Config, ports: Ports, shutdown: CancellationToken) -> (Router, JoinHandle<()>) {
-    let Ports { store, queue, progress, catalogue, meters } = ports;
+    let Ports { store, queue, progress, catalogue, secrets, meters } = ports;
     let checks = vec![
         Check::store(Arc::clone(&store)),
         Check::queue(Arc::clone(&queue)),
@@ -91,6 +94,7 @@ pub fn router(config: Config, ports: Ports, shutdown: CancellationToken) -> (Rou
         Arc::clone(&queue),
         progress,
         catalogue,
+        secrets,
         config.max_open_executions,
         config.base_url(),
     );

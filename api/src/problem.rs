@@ -85,6 +85,8 @@ codes! {
     WrongAction = "wrong_action", 409, "The task does not take this";
     /// The execution has ended and takes nothing.
     ExecutionEnded = "execution_ended", 409, "The execution has ended";
+    /// The trigger is paused, disabled or lacks its secret.
+    TriggerInactive = "trigger_inactive", 409, "The trigger takes nothing";
     /// The workflow is at another version than `If-Match` says.
     StaleVersion = "stale_version", 412, "The workflow has changed meanwhile";
     /// The body is larger than the limit.
@@ -109,6 +111,8 @@ codes! {
     DeadLetterUnreadable = "dead_letter_unreadable", 422, "The dead letter cannot be read";
     /// Too many executions are open.
     QuotaExceeded = "quota_exceeded", 429, "Too many executions are open";
+    /// A webhook or trigger takes only so much at a time.
+    RateLimited = "rate_limited", 429, "Too much at a time";
     /// A fault of the server.
     Internal = "internal", 500, "Something went wrong on our side";
     /// The store cannot be reached; nothing was done.

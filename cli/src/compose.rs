@@ -383,6 +383,7 @@ impl Running {
                 queue: Arc::clone(&ports.queue),
                 progress,
                 catalogue: ports.catalogue.clone(),
+                secrets: Arc::new(shared::port::secrets::EnvironmentSecrets),
                 meters,
             };
             let run = |stop| -> RoleFuture {
@@ -413,7 +414,8 @@ impl Running {
             running.push_back(start("worker", patience, run, &anyone_ended));
         }
         if roles.coordinator {
-            let config = settings.engine.clone();
+            let mut config = settings.engine.clone();
+            config.max_open_executions = settings.api.max_open_executions;
             let Truth { store, progress } = ports.truth()?.clone();
             let its_ports = coordinator::Ports {
                 store,

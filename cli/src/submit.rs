@@ -5,10 +5,9 @@
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 use shared::{
-    execution::{Accepted, Event, Mode, Turn},
-    ids::{ExecutionId, MessageId, Shard, TenantId, WorkflowId},
+    execution::{Accepted, Mode, first_turn, start_hint},
+    ids::{ExecutionId, TenantId, WorkflowId},
     port::store::{Saved, Submission, Submitted, WorkflowDraft, WorkflowRow},
-    wire::{InboxBody, InboxMessage},
     workflow::{Priority, Read},
 };
 
@@ -18,13 +17,17 @@ use crate::compose::Ports;
 const PRINCIPAL: &str = "apg";
 
 /// Keeps a document; the one of the same name gets a new version.
-pub(crate) async fn keep(ports: &Ports, text: &str, read: &Read) -> Result<WorkflowRow> {
+///
+/// What is only run once (`starts_itself` is false) starts nothing by itself.
+pub(crate) async fn keep(ports: &Ports, text: &str, read: &Read, starts_itself: bool) -> Result<WorkflowRow> {
     let tenant = TenantId::DEFAULT;
     let store = &ports.truth()?.store;
     let name = read.workflow.name.clone();
     let existing = store.workflow_by_name(tenant, &name).await.context("the store cannot be read")?;
+    let id = existing.as_ref().map_or_else(WorkflowId::generate, |row| row.id);
+    let at = store.now().await.context("the store cannot be read")?;
     let draft = WorkflowDraft {
-        id: existing.as_ref().map_or_else(WorkflowId::generate, |row| row.id),
+        id,
         tenant,
         name,
         description: read.workflow.description.clone().unwrap_or_default(),
@@ -33,8 +36,9 @@ pub(crate) async fn keep(ports: &Ports, text: &str, read: &Read) -> Result<Workf
         document: text.to_owned(),
         hash: read.workflow.hash.clone(),
         snapshot: read.canonical.clone(),
+        triggers: if starts_itself { read.workflow.trigger_drafts(id, at) } else { Vec::new() },
         principal: PRINCIPAL.to_owned(),
-        at: store.now().await.context("the store cannot be read")?,
+        at,
     };
     let saved = match existing {
         None => store.workflow_create(draft).await,
@@ -52,38 +56,30 @@ pub(crate) async fn start(
     row: &WorkflowRow,
     parameters: Map<String, Value>,
 ) -> Result<ExecutionId> {
-    let execution = ExecutionId::generate();
     let store = &ports.truth()?.store;
-    let first = Turn {
-        execution,
-        seq: 1,
-        cause: MessageId::generate(),
-        at: store.now().await.context("the store cannot be read")?,
-        events: vec![Event::Accepted(Box::new(Accepted {
-            parent: None,
-            tenant: row.tenant,
-            workflow: row.id,
-            version: row.version,
-            hash: row.hash.clone(),
-            parameters,
-            priority: Priority::Normal,
-            mode: Mode::Live,
-            scheduled_at: None,
-            tags: Vec::new(),
-            principal: PRINCIPAL.to_owned(),
-        }))],
+    let accepted = Accepted {
+        tenant: row.tenant,
+        workflow: row.id,
+        version: row.version,
+        hash: row.hash.clone(),
+        parameters,
+        priority: Priority::Normal,
+        mode: Mode::Live,
+        scheduled_at: None,
+        tags: Vec::new(),
+        principal: PRINCIPAL.to_owned(),
+        trigger: None,
+        parent: None,
     };
+    let first = first_turn(accepted, store.now().await.context("the store cannot be read")?);
+    let execution = first.execution;
     let submission = Submission { first: first.clone(), idempotency: None };
     let accepted = store.accept(vec![submission], u64::MAX >> 1).await;
     match accepted.context("the store cannot keep the execution")?.pop() {
         Some(Submitted::New) => {}
         other => bail!("the execution was not accepted: {other:?}"),
     }
-    let message = InboxMessage {
-        id: MessageId::derived(execution, "start"),
-        shard: Shard::of(execution),
-        body: InboxBody::Start { first: Box::new(first) },
-    };
+    let message = start_hint(first);
     // Lost, it would be swept; so an error here is no reason to fail.
     if let Err(error) = ports.queue.publish_inbox(vec![message]).await {
         tracing::warn!(execution.id = %execution, %error, "The start of {execution} waits for the next sweep");

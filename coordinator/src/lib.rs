@@ -11,6 +11,7 @@ mod explorer;
 mod inbox;
 mod membership;
 mod relations;
+mod schedules;
 #[cfg(test)]
 mod seeded;
 mod stats;
@@ -63,9 +64,16 @@ pub struct Config {
     /// Executions kept in memory; others are read from the store when something happens to them.
     #[schemars(range(min = 1))]
     pub cached_executions: usize,
+    /// Open executions beyond which schedules and backfills start no further ones: the API's own setting.
+    #[serde(skip, default = "most_open")]
+    pub max_open_executions: u64,
     /// Inbox messages that are decided and committed together, at most.
     #[schemars(range(min = 1))]
     pub batch: usize,
+}
+
+fn most_open() -> u64 {
+    100_000
 }
 
 impl Default for Config {
@@ -78,6 +86,7 @@ impl Default for Config {
             silence_seconds: 60,
             sweep_seconds: 5,
             cached_executions: 20_000,
+            max_open_executions: most_open(),
             batch: 512,
         }
     }
@@ -131,7 +140,7 @@ pub async fn run(
     let inbox = ports.queue.inbox().await?;
     let (shards_sender, shards) = watch::channel(membership::Share::default());
     let (timer_sender, timer_receiver) = mpsc::unbounded_channel();
-    // The three helpers end with the coordinator, after the inbox has made its last decisions.
+    // The helpers end with the coordinator, after the inbox has made its last decisions.
     let helpers = CancellationToken::new();
     let background = [
         spawn(membership::run(id, ports.clone(), shards_sender, helpers.clone())),
@@ -148,6 +157,13 @@ pub async fn run(
             ports.clone(),
             shards.clone(),
             Arc::clone(&stats),
+            helpers.clone(),
+        )),
+        spawn(schedules::run(
+            config.clone(),
+            ports.clone(),
+            Arc::clone(&clock),
+            shards.clone(),
             helpers.clone(),
         )),
         spawn(store_clock::keep(Arc::clone(&clock), Arc::clone(&ports.store), helpers.clone())),

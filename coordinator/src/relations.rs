@@ -114,6 +114,7 @@ pub(crate) async fn accept(
         cause: MessageId::derived(order.child.id, "accept"),
         at: now,
         events: vec![Event::Accepted(Box::new(Accepted {
+            trigger: None,
             tenant: order.tenant,
             workflow,
             version,

@@ -130,6 +130,18 @@ id!(
     HumanTaskId, "human_task", "a human task"
 );
 id!(
+    /// A trigger of a workflow, over all its versions.
+    TriggerId, "trigger", "a trigger"
+);
+id!(
+    /// What came in through a trigger.
+    ReceiptId, "receipt", "a receipt"
+);
+id!(
+    /// Fires of the past that are carried out.
+    BackfillId, "backfill", "a backfill"
+);
+id!(
     /// What a lease or grant is fenced by: only its holder knows it.
     Token, "token", "a token"
 );
@@ -137,6 +149,13 @@ id!(
 impl TenantId {
     /// The one tenant there is until others are made.
     pub const DEFAULT: Self = Self(Uuid::from_u128(1));
+}
+
+impl TriggerId {
+    /// The id of the trigger `name` of a workflow, the same in all its versions.
+    pub fn of(workflow: WorkflowId, name: &str) -> Self {
+        Self(Uuid::new_v5(workflow.as_uuid(), name.as_bytes()))
+    }
 }
 
 impl MessageId {

@@ -9,6 +9,7 @@ pub mod expression;
 pub mod ids;
 pub mod port;
 pub mod retry;
+pub mod schedule;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

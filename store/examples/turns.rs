@@ -131,6 +131,7 @@ async fn workflow(store: &SqlStore) -> WorkflowRow {
         document: String::new(),
         hash: id.to_string(),
         snapshot: String::new(),
+        triggers: Vec::new(),
         principal: "bench".to_owned(),
         at: Timestamp::from_micros(1),
     };
@@ -153,6 +154,7 @@ fn submission(workflow: &WorkflowRow, at: Timestamp) -> Submission {
         scheduled_at: None,
         tags: Vec::new(),
         principal: "bench".to_owned(),
+        trigger: None,
     };
     let first = Turn {
         execution: ExecutionId::generate(),

@@ -15,6 +15,7 @@ mod rows;
 mod sql_store;
 mod sweeps;
 mod timers;
+mod triggers;
 mod turns;
 mod views;
 mod writer;
@@ -30,8 +31,14 @@ pub(crate) use ledger::Ledger;
 ///
 /// For the test that prepares each on both engines.
 pub fn statements() -> Vec<(&'static str, &'static str)> {
-    let shared =
-        [views::STATEMENTS, library::STATEMENTS, members::STATEMENTS, sweeps::STATEMENTS, people::STATEMENTS];
+    let shared = [
+        views::STATEMENTS,
+        library::STATEMENTS,
+        members::STATEMENTS,
+        sweeps::STATEMENTS,
+        people::STATEMENTS,
+        triggers::STATEMENTS,
+    ];
     let mut all: Vec<(&str, &str)> = shared.into_iter().flatten().map(|text| (*text, *text)).collect();
     all.extend(dialect::LISTED);
     let batches = turns::BATCHES

@@ -12,6 +12,7 @@ use crate::{
     dialect::At,
     rows::{self, WorkflowRecord},
     sql_store::{in_transaction, on_pool},
+    triggers::{DROP_TRIGGERS, sync_triggers},
 };
 
 pub(crate) const SNAPSHOT: &str = "\
@@ -162,6 +163,7 @@ impl Library for SqlStore {
                 return Ok(Found::NameTaken(named.map_or(*draft.id.as_uuid(), |record| record.id())));
             }
             add_version!(tx, draft, 1_i32);
+            sync_triggers!(tx, draft, 1_i32);
             let record = sqlx::query_as(WORKFLOW)
                 .bind(*draft.tenant.as_uuid())
                 .bind(*draft.id.as_uuid())
@@ -199,6 +201,7 @@ impl Library for SqlStore {
             if version != here.version {
                 add_version!(tx, draft, version);
             }
+            sync_triggers!(tx, draft, version);
             let record = sqlx::query_as(UPDATE_WORKFLOW)
                 .bind(*draft.tenant.as_uuid())
                 .bind(*draft.id.as_uuid())
@@ -226,6 +229,7 @@ impl Library for SqlStore {
                 .bind(At(now))
                 .execute(&mut *tx)
                 .await?;
+            sqlx::query(DROP_TRIGGERS).bind(*id.as_uuid()).bind(*tenant.as_uuid()).execute(&mut *tx).await?;
             Ok(done.rows_affected() > 0)
         })
     }

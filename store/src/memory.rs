@@ -1,5 +1,7 @@
 //! The store in memory, for tests: the same promises, no durability.
 
+mod triggers;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -61,6 +63,7 @@ struct State {
     waits: BTreeMap<(ExecutionId, TaskKey), (TenantId, EventWait)>,
     secrets: BTreeMap<String, Vec<u8>>,
     nonces: BTreeMap<Uuid, Timestamp>,
+    shelf: triggers::Shelf,
     failing: Option<fn() -> StoreError>,
 }
 
@@ -542,6 +545,7 @@ impl Library for MemoryStore {
         if state.workflows.contains_key(&draft.id) {
             return Ok(Saved::NameTaken(draft.id));
         }
+        state.sync_triggers(&draft, 1);
         let row = WorkflowRow {
             id: draft.id,
             tenant: draft.tenant,
@@ -583,8 +587,9 @@ impl Library for MemoryStore {
         let mut row = here.clone();
         if row.hash != draft.hash {
             row.version += 1;
-            state.snapshots.entry(draft.hash.clone()).or_insert(draft.snapshot);
+            state.snapshots.entry(draft.hash.clone()).or_insert_with(|| draft.snapshot.clone());
         }
+        state.sync_triggers(&draft, row.version);
         row.name = draft.name;
         row.description = draft.description;
         row.category = draft.category;
@@ -607,6 +612,7 @@ impl Library for MemoryStore {
             "archived".clone_into(&mut row.status);
             row.updated_at = now;
         }
+        state.drop_triggers(tenant, id);
         Ok(true)
     }
 

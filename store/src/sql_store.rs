@@ -43,6 +43,7 @@ pub(crate) struct Inner {
     pub(crate) db: Db,
     accepts: UnboundedSender<Job>,
     commits: UnboundedSender<Job>,
+    pub(crate) ledger: Arc<Ledger>,
     /// PostgreSQL's clock as it was read last, and when that was here.
     read_clock: Mutex<Option<(Timestamp, Instant)>>,
     // Dropped after the pools: the lock and the temporary file outlive the connections.
@@ -174,6 +175,7 @@ impl SqlStore {
                 db: Db::Postgres(pool),
                 accepts: writer::postgres(&writing, ACCEPT_WRITERS, ledger),
                 commits: writer::postgres(&writing, COMMIT_WRITERS, ledger),
+                ledger: Arc::clone(ledger),
                 read_clock: Mutex::new(None),
                 _file: None,
             }),
@@ -228,6 +230,7 @@ impl SqlStore {
                 db: Db::Sqlite { writer, readers },
                 accepts: turns.clone(),
                 commits: turns,
+                ledger: Arc::clone(ledger),
                 read_clock: Mutex::new(None),
                 _file: Some(file),
             }),

@@ -19,6 +19,7 @@ mod memory {
 
     shared::testing::store::conformance!(make_store);
     shared::testing::people::conformance!(make_store);
+    shared::testing::triggers::conformance!(make_store);
 }
 
 mod sqlite {
@@ -36,6 +37,7 @@ mod sqlite {
 
     shared::testing::store::conformance!(make_store);
     shared::testing::people::conformance!(make_store);
+    shared::testing::triggers::conformance!(make_store);
 }
 
 mod postgres {
@@ -52,4 +54,5 @@ mod postgres {
 
     shared::testing::store::conformance!(make_store);
     shared::testing::people::conformance!(make_store);
+    shared::testing::triggers::conformance!(make_store);
 }

@@ -4,11 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use shared::{
-    execution::{Accepted, Event, Mode, Status, Turn},
-    ids::{ExecutionId, MessageId, Shard, WorkflowId},
+    execution::{Accepted, Mode, Status, first_turn, start_hint},
+    ids::{ExecutionId, WorkflowId},
     port::store::{self, Submitted},
     time::Timestamp,
-    wire::{InboxBody, InboxMessage},
     workflow::Priority,
 };
 use utoipa::ToSchema;
@@ -114,26 +113,22 @@ impl Deeds {
             })?;
 
         let at = self.clock.now(&self.store).await?;
-        let execution = ExecutionId::generate();
-        let first = Turn {
-            execution,
-            seq: 1,
-            cause: MessageId::generate(),
-            at,
-            events: vec![Event::Accepted(Box::new(Accepted {
-                parent: None,
-                tenant: caller.tenant,
-                workflow: id,
-                version: newest.version,
-                hash: newest.hash.to_string(),
-                parameters,
-                priority: body.priority,
-                mode: Mode::Live,
-                scheduled_at: body.scheduled_at,
-                tags: body.tags,
-                principal: caller.principal.to_string(),
-            }))],
+        let accepted = Accepted {
+            tenant: caller.tenant,
+            workflow: id,
+            version: newest.version,
+            hash: newest.hash.to_string(),
+            parameters,
+            priority: body.priority,
+            mode: Mode::Live,
+            scheduled_at: body.scheduled_at,
+            tags: body.tags,
+            principal: caller.principal.to_string(),
+            trigger: None,
+            parent: None,
         };
+        let first = first_turn(accepted, at);
+        let execution = first.execution;
         let submission = store::Submission { first: first.clone(), idempotency };
         let submitted = self.store.accept(vec![submission], self.quota).await?.pop();
         let new = Submission {
@@ -147,11 +142,7 @@ impl Deeds {
         match submitted {
             Some(Submitted::New) => {
                 // Lost: the sweep starts it.
-                self.hints.send(InboxMessage {
-                    id: MessageId::derived(execution, "start"),
-                    shard: Shard::of(execution),
-                    body: InboxBody::Start { first: Box::new(first) },
-                });
+                self.hints.send(start_hint(first));
                 Ok(new)
             }
             Some(Submitted::Repeated(earlier)) => {

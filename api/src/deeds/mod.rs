@@ -7,10 +7,12 @@ mod accept;
 mod catalogue;
 mod clock;
 mod dead_letters;
+mod events;
 mod executions;
 mod folding;
 mod forms;
 mod hints;
+mod hooks;
 mod human_tasks;
 mod journal;
 mod links;
@@ -18,6 +20,7 @@ mod payloads;
 mod requests;
 mod signals;
 mod snapshots;
+mod triggers;
 mod watch;
 mod why;
 mod workers;
@@ -30,6 +33,7 @@ use shared::{
     port::{
         progress::DynProgress,
         queue::DynQueue,
+        secrets::DynSecrets,
         store::{DynStore, Page},
     },
 };
@@ -39,10 +43,12 @@ use crate::problem::{Code, Problem};
 pub(crate) use accept::{ExecuteWorkflow, Submission};
 pub(crate) use catalogue::{ComponentList, ComponentType};
 pub(crate) use dead_letters::{DeadLetterList, DeadLetterView, Replayed};
+pub(crate) use events::{CloudEvent, EventList, EventQuery, PublishedList};
 pub(crate) use executions::{
     CancelExecution, CancelOutcome, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, LateList,
 };
 pub(crate) use hints::Hinting;
+pub(crate) use hooks::Call;
 pub(crate) use human_tasks::{
     AnswerHumanTask, Answered, ClaimHumanTask, DelegateHumanTask, HumanTaskList, HumanTaskQuery,
     HumanTaskView, NotYet,
@@ -50,6 +56,10 @@ pub(crate) use human_tasks::{
 pub(crate) use journal::{JournalList, LogList, LogQuery, TaskList};
 pub(crate) use links::{LinkView, Links, MakeLinks};
 pub(crate) use signals::{SendSignal, SignalSent, WaitList};
+pub(crate) use triggers::{
+    BackfillList, BackfillPreview, BackfillView, CreateBackfill, FireList, FireTrigger, Fired, HookAddress,
+    NextFires, NextQuery, ReceiptList, ReceiptQuery, ReceiptView, TriggerList, TriggerQuery, TriggerView,
+};
 pub(crate) use watch::{ProgressView, Sight};
 pub(crate) use why::Why;
 pub(crate) use workers::WorkerList;
@@ -63,6 +73,8 @@ pub(crate) struct Deeds {
     queue: DynQueue,
     progress: DynProgress,
     catalogue: Catalogue,
+    secrets: DynSecrets,
+    limits: hooks::Limits,
     quota: u64,
     clock: clock::StoreClock,
     snapshots: snapshots::Snapshots,
@@ -80,6 +92,7 @@ impl Deeds {
         queue: DynQueue,
         progress: DynProgress,
         catalogue: Catalogue,
+        secrets: DynSecrets,
         quota: u64,
         base_url: String,
     ) -> (Arc<Self>, Hinting) {
@@ -89,6 +102,8 @@ impl Deeds {
             queue,
             progress,
             catalogue,
+            secrets,
+            limits: hooks::Limits::default(),
             quota,
             clock: clock::StoreClock::default(),
             snapshots: snapshots::Snapshots::default(),

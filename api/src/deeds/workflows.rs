@@ -292,8 +292,9 @@ impl Deeds {
         let category = body.category.unwrap_or_default();
         let tags = body.tags.unwrap_or_default();
         check_fields(&name, &description, &category, &tags)?;
+        let (id, at) = (WorkflowId::generate(), self.clock.now(&self.store).await?);
         let draft = WorkflowDraft {
-            id: WorkflowId::generate(),
+            id,
             tenant: caller.tenant,
             name,
             description,
@@ -302,10 +303,10 @@ impl Deeds {
             document: document.text,
             hash: document.workflow.hash.clone(),
             snapshot: document.canonical,
+            triggers: document.workflow.trigger_drafts(id, at),
             principal: caller.principal.to_string(),
-            at: self.clock.now(&self.store).await?,
+            at,
         };
-        let id = draft.id;
         let saved = self.store.workflow_create(draft).await?;
         self.snapshots.keep(&document.workflow);
         self.saved(caller, id, saved, &document.workflow, document.warnings)
@@ -327,6 +328,7 @@ impl Deeds {
         let category = body.category.unwrap_or(row.category);
         let tags = body.tags.unwrap_or(row.tags);
         check_fields(&name, &description, &category, &tags)?;
+        let at = self.clock.now(&self.store).await?;
         let draft = WorkflowDraft {
             id,
             tenant: caller.tenant,
@@ -337,8 +339,9 @@ impl Deeds {
             document: document.text,
             hash: document.workflow.hash.clone(),
             snapshot: document.canonical,
+            triggers: document.workflow.trigger_drafts(id, at),
             principal: caller.principal.to_string(),
-            at: self.clock.now(&self.store).await?,
+            at,
         };
         let saved = self.store.workflow_update(draft, expected).await;
         // Also when it is not known whether it was done.

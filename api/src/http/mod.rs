@@ -8,6 +8,7 @@ mod human_tasks;
 mod operations;
 mod pages;
 mod system;
+mod triggers;
 mod workflows;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use utoipa::{
     IntoResponses, OpenApi, ToSchema,
@@ -114,6 +115,27 @@ impl IntoResponses for Refused {
         human_tasks::human_task_claim,
         human_tasks::human_task_delegate,
         human_tasks::human_task_links,
+        triggers::trigger_list,
+        triggers::workflow_triggers,
+        triggers::trigger_get,
+        triggers::trigger_pause,
+        triggers::trigger_resume,
+        triggers::trigger_next,
+        triggers::trigger_rotate,
+        triggers::trigger_fire,
+        triggers::trigger_fires,
+        triggers::trigger_receipts,
+        triggers::receipt_get,
+        triggers::receipt_replay,
+        triggers::backfill_create,
+        triggers::backfill_list,
+        triggers::backfill_get,
+        triggers::backfill_pause,
+        triggers::backfill_resume,
+        triggers::backfill_cancel,
+        triggers::event_publish,
+        triggers::event_list,
+        triggers::webhook_call,
         system::component_list,
         system::component_get,
         system::workflow_schema,
@@ -132,6 +154,7 @@ impl IntoResponses for Refused {
         (name = "workflows", description = "What is to be done: documents and their versions."),
         (name = "executions", description = "What was and is being done."),
         (name = "human tasks", description = "What people are asked: approvals and work."),
+        (name = "triggers", description = "What starts workflows by itself."),
         (name = "components", description = "What workflows are made of."),
         (name = "workers", description = "Who does it."),
         (name = "dead letters", description = "Messages nobody could use."),
@@ -195,6 +218,27 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/api/v1/human-tasks/{id}/delegate", post(human_tasks::human_task_delegate))
         .route("/api/v1/human-tasks/{id}/links", post(human_tasks::human_task_links))
         .route("/decide/{token}", get(decide::decide_page).post(decide::decide))
+        .route("/api/v1/workflows/{id}/triggers", get(triggers::workflow_triggers))
+        .route("/api/v1/triggers", get(triggers::trigger_list))
+        .route("/api/v1/triggers/{id}", get(triggers::trigger_get))
+        .route("/api/v1/triggers/{id}/pause", post(triggers::trigger_pause))
+        .route("/api/v1/triggers/{id}/resume", post(triggers::trigger_resume))
+        .route("/api/v1/triggers/{id}/next", get(triggers::trigger_next))
+        .route("/api/v1/triggers/{id}/rotate", post(triggers::trigger_rotate))
+        .route("/api/v1/triggers/{id}/fire", post(triggers::trigger_fire))
+        .route("/api/v1/triggers/{id}/fires", get(triggers::trigger_fires))
+        .route("/api/v1/triggers/{id}/receipts", get(triggers::trigger_receipts))
+        .route("/api/v1/triggers/{id}/backfills", post(triggers::backfill_create))
+        .route("/api/v1/receipts/{id}", get(triggers::receipt_get))
+        .route("/api/v1/receipts/{id}/replay", post(triggers::receipt_replay))
+        .route("/api/v1/backfills", get(triggers::backfill_list))
+        .route("/api/v1/backfills/{id}", get(triggers::backfill_get))
+        .route("/api/v1/backfills/{id}/pause", post(triggers::backfill_pause))
+        .route("/api/v1/backfills/{id}/resume", post(triggers::backfill_resume))
+        .route("/api/v1/backfills/{id}/cancel", post(triggers::backfill_cancel))
+        .route("/api/v1/events", get(triggers::event_list).post(triggers::event_publish))
+        .route("/webhooks/{id}", any(triggers::webhook_call))
+        .route("/webhooks/{id}/{*path}", any(triggers::webhook_call))
         .route("/api/v1/components", get(system::component_list))
         .route("/api/v1/components/{type}", get(system::component_get))
         .route("/api/v1/schemas/workflow.json", get(system::workflow_schema))

@@ -97,6 +97,7 @@ fn start(config: Config) -> Api {
     let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
     let queue = Arc::new(InProcessQueue::new());
     let ports = Ports {
+        secrets: std::sync::Arc::new(shared::port::secrets::EnvironmentSecrets),
         store: store.clone(),
         queue: queue.clone(),
         progress: Arc::new(InProcessProgress::new()),
@@ -590,6 +591,7 @@ async fn every_documented_path_is_served_and_every_page_is_shown() {
 async fn others_are_not_let_in_without_being_told_to() {
     let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
     let ports = Ports {
+        secrets: std::sync::Arc::new(shared::port::secrets::EnvironmentSecrets),
         store,
         queue: Arc::new(InProcessQueue::new()),
         progress: Arc::new(InProcessProgress::new()),
@@ -631,6 +633,7 @@ async fn a_problem_reads_the_same_for_ever() {
 #[tokio::test]
 async fn the_end_waits_for_nothing_when_nothing_is_under_way() {
     let ports = Ports {
+        secrets: std::sync::Arc::new(shared::port::secrets::EnvironmentSecrets),
         store: Arc::new(MemoryStore::new(Arc::new(SystemClock))),
         queue: Arc::new(InProcessQueue::new()),
         progress: Arc::new(InProcessProgress::new()),

@@ -61,7 +61,7 @@ pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
     settings.monitoring.enabled = false;
     let ports = Ports::open(&settings).await?;
     let running = Running::start(&settings, &ports, Roles { api: false, coordinator: true, worker: true })?;
-    let row = submit::keep(&ports, &text, &read).await?;
+    let row = submit::keep(&ports, &text, &read, false).await?;
     let execution = submit::start(&ports, &row, parameters).await?;
     let total = workflow.scopes[0].components.len() as u64;
     let ended = running.ended();

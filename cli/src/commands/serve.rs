@@ -56,7 +56,7 @@ async fn first_run(settings: &Settings, ports: &Ports) -> Result<()> {
                 continue;
             }
         };
-        let row = submit::keep(ports, &text, &read).await?;
+        let row = submit::keep(ports, &text, &read, true).await?;
         output::say(format_args!("Kept {name} as {}", row.name));
         if row.name == SHOWN {
             shown = Some((row, read));

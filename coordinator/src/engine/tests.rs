@@ -231,6 +231,7 @@ fn first_turn(workflow: &Workflow, parameters: Value, change: impl FnOnce(&mut A
         scheduled_at: None,
         tags: Vec::new(),
         principal: "test".to_owned(),
+        trigger: None,
     };
     change(&mut accepted);
     Turn {

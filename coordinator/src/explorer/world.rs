@@ -281,6 +281,7 @@ impl World {
                 scheduled_at: None,
                 tags: Vec::new(),
                 principal: "explorer".to_owned(),
+                trigger: None,
             }))],
         }
     }

@@ -10,7 +10,10 @@ use crate::{
         Failure, FailureClass, LogLine,
         control::{OnExpiry, OnParentClose, Urgency},
     },
-    ids::{ComponentId, ExecutionId, MessageId, PayloadId, TenantId, Token, WorkerId, WorkflowId},
+    ids::{
+        BackfillId, ComponentId, ExecutionId, MessageId, PayloadId, ReceiptId, TenantId, Token, TriggerId,
+        WorkerId, WorkflowId,
+    },
     time::Timestamp,
     workflow::{Part, Priority},
 };
@@ -126,6 +129,9 @@ pub struct Accepted {
     /// The execution whose `sub_workflow` started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+    /// What started it, unless somebody asked directly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<TriggerOrigin>,
 }
 
 /// Where a sub-workflow's execution comes from.
@@ -273,6 +279,24 @@ pub struct Received {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     pub body: Value,
+}
+
+/// The trigger that started an execution, and what about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TriggerOrigin {
+    pub trigger: TriggerId,
+    /// Its id in the document.
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptId>,
+    /// The instant of the schedule it was started for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fire_time: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<BackfillId>,
+    /// How many executions started one another before it, each by the end of the last.
+    #[serde(default)]
+    pub depth: u32,
 }
 
 /// Why a component was skipped.

@@ -10,7 +10,7 @@ mod state;
 pub use event::{
     Accepted, Answer, AnswerVerdict, Event, Items, Iteration, Mode, Parent, Payload, PersonAsk, PersonKind,
     Plan, Received, RoundsPlan, SkipReason, StoredPayload, TaskKey, TaskKeyError, TimerKey, TimerKeyError,
-    Turn,
+    TriggerOrigin, Turn,
 };
 pub use first::{first_turn, start_hint};
 pub use state::{

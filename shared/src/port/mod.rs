@@ -6,7 +6,9 @@
 pub mod people;
 pub mod progress;
 pub mod queue;
+pub mod secrets;
 pub mod store;
+pub mod triggers;
 
 /// The cause of an error, whatever library it comes from.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;

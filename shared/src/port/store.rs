@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Cause, people::People};
+pub use super::triggers::Triggers;
+use super::{Cause, people::People, triggers::TriggerDraft};
 use crate::{
     component::Failure,
     execution::{Answer, Payload, PersonAsk, Received, Status, TaskKey, TimerKey, Turn},
@@ -42,11 +43,32 @@ impl StoreError {
 
 /// The whole store.
 pub trait Store:
-    Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + People + KeptEvents
+    Journal
+    + Timers
+    + Sweeps
+    + Library
+    + Views
+    + Members
+    + Payloads
+    + DeadLetters
+    + People
+    + KeptEvents
+    + Triggers
 {
 }
-impl<T: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + People + KeptEvents>
-    Store for T
+impl<
+    T: Journal
+        + Timers
+        + Sweeps
+        + Library
+        + Views
+        + Members
+        + Payloads
+        + DeadLetters
+        + People
+        + KeptEvents
+        + Triggers,
+> Store for T
 {
 }
 
@@ -387,6 +409,8 @@ pub struct WorkflowDraft {
     pub hash: String,
     /// The canonical text under `hash`; kept once.
     pub snapshot: String,
+    /// What starts it by itself; kept in the same transaction.
+    pub triggers: Vec<TriggerDraft>,
     pub principal: String,
     pub at: Timestamp,
 }

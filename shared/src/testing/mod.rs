@@ -6,3 +6,4 @@ pub mod people;
 pub mod progress;
 pub mod queue;
 pub mod store;
+pub mod triggers;

@@ -143,6 +143,7 @@ pub(super) fn draft(tenant: TenantId, name: &str) -> WorkflowDraft {
         document: format!("name: {name}"),
         hash: format!("hash of {name}"),
         snapshot: format!("canonical {name}"),
+        triggers: Vec::new(),
         principal: "someone".to_owned(),
         at: Timestamp::from_micros(1_700_000_000_000_001),
     }
@@ -168,6 +169,7 @@ pub(super) fn accepted(workflow: &WorkflowRow) -> Accepted {
         scheduled_at: None,
         tags: Vec::new(),
         principal: "someone".to_owned(),
+        trigger: None,
     }
 }
 

@@ -149,6 +149,7 @@ pub(crate) fn text(document: &Map<String, Value>, catalogue: &Catalogue) -> Stri
     let value = ordered(&document, DOCUMENT, &|name, value| match (name, value) {
         ("labels", value) => sorted(value),
         ("concurrency", value) => under(value, CONCURRENCY),
+        ("triggers", value) => super::triggers::canonical(value),
         ("parameters", Value::Object(parameters)) => Value::Object(
             parameters.iter().map(|(name, value)| (name.clone(), under(value, PARAMETER))).collect(),
         ),

@@ -21,6 +21,7 @@ use super::{
     references::{Seen, Tables},
     schema::{self, shown},
     text::{self, Fault, Place, Tree},
+    triggers::{self, Trigger},
 };
 use crate::{
     component::{Catalogue, Descriptor, FailureClass, Field, OwnPorts, Runs},
@@ -327,8 +328,7 @@ pub(super) struct Checker<'a> {
 }
 
 /// A sentence for a field of a chapter that is not built.
-const LATER: &[(&str, &str)] =
-    &[("triggers", "start executions through the API, `apg run` or a schedule"), ("cache", "remove it")];
+const LATER: &[(&str, &str)] = &[("cache", "remove it")];
 
 pub(super) fn path_of(base: &[&str], rest: &[String]) -> Vec<String> {
     base.iter().map(ToString::to_string).chain(rest.iter().cloned()).collect()
@@ -508,7 +508,6 @@ impl<'a> Checker<'a> {
             );
             return None;
         };
-        self.later(document, &["triggers"], &[]);
         let known: Vec<&str> = canonical::DOCUMENT.to_vec();
         self.fields(document, &known, &[], "a workflow");
         match document.get("workflow") {
@@ -545,6 +544,7 @@ impl<'a> Checker<'a> {
         let labels = self.labels(document);
         let parameters = self.parameters(document);
         let names: HashSet<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+        let triggers = self.triggers(document, &parameters);
         let timeout = self.duration(document, "timeout", &[]);
         let on_unhandled_failure = self
             .choice::<OnUnhandledFailure>(document, "on_unhandled_failure", &[], &["finish", "stop"])
@@ -606,6 +606,7 @@ impl<'a> Checker<'a> {
             labels,
             hash: String::new(),
             parameters,
+            triggers,
             concurrency,
             timeout,
             on_unhandled_failure,
@@ -726,6 +727,23 @@ impl<'a> Checker<'a> {
             });
         }
         parameters
+    }
+
+    fn triggers(&mut self, document: &Map<String, Value>, parameters: &[Parameter]) -> Vec<Trigger> {
+        let Some(value) = document.get("triggers") else { return Vec::new() };
+        let (triggers, mistakes) = triggers::read(value, parameters);
+        for mistake in mistakes {
+            let mut found = Found::new(mistake.code, mistake.message, &[]).maybe(mistake.suggestion);
+            found.path = mistake.path;
+            found.severity = if mistake.is_warning { Severity::Warning } else { Severity::Error };
+            found.at = match mistake.place {
+                triggers::Place::Key => At::Key,
+                triggers::Place::Value => At::Value,
+                triggers::Place::Inside(offset) => At::Inside(offset),
+            };
+            self.report(found);
+        }
+        triggers
     }
 
     fn concurrency(&mut self, document: &Map<String, Value>, names: &HashSet<&str>) -> Option<Concurrency> {

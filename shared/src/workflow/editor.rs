@@ -45,6 +45,7 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
             kinds.iter().filter(|name| *name != descriptor.kind).map(|name| json!({ "const": name })),
         );
     }
+    let triggers = trigger(&mut definitions);
     let duration = json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" });
     let id = "^[a-z][a-z0-9_]{0,63}$";
     definitions.insert("duration".to_owned(), duration);
@@ -151,6 +152,12 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
                     }
                 }
             },
+            "triggers": {
+                "description": "What starts the workflow by itself.",
+                "type": "object",
+                "propertyNames": { "pattern": id },
+                "additionalProperties": triggers
+            },
             "concurrency": {
                 "type": "object",
                 "required": ["key"],
@@ -176,6 +183,47 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
             "layout": { "description": "Positions and notes for the designer; not part of the version." }
         },
         "$defs": definitions,
+    })
+}
+
+/// The schema of one trigger.
+fn trigger(definitions: &mut Map<String, Value>) -> Value {
+    let mut choices = Vec::new();
+    let mut names = Vec::new();
+    for kind in super::triggers::TRIGGER_TYPES {
+        let all: Vec<String> = std::iter::once(kind.kind)
+            .chain(kind.aliases.iter().copied())
+            .flat_map(|name| [name.to_owned(), format!("{name}@1")])
+            .collect();
+        let mut config = (kind.schema)();
+        hoist(kind.kind, &mut config, definitions);
+        if let Some(properties) = config.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.insert("dedupe_key".to_owned(), json!({ "type": "string" }));
+            properties.insert("max_per_hour".to_owned(), json!({ "type": "integer", "minimum": 1 }));
+        }
+        definitions.insert(format!("config_{}", kind.kind), config);
+        choices.push(json!({
+            "if": { "properties": { "type": { "enum": all } }, "required": ["type"] },
+            "then": { "properties": { "config": { "$ref": format!("#/$defs/config_{}", kind.kind) } } },
+        }));
+        names.push(json!({ "const": kind.kind, "description": kind.summary }));
+        names.extend(all.iter().filter(|name| *name != kind.kind).map(|name| json!({ "const": name })));
+    }
+    json!({
+        "type": "object",
+        "required": ["type"],
+        "additionalProperties": false,
+        "properties": {
+            "type": { "description": "The trigger type.", "anyOf": names },
+            "title": { "type": "string" },
+            "description": { "type": "string" },
+            "enabled": { "description": "Whether it starts anything.", "type": "boolean" },
+            "config": { "type": "object" },
+            "parameters": { "description": "The workflow's parameters, made of `event`.", "type": "object" },
+            "dedupe_key": { "description": "The same key starts one execution within 7 days.", "type": "string" },
+            "max_per_hour": { "type": "integer", "minimum": 1 }
+        },
+        "allOf": choices,
     })
 }
 

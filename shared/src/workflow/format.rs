@@ -73,6 +73,7 @@ struct Writer<'t> {
 enum Place {
     Document,
     Parameters,
+    Triggers,
     Components,
     Fixed(&'static [&'static str]),
     Component,
@@ -156,7 +157,7 @@ impl<'t> Writer<'t> {
             Place::Document => DOCUMENT,
             Place::Component => COMPONENT,
             Place::Fixed(order) => order,
-            Place::Parameters | Place::Components | Place::Free => &[],
+            Place::Parameters | Place::Triggers | Place::Components | Place::Free => &[],
         };
         let rank = |key: &str| order.iter().position(|name| *name == key).unwrap_or(order.len());
         let mut sorted: Vec<_> = entries.iter().collect();
@@ -173,6 +174,8 @@ impl<'t> Writer<'t> {
                 (Place::Document, "parameters") => Place::Parameters,
                 (Place::Document, "components" | "on_failure" | "finally")
                 | (Place::Component, "components" | "catch" | "finally") => Place::Components,
+                (Place::Document, "triggers") => Place::Triggers,
+                (Place::Triggers, _) => Place::Fixed(super::triggers::FIELDS),
                 (Place::Document, "concurrency") => Place::Fixed(CONCURRENCY),
                 (Place::Parameters, _) => Place::Fixed(PARAMETER),
                 (Place::Components, _) | (Place::Component, "compensate") => Place::Component,

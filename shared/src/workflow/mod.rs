@@ -15,6 +15,7 @@ mod problem;
 mod references;
 mod schema;
 mod text;
+pub mod triggers;
 
 pub use check::{MAX_COMPONENTS, Read, compile_snapshot, read, read_value};
 pub use containers::{MAX_NESTING, is_container};

@@ -26,6 +26,8 @@ pub struct Workflow {
     /// SHA-256 of the canonical form without `layout`, in hex.
     pub hash: String,
     pub parameters: Vec<Parameter>,
+    /// What starts it by itself, in the order written.
+    pub triggers: Vec<super::triggers::Trigger>,
     pub concurrency: Option<Concurrency>,
     /// How long an execution may take in all.
     pub timeout: Option<Duration>,

@@ -1,0 +1,148 @@
+//! From something that came in to what is kept of it: the same for the API and for coordinators.
+
+use serde_json::{Value, json};
+
+use super::{Trigger, Unfit};
+use crate::{
+    execution::{Accepted, Mode, TriggerOrigin, first_turn},
+    ids::{BackfillId, ExecutionId, ReceiptId, TriggerId, WorkflowId},
+    port::{
+        store::Submission,
+        triggers::{Receipt, TriggerDraft, TriggerRow, TriggerStart},
+    },
+    time::Timestamp,
+    workflow::{Priority, Workflow},
+};
+
+/// What is known about a start beside the event.
+#[derive(Debug, Clone, Default)]
+pub struct Why {
+    pub receipt: Option<ReceiptId>,
+    pub fire_time: Option<Timestamp>,
+    pub backfill: Option<BackfillId>,
+    pub depth: u32,
+}
+
+impl Workflow {
+    /// Its triggers as they are kept with a version that is saved at `at`.
+    pub fn trigger_drafts(&self, id: WorkflowId, at: Timestamp) -> Vec<TriggerDraft> {
+        self.triggers
+            .iter()
+            .map(|trigger| TriggerDraft {
+                name: trigger.id.clone(),
+                kind: trigger.kind().to_owned(),
+                enabled: trigger.enabled,
+                hash: trigger.hash.clone(),
+                next_fire_at: trigger.due_after(TriggerId::of(id, &trigger.id), at),
+            })
+            .collect()
+    }
+
+    /// The trigger with this id.
+    pub fn trigger(&self, name: &str) -> Option<&Trigger> {
+        self.triggers.iter().find(|trigger| trigger.id == name)
+    }
+}
+
+/// The event that a fire of a schedule is.
+pub fn schedule_event(row: &TriggerRow, fire: Timestamp, reason: &str) -> Value {
+    json!({
+        "id": format!("{}/{fire}", row.id),
+        "type": "schedule.fired",
+        "source": format!("triggers/{}", row.name),
+        "time": fire.to_string(),
+        "body": { "scheduled_at": fire.to_string(), "reason": reason },
+        "headers": {},
+    })
+}
+
+impl Trigger {
+    /// When it is due first after an instant, if time starts it.
+    pub fn due_after(&self, id: TriggerId, after: Timestamp) -> Option<Timestamp> {
+        let timed = self.timed()?;
+        let next = timed.schedule.after(after)?;
+        Some(timed.schedule.due(id.as_uuid().as_bytes(), next))
+    }
+
+    /// The execution that an event starts, not yet kept.
+    pub fn submission(
+        &self,
+        row: &TriggerRow,
+        workflow: &Workflow,
+        event: &Value,
+        why: Why,
+        priority: Priority,
+        at: Timestamp,
+    ) -> Result<Submission, Unfit> {
+        let accepted = Accepted {
+            parent: None,
+            tenant: row.tenant,
+            workflow: row.workflow,
+            version: row.version,
+            hash: row.snapshot.clone(),
+            parameters: self.parameters(workflow, event)?,
+            priority,
+            mode: Mode::Live,
+            scheduled_at: None,
+            tags: Vec::new(),
+            principal: format!("trigger/{}", row.name),
+            trigger: Some(TriggerOrigin {
+                trigger: row.id,
+                name: row.name.clone(),
+                receipt: why.receipt,
+                fire_time: why.fire_time,
+                backfill: why.backfill,
+                depth: why.depth,
+            }),
+        };
+        Ok(Submission { first: first_turn(accepted, at), idempotency: None })
+    }
+
+    /// What is kept of an event that came in: its start, or, when it cannot be one, the event with the reason.
+    pub fn start(
+        &self,
+        row: &TriggerRow,
+        workflow: &Workflow,
+        event: &Value,
+        depth: u32,
+        at: Timestamp,
+    ) -> Result<TriggerStart, (TriggerStart, Unfit)> {
+        let id = ReceiptId::generate();
+        let receipt = |key: Option<String>, execution: Option<ExecutionId>| Receipt {
+            id,
+            tenant: row.tenant,
+            trigger: row.id,
+            key,
+            execution,
+            received_at: at,
+            outcome: "started".to_owned(),
+            error: None,
+            event: None,
+            bytes: None,
+        };
+        let parked = |key: Option<String>, unfit: Unfit| {
+            let receipt = Receipt {
+                outcome: "parked".to_owned(),
+                error: Some(unfit.to_string()),
+                event: Some(event.clone()),
+                ..receipt(key, None)
+            };
+            (TriggerStart { receipt, submission: None }, unfit)
+        };
+        let key = match self.key(event) {
+            Ok(key) => key,
+            // Without its key it is told apart by its id.
+            Err(unfit) => {
+                return Err(parked(event["id"].as_str().map(|id| format!("parked {id}")), unfit));
+            }
+        };
+        let why = Why { receipt: Some(id), depth, ..Why::default() };
+        match self.submission(row, workflow, event, why, Priority::Normal, at) {
+            Ok(submission) => Ok(TriggerStart {
+                receipt: receipt(key, Some(submission.first.execution)),
+                submission: Some(submission),
+            }),
+            Err(unfit) => Err(parked(key, unfit)),
+        }
+    }
+}
