@@ -229,7 +229,7 @@ impl PayloadAccess for StorePayloads {
     }
 
     async fn get(&self, execution: ExecutionId, payload: PayloadId) -> Result<Vec<u8>, Failure> {
-        match self.store.payload_get(execution, payload).await {
+        match shared::port::store::payload_whole(&*self.store, execution, payload).await {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => Err(Failure::new(FailureClass::NotFound, format!("there is no {payload}"))),
             Err(error) => Err(Failure::new(

@@ -1,10 +1,15 @@
 //! Turns a component's type into a [`Descriptor`]: function pointers, no macro, nothing before `main`.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use shared::component::{
-    ConfigProblem, Descriptor, Effect, Failure, FailureClass, Family, Field, OwnPorts, Run, Runs,
+use shared::{
+    component::{
+        ConfigProblem, Descriptor, Effect, Failure, FailureClass, Family, Field, OwnPorts, Run, Runs,
+    },
+    time::parse_duration,
 };
 
 /// What a component type says about itself.
@@ -103,6 +108,23 @@ pub(crate) fn problem(path: &[&str], message: impl Into<String>) -> ConfigProble
 /// Whether a setting holds an expression, so that its value is not known yet.
 pub(crate) fn is_expression(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.contains("${{"))
+}
+
+/// The longest time that anything waits.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_hours(365 * 24);
+
+/// Problems of a duration at `path` that is written out. `zero`: whether none at all is fine.
+pub(crate) fn check_duration(config: &Value, path: &[&str], zero: bool) -> Option<ConfigProblem> {
+    let value = path.iter().try_fold(config, |value, name| value.get(name))?;
+    let text = value.as_str().filter(|text| !text.contains("${{"))?;
+    match parse_duration(text) {
+        Ok(duration) if duration > LONGEST_WAIT => {
+            Some(problem(path, format!("`{text}` is longer than 365 days")))
+        }
+        Ok(duration) if duration.is_zero() && !zero => Some(problem(path, "must be longer than zero")),
+        Ok(_) => None,
+        Err(wrong) => Some(problem(path, wrong.to_string())),
+    }
 }
 
 /// Problems of a config that must give exactly one of some settings.

@@ -12,6 +12,7 @@ pub mod environment;
 mod file_value;
 pub mod formats;
 pub mod integrations;
+pub mod people;
 mod row_flow;
 mod sql;
 #[cfg(test)]
@@ -33,9 +34,19 @@ pub static CATALOGUE: &[Descriptor] = &[
     engine::<engine_decides::Switch>(),
     engine::<engine_decides::Parallel>(),
     engine::<engine_decides::Join>(),
+    engine::<engine_decides::Loop>(),
+    engine::<engine_decides::ForLoop>(),
+    engine::<engine_decides::WhileLoop>(),
+    engine::<engine_decides::Group>(),
+    engine::<engine_decides::Race>(),
+    engine::<engine_decides::TryCatch>(),
+    engine::<engine_decides::SubWorkflow>(),
     engine::<engine_decides::SetVariables>(),
     engine::<engine_decides::Fail>(),
     engine::<engine_decides::Delay>(),
+    engine::<engine_decides::WaitForEvent>(),
+    engine::<engine_decides::Approval>(),
+    engine::<engine_decides::HumanTask>(),
     worker::<data::transform::Transform>(),
     worker::<data::filter::Filter>(),
     worker::<data::map::Map>(),

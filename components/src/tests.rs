@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use serde_json::Value;
-use shared::component::{Context, Family, Field, Runs};
+use shared::component::{Context, Descriptor, Family, Field, Runs};
 
 use crate::{
     CATALOGUE, catalogue,
@@ -15,6 +15,7 @@ fn family(folder: &str) -> Option<Family> {
         "basic" => Family::Basic,
         "control" => Family::Control,
         "time" => Family::Time,
+        "people" => Family::People,
         "data" => Family::Data,
         "formats" => Family::Formats,
         "integrations" => Family::Integrations,
@@ -171,6 +172,8 @@ fn conditions_are_expressions_and_sql_is_verbatim() {
     assert_eq!(field("decision", Value::Null, &["condition"]), Field::Expression);
     assert_eq!(field("switch", serde_json::json!({ "cases": {} }), &["cases", "a"]), Field::Expression);
     assert_eq!(field("switch", serde_json::json!({ "value": 1 }), &["cases", "a"]), Field::Template);
+    assert_eq!(field("while_loop", Value::Null, &["condition"]), Field::Deferred);
+    assert_eq!(field("wait_for_event", Value::Null, &["filter"]), Field::Deferred);
     assert_eq!(field("filter", Value::Null, &["condition"]), Field::RowExpression);
     assert_eq!(field("database_query", Value::Null, &["statements", "sql"]), Field::Verbatim);
     assert_eq!(field("database_query", Value::Null, &["params"]), Field::Template);
@@ -194,6 +197,23 @@ fn wrong_configs_of_the_engines_types_are_found() {
     assert_eq!(problems("delay", json!({ "for": "366d" })), 1);
     assert_eq!(problems("delay", json!({ "for": "${{ parameters.pause }}" })), 0);
     assert_eq!(problems("delay", json!({ "until": "tomorrow" })), 1);
+    assert_eq!(problems("while_loop", json!({ "condition": 3, "pause": "5" })), 2);
+    assert_eq!(problems("while_loop", json!({ "condition": true, "pause": "0s" })), 0);
+    assert_eq!(problems("try_catch", json!({ "classes": [] })), 1);
+    assert_eq!(problems("try_catch", json!({ "classes": ["timeot", "cancelled", "user.x"] })), 2);
+    assert_eq!(problems("sub_workflow", json!({ "workflow": " ", "version": "newest" })), 2);
+    assert_eq!(problems("sub_workflow", json!({ "workflow": "a", "version": 0 })), 1);
+    assert_eq!(problems("sub_workflow", json!({ "workflow": "${{ parameters.a }}" })), 1);
+    assert_eq!(
+        problems("sub_workflow", json!({ "workflow": "${{ parameters.a }}", "version": "latest" })),
+        0
+    );
+    assert_eq!(problems("human_task", json!({ "assignees": [], "form": { "type": "x" }, "due": "2" })), 3);
+    assert_eq!(
+        problems("wait_for_event", json!({ "event": "", "key": "", "within": "0s", "early": "x" })),
+        4
+    );
+    assert_eq!(problems("wait_for_event", json!({ "event": "a", "key": "b", "within": "366d" })), 1);
     assert_eq!(problems("fail", json!({ "message": "x", "class": "timeout" })), 1);
     assert_eq!(problems("fail", json!({ "message": "x", "class": "boom" })), 1);
     assert_eq!(problems("fail", json!({ "message": "x", "class": "user.no_stock" })), 0);
@@ -209,6 +229,13 @@ fn ports_are_known_from_the_config() {
     assert_eq!((switch.names, switch.exclusive), (vec!["a".to_owned(), "default".to_owned()], false));
     assert_eq!(ports("decision", json!({})).names, ["true", "false"]);
     assert!(!ports("parallel", json!({ "branches": ["a", "b"] })).exclusive);
+    assert_eq!(
+        ports("approval", json!({})),
+        shared::component::OwnPorts::one_of(&["approved", "rejected", "expired"])
+    );
+    assert_eq!(ports("human_task", json!({})).names, ["submitted", "expired"]);
+    assert_eq!(ports("wait_for_event", json!({})).names, ["received"]);
+    assert_eq!(ports("try_catch", json!({})).names, ["caught"]);
     assert_eq!(ports("file_operation", json!({ "action": "list" })).names, ["found", "empty"]);
     assert!(ports("file_operation", json!({ "action": "read" })).names.is_empty());
     assert!(ports("database_query", json!({ "mode": "write" })).names.is_empty());
@@ -225,6 +252,72 @@ fn resolved(value: &Value, known: &Value) -> Value {
         Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), resolved(value, known))).collect(),
         other => other.clone(),
     }
+}
+
+/// A whole document around the example of a type, with components inside where it is a container.
+fn document_around(descriptor: &Descriptor) -> Value {
+    let body =
+        |id: &str| serde_json::json!({ id: { "type": "noop" }, format!("{id}_too"): { "type": "noop" } });
+    let mut component = serde_json::json!({ "type": descriptor.kind, "config": (descriptor.example)() });
+    if ["group", "loop", "for_loop", "while_loop", "race", "try_catch"].contains(&descriptor.kind) {
+        component["components"] = body("inside");
+    }
+    if descriptor.kind == "try_catch" {
+        component["catch"] = body("caught");
+    }
+    serde_json::json!({ "workflow": "v1", "name": "t", "components": { "it": component } })
+}
+
+#[test]
+fn every_example_is_read_as_part_of_a_document() {
+    for descriptor in CATALOGUE {
+        let document = document_around(descriptor);
+        let schema =
+            jsonschema::draft202012::new(&shared::workflow::json_schema(&catalogue())).expect("a schema");
+        assert!(schema.is_valid(&document), "{}", descriptor.kind);
+        let read = shared::workflow::read_value(&document, &catalogue())
+            .unwrap_or_else(|problems| panic!("{}: {problems}", descriptor.kind));
+        for alias in descriptor.aliases {
+            let mut named = document.clone();
+            named["components"]["it"]["type"] = Value::from(*alias);
+            let again = shared::workflow::read_value(&named, &catalogue()).expect(alias);
+            assert_eq!(again.canonical, read.canonical, "{alias}");
+            assert!(schema.is_valid(&named), "{alias}");
+        }
+    }
+}
+
+#[test]
+fn the_schema_for_editors_knows_what_stands_inside_what() {
+    let schema =
+        jsonschema::draft202012::new(&shared::workflow::json_schema(&catalogue())).expect("a schema");
+    let fits = |component: Value| {
+        schema
+            .is_valid(&serde_json::json!({ "workflow": "v1", "name": "t", "components": { "a": component } }))
+    };
+    use serde_json::json;
+    assert!(fits(json!({ "type": "group", "components": { "b": { "type": "noop" } } })));
+    assert!(!fits(json!({ "type": "group" })));
+    assert!(!fits(json!({ "type": "group", "components": { "b": { "type": "nop" } } })));
+    assert!(!fits(json!({ "type": "group", "components": { "b": { "type": "noop" } }, "retry": {} })));
+    assert!(!fits(
+        json!({ "type": "log", "config": { "message": "x" }, "components": { "b": { "type": "noop" } } })
+    ));
+    assert!(fits(json!({ "type": "noop", "compensate": { "type": "noop" } })));
+    assert!(!fits(json!({ "type": "noop", "compensate": { "type": "noop", "needs": [] } })));
+    assert!(fits(json!({
+        "type": "try", "components": { "b": { "type": "noop" } }, "finally": { "c": { "type": "noop" } }
+    })));
+}
+
+/// The complete example of the document's reference, with the real types.
+#[test]
+fn the_complete_example_fits_the_catalogue() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/tests/documents/order_fulfilment.yaml");
+    let text = std::fs::read_to_string(path).expect("the example");
+    let read = shared::workflow::read(&text, &catalogue()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(read.warnings.is_empty(), "{:?}", read.warnings);
+    assert_eq!(read.workflow.components.len(), 14);
 }
 
 fn example(name: &str) -> Value {

@@ -11,7 +11,7 @@ use shared::{
     execution::{Event, Execution, Joined, Phase, Status, Turn},
     ids::ExecutionId,
     port::store::{DynStore, ExecutionRow, Finding, StoreError},
-    workflow::{self, Workflow},
+    workflow::{self, Part, Workflow},
 };
 
 /// How far the audit is.
@@ -166,11 +166,11 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
     };
     match event {
         Event::TaskDispatched { task, attempt, dispatch } => {
-            let Ok(index) = state.index_of(task) else { return };
-            let component = &state.components[index];
-            let policy = &state.workflow.components[index].retry;
+            let Ok(place) = state.place_of(task) else { return };
+            let component = state.at(place);
+            let policy = &state.component(place).retry;
             match component.phase {
-                Phase::Waiting if state.join(index) != Joined::Ready => {
+                Phase::Waiting if state.join(place) != Joined::Ready => {
                     wrong("I9", format!("{task} was dispatched before its join was met"));
                 }
                 phase if phase.is_settled() => {
@@ -198,8 +198,8 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
             }
         }
         Event::TaskCompleted { task, attempt, .. } | Event::TaskFailed { task, attempt, .. } => {
-            let Ok(index) = state.index_of(task) else { return };
-            let component = &state.components[index];
+            let Ok(place) = state.place_of(task) else { return };
+            let component = state.at(place);
             if component.phase.is_settled() {
                 wrong("I3", format!("{task} settled twice"));
             } else if component.attempt != *attempt {
@@ -224,8 +224,8 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
             }
         }
         Event::TaskGranted { task, attempt, .. } => {
-            let Ok(index) = state.index_of(task) else { return };
-            let component = &state.components[index];
+            let Ok(place) = state.place_of(task) else { return };
+            let component = state.at(place);
             if component.fence.is_some()
                 || component.attempt != *attempt
                 || component.phase != Phase::Dispatched
@@ -237,15 +237,39 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
             }
         }
         Event::Decided { task, .. } | Event::DecisionFailed { task, .. } | Event::Skipped { task, .. } => {
-            let Ok(index) = state.index_of(task) else { return };
-            if state.components[index].phase.is_settled() {
+            let Ok(place) = state.place_of(task) else { return };
+            if state.at(place).phase.is_settled() {
                 wrong("I3", format!("{task} settled twice"));
             }
         }
-        Event::Finished { .. }
-            if (state.settled as usize) < state.components.len() && state.status == Status::Running =>
+        Event::RoundClosed { task, round, .. } => {
+            let Ok(place) = state.place_of(task) else { return };
+            let Some(container) = state.container(place) else { return };
+            if container.rounds.records.contains_key(round) || *round < container.rounds.stored {
+                wrong("I3", format!("round {round} of {task} ended twice"));
+            }
+        }
+        Event::ScopeOpened { part: Part::Compensation, owner: Some(task), .. }
+            if state.undo.last().is_none_or(|undo| undo.task != *task) =>
         {
-            wrong("I2", "it ended before every component had settled".to_owned());
+            wrong("I9", format!("{task} was compensated out of order"));
+        }
+        Event::Finished { status, failure, .. } if state.status == Status::Running => {
+            let killed = failure
+                .as_ref()
+                .and_then(|failure| failure.details.as_ref())
+                .is_some_and(|details| details.get("reason").is_some_and(|reason| reason == "killed"));
+            if !state.root().is_settled() {
+                wrong("I2", "it ended before every component had settled".to_owned());
+            }
+            let outcome = state.outcome.as_ref().map_or(*status, |outcome| outcome.status);
+            let undone = !(state.must_undo() || outcome == Status::Failed && !state.undo.is_empty());
+            if !killed && !undone {
+                wrong("I9", "it ended before everything was compensated".to_owned());
+            }
+            if !killed && state.workflow.finally.is_some() && !state.finally_begun {
+                wrong("I9", "it ended without its `finally`".to_owned());
+            }
         }
         _ => {}
     }

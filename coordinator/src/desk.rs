@@ -13,19 +13,22 @@ use std::{
 
 use serde_json::Value;
 use shared::{
-    execution::{Event, Execution, Payload, ReplayError, Status, StoredPayload, TaskKey, TimerKey, Turn},
+    execution::{
+        Event, Execution, Payload, Plan, Received, ReplayError, Status, StoredPayload, TaskKey, TimerKey,
+        Turn,
+    },
     ids::{ExecutionId, MessageId, PayloadId, RequestId, TenantId},
     port::{
         progress::{ComponentProgress, Update},
         store::{Commit, Kept, LateResult, TimerChange},
     },
     time::Timestamp,
-    wire::{Ask, InboxBody, InboxMessage, Renewal, RequestBody, Task, TaskResult, WorkerRecord},
+    wire::{Ask, ChildEnding, InboxBody, InboxMessage, Renewal, RequestBody, Task, TaskResult, WorkerRecord},
     workflow::Workflow,
 };
 use shared::{ids::WorkerId, port::queue::Audience, wire::Control};
 
-use crate::engine::{self, Command, Decision, Input, NeedsPayloads, Rules, Surroundings};
+use crate::engine::{self, ChildOrder, Command, Decision, Input, Loaded, NeedsPayloads, Rules, Surroundings};
 
 /// One thing a message says about one execution.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ enum Said {
     Ask(Ask),
     Timer(TimerKey),
     Request(RequestId, RequestBody),
+    Child(TaskKey, ExecutionId, ChildEnding),
+    Event(TaskKey, Box<Received>),
     Sweep,
     Wake,
 }
@@ -47,6 +52,8 @@ impl Said {
             Self::Ask(ask) => Input::Ask(ask),
             Self::Timer(key) => Input::Timer(key),
             Self::Request(_, body) => Input::Request(body),
+            Self::Child(task, child, ending) => Input::Child { task, child: *child, ending },
+            Self::Event(task, event) => Input::Event { task, event },
             Self::Sweep => Input::Sweep,
             Self::Wake => Input::Wake,
         }
@@ -120,6 +127,12 @@ pub fn gather(messages: Vec<(InboxMessage, bool)>) -> (Vec<Work>, Aside) {
             InboxBody::Request { execution, id, body } => {
                 add(execution, Said::Request(id, body));
             }
+            InboxBody::Child { execution, task, child, ending } => {
+                add(execution, Said::Child(task, child, ending));
+            }
+            InboxBody::Event { execution, task, event } => {
+                add(execution, Said::Event(task, event));
+            }
             InboxBody::Sweep { execution } => {
                 add(execution, Said::Sweep);
             }
@@ -150,8 +163,10 @@ pub struct Planned {
 }
 
 /// What deciding one execution's part of a batch gave.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decided {
+    tenant: TenantId,
+    execution: ExecutionId,
     /// To be committed, in order.
     pub planned: Vec<Planned>,
     /// To be published although nothing was added: a crash came between commit and publish.
@@ -166,6 +181,19 @@ pub struct Decided {
 }
 
 impl Decided {
+    pub(crate) fn about(execution: ExecutionId) -> Self {
+        Self {
+            tenant: TenantId::DEFAULT,
+            execution,
+            planned: Vec::new(),
+            commands: Vec::new(),
+            late: Vec::new(),
+            payloads: Vec::new(),
+            forget: Vec::new(),
+            sweep_again: Vec::new(),
+        }
+    }
+
     /// Whether anything was refused or found to be nothing new. Such a decision has no turn whose number
     /// could show that the state in memory was old, so it counts only when the state was read after the
     /// message had arrived.
@@ -189,6 +217,28 @@ impl Decided {
     }
 }
 
+/// How a sub-workflow's execution ended, for the one that started it.
+#[derive(Debug)]
+pub struct Notice {
+    pub tenant: TenantId,
+    pub parent: ExecutionId,
+    pub child: ExecutionId,
+    pub task: TaskKey,
+    pub ending: ChildEnding,
+}
+
+/// A wait whose event may have come before it.
+#[derive(Debug)]
+pub struct Lookout {
+    pub tenant: TenantId,
+    pub execution: ExecutionId,
+    pub task: TaskKey,
+    pub event: String,
+    pub key: String,
+    /// Events at or after this instant count.
+    pub early: Timestamp,
+}
+
 /// What is to be sent once the turns are durable.
 #[derive(Debug, Default)]
 pub struct Outgoing {
@@ -200,6 +250,17 @@ pub struct Outgoing {
     pub timers: Vec<(ExecutionId, TimerKey, Timestamp)>,
     /// Slot keys that became free.
     pub freed: Vec<String>,
+    /// Sub-workflows to start, and to end.
+    pub children: Vec<ChildOrder>,
+    pub close: Vec<(TenantId, ExecutionId, ExecutionId, bool)>,
+    /// What the executions of sub-workflows say to those that started them.
+    pub parents: Vec<Notice>,
+    /// Waits whose event may have come before them.
+    pub waits: Vec<Lookout>,
+    /// Messages to other executions, put together from the above.
+    pub hints: Vec<InboxMessage>,
+    /// Executions with more to decide than one turn holds.
+    pub wake: Vec<ExecutionId>,
     /// Executions that ended, with their status and how long they took from accept.
     pub ended: Vec<(Status, std::time::Duration)>,
     /// Whether an execution was refused a slot.
@@ -227,6 +288,9 @@ pub struct Desk {
     served: Option<TenantId>,
     queue_lost_before: Option<Timestamp>,
 }
+
+/// Executions with more turns stay in memory for a while, though they only wait.
+const LONG_JOURNAL: u32 = 200;
 
 /// At most this many snapshots stay compiled.
 const MOST_WORKFLOWS: usize = 1_000;
@@ -307,7 +371,7 @@ impl Desk {
         let workflow = self.workflow(hash).ok_or(ReplayError::NotAccepted)?;
         let execution = Execution::replay(workflow, turns)?;
         self.drop_execution(execution.id);
-        self.outstanding += u64::from(execution.dispatched);
+        self.outstanding += execution.dispatched.len() as u64;
         self.fresh.insert(execution.id);
         self.cache.insert(execution.id, execution);
         Ok(())
@@ -317,7 +381,7 @@ impl Desk {
     pub fn drop_execution(&mut self, id: ExecutionId) {
         self.fresh.remove(&id);
         if let Some(execution) = self.cache.remove(&id) {
-            self.outstanding -= u64::from(execution.dispatched);
+            self.outstanding -= execution.dispatched.len() as u64;
         }
     }
 
@@ -386,10 +450,10 @@ impl Desk {
         work: &Work,
         now: Timestamp,
         queue_is_deep: bool,
-        payloads: &HashMap<PayloadId, Value>,
+        payloads: &Loaded,
         new_payload: &mut dyn FnMut() -> PayloadId,
     ) -> Result<Option<Decided>, NeedsPayloads> {
-        let mut decided = Decided::default();
+        let mut decided = Decided::about(work.execution);
         let Some(mut execution) = self.cache.remove(&work.execution) else {
             for matter in &work.matters {
                 for said in &matter.said {
@@ -400,7 +464,8 @@ impl Desk {
             }
             return Ok(Some(decided));
         };
-        self.outstanding -= u64::from(execution.dispatched);
+        decided.tenant = execution.accepted.tenant;
+        self.outstanding -= execution.dispatched.len() as u64;
         // Only a state that holds stored payloads can ask for one, and then half a decision must be undone.
         let backup = may_need_payloads(&execution, work).then(|| execution.clone());
         let outcome = self.decide_matters(
@@ -410,16 +475,21 @@ impl Desk {
             new_payload,
             &mut decided,
         );
-        if outcome.is_err()
-            && let Some(backup) = backup
-        {
-            execution = backup;
+        if outcome.is_err() {
+            match backup {
+                Some(backup) => execution = backup,
+                // Half a decision spoilt it: it must be read again.
+                None => return outcome.map(|()| None),
+            }
         }
         if outcome.is_ok() && decided.is_unfenced() && !self.fresh.contains(&execution.id) {
             return Ok(None);
         }
-        self.outstanding += u64::from(execution.dispatched);
-        if execution.ready > 0 && !execution.status.is_terminal() && self.hungry_set.insert(execution.id) {
+        self.outstanding += execution.dispatched.len() as u64;
+        if !execution.ready.is_empty()
+            && !execution.status.is_terminal()
+            && self.hungry_set.insert(execution.id)
+        {
             self.hungry.entry(execution.accepted.tenant).or_default().push_back(execution.id);
         }
         self.cache.insert(execution.id, execution);
@@ -441,13 +511,25 @@ impl Desk {
             let surroundings = Surroundings {
                 rules: &self.rules,
                 now: around.now,
-                room: self.room(execution.dispatched),
+                room: self.room(execution.dispatched.len() as u32),
                 payloads: &payloads,
                 queue_is_deep: around.queue_is_deep,
                 queue_lost_before: self.queue_lost_before,
             };
-            let Decision { events, commands, change, timers, take, release, finished, late, sweep_at } =
-                engine::decide(execution, &inputs, matter.cause, &surroundings)?;
+            let Decision {
+                events,
+                commands,
+                change,
+                timers,
+                take,
+                release,
+                finished,
+                late,
+                sweep_at,
+                people,
+                waits,
+                payloads: laid_aside,
+            } = engine::decide(execution, &inputs, matter.cause, &surroundings)?;
             decided.late.extend(late);
             let request = matter.said.iter().find_map(|said| match said {
                 Said::Request(id, _) => Some(*id),
@@ -472,11 +554,16 @@ impl Desk {
                 events,
             };
             let mut change = change;
-            let before = decided.payloads.len();
+            let tenant = execution.accepted.tenant;
+            let id = execution.id;
+            decided
+                .payloads
+                .extend(laid_aside.into_iter().map(|(payload, bytes)| (tenant, id, payload, bytes)));
+            let before_offload = decided.payloads.len();
             offload(execution, &mut turn, &mut change, new_payload, &mut decided.payloads);
-            for (_, _, id, bytes) in &decided.payloads[before..] {
+            for (_, _, id, bytes) in &decided.payloads[before_offload..] {
                 // They were written from a value a moment ago.
-                payloads.to_mut().insert(*id, serde_json::from_slice(bytes).unwrap_or_default());
+                payloads.to_mut().insert(*id, Arc::new(serde_json::from_slice(bytes).unwrap_or_default()));
             }
             let freed = if release {
                 engine::slots(execution, &payloads, &self.rules)
@@ -497,8 +584,8 @@ impl Desk {
                     })
                     .collect(),
                 commit: Some(Commit {
-                    people: Vec::new(),
-                    waits: Vec::new(),
+                    people,
+                    waits,
                     turn,
                     tenant: execution.accepted.tenant,
                     workflow: execution.accepted.workflow,
@@ -529,7 +616,7 @@ impl Desk {
                     outgoing.turns += 1;
                     outgoing.events += planned.events as u64;
                     for command in planned.commands {
-                        push(command, outgoing);
+                        push(planned.update.tenant, execution, command, outgoing);
                     }
                     outgoing
                         .timers
@@ -559,7 +646,7 @@ impl Desk {
         // What is published again may have been read off a state that these turns made.
         if settled == Settled::Done {
             for command in decided.commands {
-                push(command, outgoing);
+                push(decided.tenant, decided.execution, command, outgoing);
             }
         }
         settled
@@ -584,7 +671,10 @@ impl Desk {
         self.fresh.clear();
         for id in touched {
             let idle = self.cache.get(&id).is_some_and(|execution| {
-                execution.status.is_terminal() || (execution.dispatched == 0 && execution.ready == 0)
+                // A long journal is not read again for each small step of a loop.
+                let is_short = execution.seq < LONG_JOURNAL;
+                execution.status.is_terminal()
+                    || (is_short && execution.dispatched.is_empty() && execution.ready.is_empty())
             });
             if idle {
                 self.drop_execution(id);
@@ -603,7 +693,7 @@ impl Desk {
 struct Circumstances<'a> {
     now: Timestamp,
     queue_is_deep: bool,
-    payloads: &'a HashMap<PayloadId, Value>,
+    payloads: &'a Loaded,
 }
 
 /// What became of one execution's part of a batch.
@@ -616,21 +706,29 @@ pub enum Settled {
     Blocked,
 }
 
-fn push(command: Command, outgoing: &mut Outgoing) {
+fn push(tenant: TenantId, execution: ExecutionId, command: Command, outgoing: &mut Outgoing) {
     match command {
         Command::Dispatch(task) => outgoing.tasks.push(*task),
         Command::Tell(audience, control) => outgoing.tell.push((audience, control)),
         Command::Poison(task, reason) => outgoing.poison.push((*task, reason)),
+        Command::StartChild(order) => outgoing.children.push(*order),
+        Command::CloseChild { child, kill } => outgoing.close.push((tenant, execution, child, kill)),
+        Command::TellParent { parent, task, ending } => {
+            outgoing.parents.push(Notice { tenant, parent, child: execution, task, ending: *ending });
+        }
+        Command::FindEvents { task, event, key, early } => {
+            outgoing.waits.push(Lookout { tenant, execution, task, event, key, early });
+        }
+        Command::GoOn => outgoing.wake.push(execution),
     }
 }
 
 fn may_need_payloads(execution: &Execution, work: &Work) -> bool {
     let stored = |payload: &Payload| matches!(payload, Payload::Stored(_));
-    execution.components.iter().any(|component| component.output.as_ref().is_some_and(stored))
+    execution.holds_payloads
         || work.matters.iter().flat_map(|matter| &matter.said).any(|said| match said {
-            Said::Result(TaskResult { ending: shared::wire::Ending::Completed { output, .. }, .. }) => {
-                stored(output)
-            }
+            Said::Result(TaskResult { ending: shared::wire::Ending::Completed { output, .. }, .. })
+            | Said::Child(_, _, ChildEnding::Completed { output }) => stored(output),
             _ => false,
         })
 }
@@ -659,14 +757,19 @@ fn offload(
     for event in &mut turn.events {
         match event {
             Event::Decided { task, output, .. } => {
-                if store(output)
-                    && let Ok(index) = execution.index_of(task)
-                {
-                    execution.components[index].output = Some(output.clone());
+                // Not in the pattern: a guard may not change what it looks at.
+                let stored = store(output);
+                if stored {
+                    execution.offload_output(task, output.clone());
+                }
+            }
+            Event::RoundClosed { task, round, output, .. } => {
+                let stored = store(output);
+                if stored {
+                    execution.offload_round(task, *round, output);
                 }
             }
             Event::Finished { output: Some(output), .. } => {
-                // Not in the pattern: a guard may not change what it looks at.
                 let stored = store(output);
                 if stored {
                     execution.output = Some(output.clone());
@@ -711,41 +814,38 @@ pub(crate) fn is_longer_than(value: &Value, limit: usize) -> bool {
 fn update(execution: &Execution, turn: &Turn) -> Update {
     let mut changed: Vec<&TaskKey> = Vec::new();
     for event in &turn.events {
-        let (Event::TaskReady { task }
-        | Event::TaskOffered { task }
-        | Event::TaskDispatched { task, .. }
-        | Event::TaskLost { task, .. }
-        | Event::TaskReturned { task, .. }
-        | Event::TaskCompleted { task, .. }
-        | Event::TaskFailed { task, .. }
-        | Event::Decided { task, .. }
-        | Event::DecisionFailed { task, .. }
-        | Event::Delayed { task, .. }
-        | Event::Skipped { task, .. }
-        | Event::TaskCancelled { task, .. }) = event
-        else {
-            continue;
-        };
-        changed.push(task);
+        // What happens inside loops is shown by the loop's numbers: it may be a hundred thousand things.
+        if let Some(task) = event.task()
+            && task.iteration.is_none()
+        {
+            changed.push(task);
+        }
     }
     // The same component twice in a row (lost, then dispatched again) is shown once, as it now stands.
     changed.dedup();
+    let root = execution.root();
     Update {
         tenant: execution.accepted.tenant,
         execution: execution.id,
         seq: turn.seq,
         at: turn.at,
         status: execution.status,
-        settled: execution.settled,
-        total: execution.components.len() as u32,
+        settled: root.settled,
+        total: root.components.len() as u32,
         components: changed
             .into_iter()
             .filter_map(|task| {
-                let state = &execution.components[execution.index_of(task).ok()?];
+                let place = execution.place_of(task).ok()?;
+                let state = execution.at(place);
                 Some(ComponentProgress {
                     component: task.component.clone(),
                     state: state.phase.as_str().to_owned(),
                     attempt: state.attempt,
+                    rounds: execution.container(place).and_then(|container| match &container.plan {
+                        Plan::Rounds(plan) => Some((container.rounds.closed, plan.count)),
+                        Plan::While { .. } => Some((container.rounds.closed, 0)),
+                        _ => None,
+                    }),
                 })
             })
             .collect(),

@@ -4,17 +4,18 @@
 //! go on beside it. When store or queue fail, what was not finished goes back to the queue unacknowledged.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use shared::{
+    component::{Failure, FailureClass},
     ids::{DeadLetterId, ExecutionId, MessageId, PayloadId, Shard},
     port::{
         queue::{Acknowledge, Audience, Delivery, Inbox},
-        store::{DeadLetter, Kept, LeaseRenewal, StoreError},
+        store::{DeadLetter, Kept, LeaseRenewal, StoreError, payload_whole},
     },
     retry::Reconnect,
     time::Clock,
@@ -28,8 +29,9 @@ use tracing::{debug, error, warn};
 use crate::{
     Config, CoordinatorError, Ports, Stats,
     desk::{self, Aside, Decided, Desk, Outgoing, Settled, Work},
-    engine::{EXECUTIONS_KEY, NeedsPayloads},
+    engine::{ChildOrder, EXECUTIONS_KEY, Loaded, NeedsPayloads},
     membership::Share,
+    relations,
     store_clock::StoreClock,
     timers,
 };
@@ -38,6 +40,10 @@ use crate::{
 const PUBLISHING: usize = 16;
 /// How often one execution is decided again because somebody else was first, before its message is put back.
 const RACES: usize = 8;
+
+/// Stored values that are kept in memory, and the largest of them in bytes of JSON.
+const MOST_KEPT: usize = 64;
+const LARGEST_KEPT: usize = 512 * 1024;
 
 struct Loop<'a> {
     config: &'a Config,
@@ -55,6 +61,9 @@ struct Loop<'a> {
     queue_is_deep: bool,
     depth_read_at: Option<Instant>,
     tidied_at: Instant,
+    /// Stored values that were read last, oldest first.
+    values: Loaded,
+    recent: VecDeque<PayloadId>,
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one coordinator, put together once")]
@@ -83,6 +92,8 @@ pub(crate) async fn run(
         queue_is_deep: false,
         depth_read_at: None,
         tidied_at: Instant::now(),
+        values: Loaded::new(),
+        recent: VecDeque::new(),
     };
     let mut fixed = false;
     loop {
@@ -137,7 +148,10 @@ impl Loop<'_> {
         }
         let (works, aside) = desk::gather(messages);
         let mut outgoing = Outgoing::default();
-        let outcome = self.keep(works, aside, &mut outgoing).await;
+        let outcome = match self.keep(works, aside, &mut outgoing).await {
+            Ok(()) => self.reach_out(&mut outgoing).await,
+            failed => failed,
+        };
         Stats::set(&self.stats.inbox_lag_micros, began.elapsed().as_micros() as u64);
         match outcome {
             Ok(()) => {
@@ -282,17 +296,8 @@ impl Loop<'_> {
         let Some(hash) = Desk::hash_of(turns) else {
             return Err(corrupt("a journal does not begin with `accepted`".to_owned()));
         };
-        if self.desk.workflow(hash).is_none() {
-            let text = self.ports.store.snapshot(hash).await?;
-            let text = text.ok_or_else(|| corrupt(format!("the snapshot {hash} is missing")))?;
-            match workflow::compile_snapshot(&text, &self.ports.catalogue) {
-                Ok(workflow) => self.desk.learn(workflow),
-                // A type this build lacks. The execution waits for a build that has it; the others go on.
-                Err(problems) => {
-                    error!(workflow.hash = hash, "A snapshot cannot be compiled by this build: {problems}");
-                    return Ok(());
-                }
-            }
+        if self.compiled(hash).await?.is_none() {
+            return Ok(());
         }
         if let Err(error) = self.desk.adopt(turns) {
             let execution = turns.first().map(|turn| turn.execution);
@@ -311,31 +316,130 @@ impl Loop<'_> {
         work: &Work,
         now: shared::time::Timestamp,
     ) -> Result<Option<Decided>, StoreError> {
-        let mut payloads: HashMap<PayloadId, Value> = HashMap::new();
+        let mut payloads = Loaded::new();
+        let ahead = self.desk.execution(work.execution).map(shared::execution::Execution::items_ahead);
+        for id in ahead.into_iter().flatten() {
+            payloads.insert(id, self.payload(work.execution, id).await?);
+        }
         for _ in 0..RACES {
             match self.desk.decide(work, now, self.queue_is_deep, &payloads, &mut PayloadId::generate) {
                 Ok(Some(decided)) => return Ok(Some(decided)),
                 Ok(None) => {
-                    if let Some(stored) =
-                        self.ports.store.load(&[work.execution]).await?.into_iter().flatten().next()
-                    {
-                        self.adopt(&stored.turns).await?;
-                    }
+                    self.read_again(work.execution).await?;
                 }
                 Err(NeedsPayloads(ids)) => {
                     for id in ids {
-                        let bytes = self.ports.store.payload_get(work.execution, id).await?;
-                        let bytes =
-                            bytes.ok_or_else(|| StoreError::Corrupt(format!("{id} is missing").into()))?;
-                        let value = serde_json::from_slice(&bytes)
-                            .map_err(|error| StoreError::Corrupt(error.into()))?;
-                        payloads.insert(id, value);
+                        payloads.insert(id, self.payload(work.execution, id).await?);
+                    }
+                    if self.desk.execution(work.execution).is_none() {
+                        // Half a decision spoilt it.
+                        self.read_again(work.execution).await?;
                     }
                 }
             }
         }
         error!(execution.id = %work.execution, "An execution could not be decided; it stands still until the next sweep");
         Ok(None)
+    }
+
+    async fn read_again(&mut self, execution: ExecutionId) -> Result<(), StoreError> {
+        if let Some(stored) = self.ports.store.load(&[execution]).await?.into_iter().flatten().next() {
+            self.adopt(&stored.turns).await?;
+        }
+        Ok(())
+    }
+
+    /// A stored value. Those read last are kept: the rounds of a loop take their items from one list.
+    async fn payload(&mut self, execution: ExecutionId, id: PayloadId) -> Result<Arc<Value>, StoreError> {
+        if let Some(value) = self.values.get(&id) {
+            return Ok(Arc::clone(value));
+        }
+        let bytes = payload_whole(&*self.ports.store, execution, id).await?;
+        let bytes = bytes.ok_or_else(|| StoreError::Corrupt(format!("{id} is missing").into()))?;
+        let value: Value =
+            serde_json::from_slice(&bytes).map_err(|error| StoreError::Corrupt(error.into()))?;
+        let value = Arc::new(value);
+        if bytes.len() <= LARGEST_KEPT {
+            self.recent.push_back(id);
+            self.values.insert(id, Arc::clone(&value));
+            if self.recent.len() > MOST_KEPT
+                && let Some(oldest) = self.recent.pop_front()
+            {
+                self.values.remove(&oldest);
+            }
+        }
+        Ok(value)
+    }
+
+    /// What durable turns mean for other executions. Everything here may be done twice.
+    async fn reach_out(&mut self, outgoing: &mut Outgoing) -> Result<(), StoreError> {
+        let store = &self.ports.store;
+        let now = self.clock.now();
+        let mut hints = Vec::new();
+        for notice in outgoing.parents.drain(..) {
+            hints.push(relations::tell(store, notice).await?);
+        }
+        for (tenant, parent, child, kill) in outgoing.close.drain(..) {
+            hints.extend(relations::close(store, (tenant, parent, child), kill, now).await?);
+        }
+        for lookout in outgoing.waits.drain(..) {
+            hints.extend(relations::look_out(store, lookout).await?);
+        }
+        for execution in outgoing.wake.drain(..) {
+            hints.push(InboxMessage {
+                id: MessageId::generate(),
+                shard: Shard::of(execution),
+                body: InboxBody::Wake { execution },
+            });
+        }
+        for order in outgoing.children.drain(..) {
+            hints.extend(self.start_child(&order).await?);
+        }
+        outgoing.hints.extend(hints);
+        Ok(())
+    }
+
+    async fn start_child(&mut self, order: &ChildOrder) -> Result<Vec<InboxMessage>, StoreError> {
+        let store = &self.ports.store;
+        if let Some(row) = store.execution_get(order.tenant, order.child.id).await? {
+            return Ok(relations::told_again(store, order, row).await?.into_iter().collect());
+        }
+        let (id, version, hash) = match relations::find_workflow(store, order).await? {
+            Ok(found) => found,
+            Err(failure) => return Ok(vec![relations::refusal(order, failure)]),
+        };
+        let Some(snapshot) = self.compiled(&hash).await? else {
+            let failure = Failure::new(
+                FailureClass::InvalidConfig,
+                format!(
+                    "this build cannot run `{}`: it has a component it does not know",
+                    order.child.workflow
+                ),
+            );
+            return Ok(vec![relations::refusal(order, failure)]);
+        };
+        relations::accept(&self.ports.store, order, (id, version), &snapshot, self.clock.now()).await
+    }
+
+    /// The compiled snapshot with this hash; `None` when this build cannot compile it.
+    async fn compiled(&mut self, hash: &str) -> Result<Option<Arc<workflow::Workflow>>, StoreError> {
+        if let Some(workflow) = self.desk.workflow(hash) {
+            return Ok(Some(workflow));
+        }
+        let text = self.ports.store.snapshot(hash).await?;
+        let text =
+            text.ok_or_else(|| StoreError::Corrupt(format!("the snapshot {hash} is missing").into()))?;
+        match workflow::compile_snapshot(&text, &self.ports.catalogue) {
+            Ok(workflow) => {
+                self.desk.learn(Arc::clone(&workflow));
+                Ok(Some(workflow))
+            }
+            // A type this build lacks. What needs it waits for a build that has it; the others go on.
+            Err(problems) => {
+                error!(workflow.hash = hash, "A snapshot cannot be compiled by this build: {problems}");
+                Ok(None)
+            }
+        }
     }
 
     async fn put_aside(&mut self, aside: Aside, outgoing: &mut Outgoing) -> Result<(), StoreError> {
@@ -459,6 +563,27 @@ impl Loop<'_> {
                         warn!(
                             error = &error as &dyn std::error::Error,
                             "Tasks could not be published; trying again"
+                        );
+                        tokio::select! {
+                            () = tokio::time::sleep(pause.pause()) => {}
+                            () = hard_stop.cancelled() => {
+                                for answer in answers {
+                                    answer.requeue().await;
+                                }
+                                return;
+                            }
+                        }
+                    }
+                }
+            }
+            let mut hints = outgoing.hints;
+            while !hints.is_empty() {
+                match ports.queue.publish_inbox(hints.clone()).await {
+                    Ok(()) => hints.clear(),
+                    Err(error) => {
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "Messages to other executions could not be published; trying again"
                         );
                         tokio::select! {
                             () = tokio::time::sleep(pause.pause()) => {}

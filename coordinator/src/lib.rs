@@ -10,6 +10,7 @@ pub mod engine;
 mod explorer;
 mod inbox;
 mod membership;
+mod relations;
 #[cfg(test)]
 mod seeded;
 mod stats;

@@ -187,7 +187,7 @@ async fn a_worker_hears_again_after_a_reconnection() {
     let worker = WorkerId::generate();
     let mut controls = queue.controls(worker).await.expect("controls");
     proxy.cut();
-    let said = Control::Cancel { execution: ExecutionId::generate() };
+    let said = Control::Cancel { execution: ExecutionId::generate(), tasks: Vec::new() };
     let say = async {
         loop {
             // What is said while it is away is lost; and it may be unsayable for a moment.

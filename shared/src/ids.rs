@@ -160,6 +160,25 @@ impl RequestId {
     }
 }
 
+impl PayloadId {
+    /// The id that the value `name` of `execution` always has, so that two who keep the same keep it once.
+    pub fn derived(execution: ExecutionId, name: &str) -> Self {
+        Self(Uuid::new_v5(execution.as_uuid(), name.as_bytes()))
+    }
+}
+
+impl ExecutionId {
+    /// The id that the sub-workflow `name` of an execution, ordered at `at`, always has: a UUIDv7 (RFC 9562)
+    /// whose random bits come from its parent, so that ordering it again starts nothing new.
+    pub fn derived(parent: Self, name: &str, at: crate::time::Timestamp) -> Self {
+        let hash = Uuid::new_v5(parent.as_uuid(), name.as_bytes());
+        let mut random = [0; 10];
+        random.copy_from_slice(&hash.as_bytes()[..10]);
+        let millis = u64::try_from(at.as_micros() / 1_000).unwrap_or_default();
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+    }
+}
+
 /// The id of a component inside its workflow: `[a-z][a-z0-9_]{0,63}`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -250,6 +250,8 @@ pub enum RequestBody {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChildEnding {
+    /// It was accepted; only for those that nobody waits for.
+    Accepted,
     Completed {
         output: Payload,
     },
@@ -311,10 +313,8 @@ pub enum Control {
     Answer { token: Token, granted: bool },
     /// These leases are not yours any more: stop, the results will not count.
     Lost { tokens: Vec<Token> },
-    /// The execution ends: stop its tasks.
-    Cancel { execution: ExecutionId },
-    /// A scope of the execution ends: stop these tasks of it.
-    CancelTasks { execution: ExecutionId, tasks: Vec<TaskKey> },
+    /// The execution or a scope of it ends: stop these tasks.
+    Cancel { execution: ExecutionId, tasks: Vec<TaskKey> },
 }
 
 #[cfg(test)]

@@ -2,7 +2,12 @@
 
 mod common;
 
-use std::{fmt::Write as _, fs, path::PathBuf, time::Instant};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use common::{ORDER, catalogue};
 use proptest::prelude::*;
@@ -10,7 +15,7 @@ use serde_json::{Map, Value, json};
 use shared::{
     component::{FailureClass, Runs},
     retry::Growth,
-    workflow::{self, Join, Need, Output, Problems},
+    workflow::{self, Join, Need, OnUnhandledFailure, Output, Part, Problems, Workflow},
 };
 
 fn problems(text: &str) -> Problems {
@@ -90,6 +95,213 @@ fn the_order_example_is_read() {
     assert_eq!(again.components.len(), 5);
     assert!(!read.canonical.contains("layout"));
     assert!(read.canonical.contains(r#""type":"http_request""#));
+}
+
+/// What a compiled workflow is made of, as one text.
+fn shape(workflow: &Workflow) -> String {
+    let mut shape = format!("{:?} {:?} {:?}\n", workflow.scopes, workflow.on_failure, workflow.finally);
+    for component in &workflow.components {
+        let _ = writeln!(
+            shape,
+            "{} {} {:?} {:?} {:?} {} {} {:?} {:?} {:?} {:?}",
+            component.id,
+            component.kind,
+            component.needs,
+            component.outgoing,
+            component.ports,
+            component.scope,
+            component.position,
+            component.scopes,
+            component.compensate,
+            component.timeout,
+            component.retry,
+        );
+    }
+    shape
+}
+
+/// What the engine relies on.
+fn assert_sound(workflow: &Workflow) {
+    let all = &workflow.components;
+    assert_eq!((workflow.scopes[0].part, workflow.scopes[0].owner), (Part::Workflow, None));
+    for (number, scope) in workflow.scopes.iter().enumerate() {
+        for (position, index) in scope.components.iter().enumerate() {
+            assert_eq!((all[*index].scope, all[*index].position), (number, position));
+            assert!(scope.owner.is_none_or(|owner| owner < *index));
+        }
+        let named = match (scope.part, scope.owner) {
+            (Part::Workflow, None) => Some(0),
+            (Part::OnFailure, None) => workflow.on_failure,
+            (Part::Finally, None) => workflow.finally,
+            (Part::Body, Some(owner)) => all[owner].scopes.body,
+            (Part::Catch, Some(owner)) => all[owner].scopes.catch,
+            (Part::Finally, Some(owner)) => all[owner].scopes.finally,
+            (Part::Compensation, Some(owner)) => all[owner].compensate.map(|index| all[index].scope),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(named, Some(number));
+    }
+    for (index, component) in all.iter().enumerate() {
+        assert_eq!(workflow.index_of(component.id.as_str()), Some(index));
+        assert_eq!(workflow.scope_of(index).components[component.position], index);
+        for need in &component.needs {
+            assert_eq!(all[need.from].scope, component.scope);
+            assert!(all[need.from].outgoing.contains(&(index, need.port.clone())));
+        }
+        let mut loops = 0;
+        let mut inner = index;
+        for outer in workflow.enclosing(index) {
+            let scope = workflow.scope_of(inner);
+            assert_eq!(scope.owner, Some(outer));
+            loops += usize::from(scope.part == Part::Body && all[outer].is_loop());
+            inner = outer;
+        }
+        assert_eq!(workflow.scope_of(inner).owner, None);
+        assert_eq!(workflow.loops_of(index), loops);
+        if let Some(undo) = component.compensate {
+            assert_eq!(all[undo].id.as_str(), format!("{}.compensate", component.id));
+            assert!(all[undo].needs.is_empty() && all[undo].compensate.is_none());
+        }
+    }
+}
+
+const FULFILMENT: &str = include_str!("documents/order_fulfilment.yaml");
+
+#[test]
+fn the_complete_example_is_read_into_scopes() {
+    let read = workflow::read(FULFILMENT, &catalogue()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(read.warnings.is_empty(), "{:?}", read.warnings);
+    let workflow = &read.workflow;
+    assert_sound(workflow);
+    assert!(workflow.compensate_on_cancel);
+    let ids: Vec<&str> = workflow.components.iter().map(|component| component.id.as_str()).collect();
+    assert_eq!(
+        ids,
+        [
+            "fetch",
+            "score",
+            "risky",
+            "review",
+            "cleared",
+            "refuse",
+            "reserve",
+            "ship",
+            "desk",
+            "record",
+            "hold",
+            "hold.compensate",
+            "notify",
+            "done"
+        ]
+    );
+    let parts: Vec<(Part, Option<usize>, usize)> =
+        workflow.scopes.iter().map(|scope| (scope.part, scope.owner, scope.loops)).collect();
+    assert_eq!(
+        parts,
+        [
+            (Part::Workflow, None, 0),
+            (Part::Body, Some(6), 1),
+            (Part::Compensation, Some(10), 1),
+            (Part::OnFailure, None, 0),
+            (Part::Finally, None, 0),
+        ]
+    );
+    let reserve = &workflow.components[6];
+    assert_eq!((&*reserve.kind, reserve.timeout, reserve.retry.max_attempts), ("loop", Duration::MAX, 1));
+    assert_eq!(workflow.components[3].timeout, Duration::MAX);
+    assert_eq!(workflow.components[11].retry.max_attempts, 3);
+    assert_eq!(workflow.enclosing(11).collect::<Vec<_>>(), [10, 6]);
+    assert_eq!(FULFILMENT.matches("${{").count() + 2, 22);
+
+    let once = workflow::format(FULFILMENT).expect("it is YAML");
+    assert_eq!(workflow::format(&once).expect("it is YAML"), once);
+    assert_eq!(workflow::read(&once, &catalogue()).expect("it is right").canonical, read.canonical);
+    let again = workflow::compile_snapshot(&read.canonical, &catalogue()).expect("the snapshot compiles");
+    assert_eq!((shape(&again), &again.hash), (shape(workflow), &workflow.hash));
+    let without = FULFILMENT.split("layout:").next().expect("a part");
+    assert_eq!(workflow::read(without, &catalogue()).expect("it is right").workflow.hash, workflow.hash);
+    for (from, to) in [
+        ("compensate_on_cancel: true", "compensate_on_cancel: false"),
+        ("line: ${{ index }}", "line: ${{ index + 1 }}"),
+        ("method: DELETE", "method: PUT"),
+        ("level: error", "level: info"),
+        ("execution ${{ execution.id }} is", "${{ execution.id }} is"),
+    ] {
+        assert!(FULFILMENT.contains(from), "{from}");
+        let changed = workflow::read(&FULFILMENT.replace(from, to), &catalogue()).expect("it is right");
+        assert_ne!(changed.workflow.hash, workflow.hash, "{from}");
+    }
+}
+
+#[test]
+fn the_order_of_keys_and_needs_inside_containers_changes_nothing_and_comments_stay() {
+    let text = "workflow: v1\nname: t\ncomponents:\n  t:\n    finally: # always\n      z: { type: noop }\n    catch:\n      # who knows\n      y:\n        title: y\n        type: pass\n    components:\n      a:\n        compensate: # back\n          config: { value: 1 }\n          # nothing\n          type: pass\n        type: noop\n      b: { type: noop }\n      # the last\n      c: { needs: [b, a.success], type: noop }\n    type: try\n";
+    let once = workflow::format(text).expect("it is YAML");
+    insta::assert_snapshot!(once);
+    assert_eq!(workflow::format(&once).expect("it is YAML"), once);
+    let (before, after) = (
+        workflow::read(text, &catalogue()).unwrap_or_else(|problems| panic!("{problems}")),
+        workflow::read(&once, &catalogue()).unwrap_or_else(|problems| panic!("{problems}\n{once}")),
+    );
+    assert_eq!(before.canonical, after.canonical);
+    insta::assert_snapshot!(before.canonical);
+    assert_eq!(shape(&before.workflow), shape(&after.workflow));
+}
+
+#[test]
+fn time_limits_and_failure_rules_of_containers_are_compiled() {
+    let text = "workflow: v1\nname: t\non_unhandled_failure: stop\ncomponents:\n  g:\n    type: group\n    timeout: 2h\n    total_timeout: 1h\n    config: { on_unhandled_failure: stop }\n    components:\n      p:\n        type: parallel\n        components:\n          w:\n            type: while_loop\n            config: { condition: iteration < 3 }\n            components:\n              r:\n                type: race\n                components: { x: { type: noop }, y: { type: delay, config: { for: 1s } } }\n  q: { type: parallel, config: { branches: [b] } }\n  s: { type: sub_workflow, timeout: 1m, config: { workflow: other } }\n";
+    let read = workflow::read(text, &catalogue()).unwrap_or_else(|problems| panic!("{problems}"));
+    let workflow = &read.workflow;
+    assert_sound(workflow);
+    let of = |id: &str| &workflow.components[workflow.index_of(id).expect("it is there")];
+    assert_eq!(of("g").timeout, Duration::from_hours(1));
+    assert_eq!(of("p").timeout, Duration::MAX);
+    assert_eq!(of("q").timeout, Duration::from_mins(1));
+    assert_eq!((of("s").timeout, of("s").retry.max_attempts), (Duration::from_mins(1), 1));
+    assert!(of("p").is_container() && !of("q").is_container() && of("w").is_loop());
+    assert_eq!(of("r").ports, ["x", "y"]);
+    let rule = |id: &str| workflow.scope_of(workflow.index_of(id).expect("it is there")).on_unhandled_failure;
+    assert_eq!(rule("g"), OnUnhandledFailure::Stop);
+    assert_eq!(rule("p"), OnUnhandledFailure::Stop);
+    assert_eq!(rule("w"), OnUnhandledFailure::Finish);
+    assert_eq!(workflow.loops_of(workflow.index_of("x").expect("it is there")), 1);
+    // What is asked later stays a text.
+    assert_eq!(of("w").config.as_constant(), Some(&json!({ "condition": "iteration < 3" })));
+}
+
+#[test]
+fn containers_stand_sixteen_deep_and_no_deeper() {
+    let nested = |depth: usize| {
+        let mut value = json!({ "type": "noop" });
+        for level in (0..depth).rev() {
+            value = json!({ "type": "group", "components": { format!("g{}", level + 1): value } });
+        }
+        json!({ "workflow": "v1", "name": "t", "components": { "g0": value } })
+    };
+    let read = workflow::read(&nested(workflow::MAX_NESTING).to_string(), &catalogue());
+    let read = read.unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(read.workflow.enclosing(workflow::MAX_NESTING).count(), workflow::MAX_NESTING);
+    let problems = workflow::read_value(&nested(120), &catalogue()).expect_err("it is too deep");
+    assert_eq!(codes(&problems), ["nested_too_deep"]);
+}
+
+#[test]
+fn nested_components_count_towards_the_limit() {
+    let mut text = "workflow: v1\nname: t\ncomponents:\n".to_owned();
+    for group in 0..100 {
+        let _ = writeln!(text, "  g{group}:\n    type: group\n    components:");
+        for index in 0..99 {
+            let _ = writeln!(text, "      g{group}_{index}: {{ type: noop }}");
+        }
+    }
+    let read = workflow::read(&text, &catalogue()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(read.workflow.components.len(), workflow::MAX_COMPONENTS);
+    assert_sound(&read.workflow);
+    let more = format!("{text}finally:\n  z: {{ type: noop }}\n");
+    assert_eq!(codes(&problems(&more)), ["too_many_components"]);
+    let more = text.replace("g7_7: { type: noop }", "g7_7: { type: noop, compensate: { type: noop } }");
+    assert_eq!(codes(&problems(&more)), ["too_many_components"]);
 }
 
 #[test]
@@ -242,7 +454,7 @@ fn the_schema_for_editors_knows_every_type() {
     let schema = workflow::json_schema(&catalogue());
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     let text = schema.to_string();
-    for name in ["config_http_request", "config_switch", "\"http\"", "\"noop@1\""] {
+    for name in ["config_http_request", "config_switch", "config_while_loop", "\"http\"", "\"noop@1\""] {
         assert!(text.contains(name), "{name}");
     }
     // Every reference leads somewhere.
@@ -294,8 +506,112 @@ fn data() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A component of a random document, before it has an id.
+#[derive(Debug, Clone)]
+struct Block {
+    kind: usize,
+    needs: u8,
+    undone: bool,
+    inner: [Vec<Block>; 3],
+}
+
+fn block() -> impl Strategy<Value = Block> {
+    let leaf = (any::<u8>(), any::<bool>()).prop_map(|(needs, undone)| Block {
+        kind: 0,
+        needs,
+        undone,
+        inner: [Vec::new(), Vec::new(), Vec::new()],
+    });
+    leaf.prop_recursive(5, 40, 4, |inner| {
+        let some = |least| proptest::collection::vec(inner.clone(), least..4);
+        (1..8_usize, any::<u8>(), any::<bool>(), some(2), some(1), some(0)).prop_map(
+            |(kind, needs, undone, body, catch, finally)| Block {
+                kind,
+                needs,
+                undone,
+                inner: [body, catch, finally],
+            },
+        )
+    })
+}
+
+/// Components of random blocks, each with an id of its own.
+fn blocks(list: &[Block], count: &mut usize, needs: bool, undone: bool) -> Value {
+    const KINDS: [&str; 8] = ["pass", "group", "foreach", "for_loop", "while", "race", "try", "parallel"];
+    let mut components = Map::new();
+    for block in list {
+        let earlier: Vec<String> = components.keys().cloned().collect();
+        let id = format!("c{count}");
+        *count += 1;
+        let mut fields = Map::new();
+        if block.undone && undone {
+            fields.insert(
+                "compensate".to_owned(),
+                json!({ "config": { "value": "${{ this.output }}" }, "type": "pass" }),
+            );
+        }
+        for (name, inner) in ["components", "catch", "finally"].into_iter().zip(&block.inner) {
+            let is_try = KINDS[block.kind] == "try";
+            if block.kind > 0 && !inner.is_empty() && (name == "components" || is_try) {
+                let inside = blocks(inner, count, KINDS[block.kind] != "race", undone && name != "finally");
+                fields.insert(name.to_owned(), inside);
+            }
+        }
+        let chosen: Vec<&String> = earlier
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| needs && block.needs & (1 << (at % 8)) != 0)
+            .map(|(_, id)| id)
+            .rev()
+            .collect();
+        if !chosen.is_empty() {
+            fields.insert("needs".to_owned(), json!(chosen));
+        }
+        fields.insert("type".to_owned(), json!(KINDS[block.kind]));
+        let config = match KINDS[block.kind] {
+            "foreach" => json!({ "items": [1, 2] }),
+            "for_loop" => json!({ "to": 3 }),
+            "while" => json!({ "condition": "iteration < 2" }),
+            _ => Value::Null,
+        };
+        if !config.is_null() {
+            fields.insert("config".to_owned(), config);
+        }
+        components.insert(id, Value::Object(fields));
+    }
+    Value::Object(components)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn any_nested_document_is_the_same_from_its_canonical_form(
+        body in proptest::collection::vec(block(), 1..5),
+        on_failure in proptest::collection::vec(block(), 0..2),
+        finally in proptest::collection::vec(block(), 0..2),
+    ) {
+        let mut count = 0;
+        let mut document = json!({ "workflow": "v1", "name": "t" });
+        for (name, list, undone) in [("finally", &finally, false), ("on_failure", &on_failure, false), ("components", &body, true)] {
+            if !list.is_empty() {
+                document[name] = blocks(list, &mut count, true, undone);
+            }
+        }
+        let text = document.to_string();
+        let read = workflow::read(&text, &catalogue()).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_sound(&read.workflow);
+        let compiled = workflow::compile_snapshot(&read.canonical, &catalogue()).unwrap_or_else(|problems| panic!("{problems}"));
+        prop_assert_eq!(shape(&compiled), shape(&read.workflow));
+        prop_assert_eq!(&compiled.hash, &read.workflow.hash);
+        let once = workflow::format(&text).unwrap_or_else(|problems| panic!("{problems}"));
+        prop_assert_eq!(&workflow::format(&once).expect("what was written is read"), &once);
+        let again = workflow::read(&once, &catalogue()).unwrap_or_else(|problems| panic!("{problems}\n{once}"));
+        prop_assert_eq!(&again.canonical, &read.canonical);
+        prop_assert_eq!(shape(&again.workflow), shape(&read.workflow));
+        let value: Value = serde_json::from_str(&read.canonical).expect("JSON");
+        prop_assert_eq!(&workflow::read_value(&value, &catalogue()).expect("it is right").canonical, &read.canonical);
+    }
 
     #[test]
     fn no_text_panics_the_reader(text in "\\PC{0,200}") {
@@ -309,6 +625,21 @@ proptest! {
         let to = (from + cut..=ORDER.len()).find(|at| ORDER.is_char_boundary(*at)).unwrap_or(ORDER.len());
         let text = format!("{}{put}{}", &ORDER[..from], &ORDER[to..]);
         let _ = workflow::read(&text, &catalogue()).map_err(|problems| problems.to_string());
+        if let Ok(once) = workflow::format(&text) {
+            prop_assert_eq!(workflow::format(&once).expect("what was written is read"), once);
+        }
+    }
+
+    #[test]
+    fn no_damaged_nested_document_panics_the_reader(at in 0..FULFILMENT.len(), cut in 0..60_usize, put in "[ \\n\\t:{}'\"\\[\\]&*#$a-z-]{0,6}|compensate: |components: |catch: x|type: race\\n") {
+        let from = (0..=at).rev().find(|at| FULFILMENT.is_char_boundary(*at)).expect("the beginning is one");
+        let to = (from + cut..=FULFILMENT.len()).find(|at| FULFILMENT.is_char_boundary(*at)).unwrap_or(FULFILMENT.len());
+        let text = format!("{}{put}{}", &FULFILMENT[..from], &FULFILMENT[to..]);
+        let read = workflow::read(&text, &catalogue()).map_err(|problems| problems.to_string());
+        if let Ok(read) = read {
+            assert_sound(&read.workflow);
+            workflow::compile_snapshot(&read.canonical, &catalogue()).unwrap_or_else(|problems| panic!("{problems}"));
+        }
         if let Ok(once) = workflow::format(&text) {
             prop_assert_eq!(workflow::format(&once).expect("what was written is read"), once);
         }

@@ -28,6 +28,11 @@ const ADD_VERSION: &str = "\
 insert into wo_workflow_versions (workflow_id, version, tenant_id, hash, document, created_by, created_at)
 values ($1, $2, $3, $4, $5, $6, $7)";
 
+const VERSION_HASH: &str = "\
+select hash
+from wo_workflow_versions
+where tenant_id = $1 and workflow_id = $2 and version = $3";
+
 /// Nothing when the id or the name is taken.
 const ADD_WORKFLOW: &str = "\
 insert into wo_workflows (id, tenant_id, name, description, category, tags, status, version, hash, document,
@@ -251,6 +256,20 @@ impl Library for SqlStore {
         record.map(WorkflowRecord::row).transpose()
     }
 
+    async fn workflow_hash(
+        &self,
+        tenant: TenantId,
+        id: WorkflowId,
+        version: u32,
+    ) -> Result<Option<String>, StoreError> {
+        on_pool!(self, |pool, sql| sqlx::query_scalar(VERSION_HASH)
+            .bind(*tenant.as_uuid())
+            .bind(*id.as_uuid())
+            .bind(i32::try_from(version).unwrap_or(i32::MAX))
+            .fetch_optional(pool)
+            .await)
+    }
+
     async fn workflow_list(
         &self,
         tenant: TenantId,
@@ -273,5 +292,19 @@ impl Library for SqlStore {
         let items: Result<Vec<WorkflowRow>, StoreError> =
             records.into_iter().map(WorkflowRecord::row).collect();
         Ok(rows::paged(items?, limit, |row| row.id.to_string()))
+    }
+}
+
+#[async_trait]
+impl shared::port::store::KeptEvents for SqlStore {
+    async fn events_between(
+        &self,
+        _tenant: TenantId,
+        _event: &str,
+        _key: &str,
+        _from: shared::time::Timestamp,
+        _limit: u32,
+    ) -> Result<Vec<shared::execution::Received>, StoreError> {
+        Ok(Vec::new())
     }
 }

@@ -49,6 +49,7 @@ struct State {
     slots: BTreeMap<(String, ExecutionId), Timestamp>,
     requests: BTreeMap<RequestId, Request>,
     workflows: BTreeMap<WorkflowId, WorkflowRow>,
+    versions: HashMap<(WorkflowId, u32), String>,
     snapshots: HashMap<String, String>,
     keys: HashMap<(TenantId, String), Key>,
     coordinators: BTreeMap<CoordinatorId, Timestamp>,
@@ -557,6 +558,7 @@ impl Library for MemoryStore {
             updated_at: draft.at,
         };
         state.snapshots.entry(draft.hash).or_insert(draft.snapshot);
+        state.versions.insert((draft.id, row.version), row.hash.clone());
         state.workflows.insert(draft.id, row.clone());
         Ok(Saved::Created(row))
     }
@@ -590,6 +592,7 @@ impl Library for MemoryStore {
         row.hash = draft.hash;
         row.document = draft.document;
         row.updated_at = draft.at;
+        state.versions.insert((draft.id, row.version), row.hash.clone());
         state.workflows.insert(draft.id, row.clone());
         Ok(Saved::Updated(row))
     }
@@ -621,6 +624,17 @@ impl Library for MemoryStore {
         name: &str,
     ) -> Result<Option<WorkflowRow>, StoreError> {
         Ok(self.state()?.name_holder(tenant, name).cloned())
+    }
+
+    async fn workflow_hash(
+        &self,
+        tenant: TenantId,
+        id: WorkflowId,
+        version: u32,
+    ) -> Result<Option<String>, StoreError> {
+        let state = self.state()?;
+        let mine = state.workflows.get(&id).is_some_and(|row| row.tenant == tenant);
+        Ok(mine.then(|| state.versions.get(&(id, version)).cloned()).flatten())
     }
 
     async fn workflow_list(
@@ -988,5 +1002,19 @@ impl Keys for MemoryStore {
     async fn nonce_free(&self, nonce: Uuid) -> Result<(), StoreError> {
         self.state()?.nonces.remove(&nonce);
         Ok(())
+    }
+}
+
+#[async_trait]
+impl shared::port::store::KeptEvents for MemoryStore {
+    async fn events_between(
+        &self,
+        _tenant: TenantId,
+        _event: &str,
+        _key: &str,
+        _from: Timestamp,
+        _limit: u32,
+    ) -> Result<Vec<shared::execution::Received>, StoreError> {
+        Ok(Vec::new())
     }
 }

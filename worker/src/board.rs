@@ -25,7 +25,7 @@ const REMEMBERED: usize = 4_096;
 /// Why an attempt has to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// The execution was cancelled.
+    /// The task was cancelled.
     Cancelled = 1,
     /// The attempt is somebody else's now: its result does not count.
     NotOurs = 2,
@@ -98,8 +98,8 @@ impl Attempt {
 struct State {
     next: u64,
     running: HashMap<u64, Arc<Attempt>>,
-    cancelled: HashSet<ExecutionId>,
-    cancelled_in_order: VecDeque<ExecutionId>,
+    cancelled: HashSet<(ExecutionId, TaskKey)>,
+    cancelled_in_order: VecDeque<(ExecutionId, TaskKey)>,
     answers: HashMap<Token, oneshot::Sender<bool>>,
     begun: HashSet<Begun>,
     begun_in_order: VecDeque<Begun>,
@@ -111,7 +111,7 @@ type Begun = (ExecutionId, TaskKey, u32, u32);
 /// Why an attempt does not begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// Its execution was cancelled before.
+    /// It was cancelled before.
     Cancelled,
     /// This worker has begun this very message already; that run reports.
     Copy,
@@ -133,7 +133,7 @@ impl Board {
     pub(crate) fn begin(self: &Arc<Self>, task: &Task) -> Result<Seat, Refused> {
         let attempt = Arc::new(Attempt::new(task));
         let mut state = self.state();
-        if state.cancelled.contains(&task.execution) {
+        if !state.cancelled.is_empty() && state.cancelled.contains(&(task.execution, task.key())) {
             return Err(Refused::Cancelled);
         }
         let begun = (task.execution, task.key(), task.attempt, task.dispatch);
@@ -157,19 +157,23 @@ impl Board {
         self.state().running.len()
     }
 
-    /// Stops what runs of an execution, and refuses what comes of it later.
-    pub(crate) fn cancel(&self, execution: ExecutionId) {
+    /// Stops what runs of these tasks of an execution, and refuses what comes of them later.
+    pub(crate) fn cancel(&self, execution: ExecutionId, tasks: Vec<TaskKey>) {
         let mut state = self.state();
-        if state.cancelled.insert(execution) {
-            state.cancelled_in_order.push_back(execution);
-            if state.cancelled_in_order.len() > REMEMBERED
-                && let Some(oldest) = state.cancelled_in_order.pop_front()
-            {
-                state.cancelled.remove(&oldest);
+        for attempt in state.running.values() {
+            if attempt.execution == execution && tasks.contains(&attempt.key) {
+                attempt.stop(Stop::Cancelled);
             }
         }
-        for attempt in state.running.values().filter(|attempt| attempt.execution == execution) {
-            attempt.stop(Stop::Cancelled);
+        for task in tasks {
+            if state.cancelled.insert((execution, task.clone())) {
+                state.cancelled_in_order.push_back((execution, task));
+                if state.cancelled_in_order.len() > REMEMBERED
+                    && let Some(oldest) = state.cancelled_in_order.pop_front()
+                {
+                    state.cancelled.remove(&oldest);
+                }
+            }
         }
     }
 
@@ -276,16 +280,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_memory_of_cancelled_executions_is_bounded() {
+    fn the_memory_of_cancelled_tasks_is_bounded() {
         let board = Board::default();
         let first = ExecutionId::generate();
-        board.cancel(first);
+        let task = TaskKey::of("a".into());
+        board.cancel(first, vec![task.clone()]);
         for _ in 0..REMEMBERED {
-            board.cancel(ExecutionId::generate());
+            board.cancel(ExecutionId::generate(), vec![task.clone()]);
         }
         let state = board.state();
         assert_eq!(state.cancelled.len(), REMEMBERED);
-        assert!(!state.cancelled.contains(&first));
+        assert!(!state.cancelled.contains(&(first, task)));
     }
 
     #[test]

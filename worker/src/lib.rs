@@ -238,7 +238,7 @@ async fn listen(around: Arc<Around>, mut controls: Box<dyn Controls>) {
         match controls.receive().await {
             Ok(Control::Answer { token, granted }) => around.board.answered(token, granted),
             Ok(Control::Lost { tokens }) => around.board.lose(&tokens),
-            Ok(Control::Cancel { execution }) => around.board.cancel(execution),
+            Ok(Control::Cancel { execution, tasks }) => around.board.cancel(execution, tasks),
             // A newer release says something that this one does not know: never needed for correctness.
             Ok(_) => {}
             Err(error) if error.is_retryable() => {

@@ -23,7 +23,7 @@ pub struct Stats {
     pub redelivered: AtomicU64,
     /// Second copies of a message that this worker had begun already.
     pub copies: AtomicU64,
-    /// Tasks that arrived after their execution had been cancelled.
+    /// Tasks that arrived after they had been cancelled.
     pub cancelled_late: AtomicU64,
     /// Tasks handed over to a lease.
     pub leased: AtomicU64,

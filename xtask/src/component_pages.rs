@@ -27,6 +27,7 @@ pub(crate) fn palette(catalogue: &Catalogue) -> Value {
                 "summary": descriptor.summary,
                 "effect": (descriptor.effect)(&example),
                 "ports": ports.names,
+                "container": shared::workflow::is_container(descriptor.kind),
                 "example": example,
                 "schema": (descriptor.schema)(),
             })
@@ -69,6 +70,15 @@ pub(crate) fn page(descriptor: &Descriptor) -> String {
     }
     let _ = writeln!(out, "* Runs on: {}", word(descriptor.runs));
     let _ = writeln!(out, "* A second run, as in the example: {}", word((descriptor.effect)(&example)));
+    match descriptor.kind {
+        "parallel" => out.push_str("* A container when it has `components:`\n"),
+        "try_catch" => out
+            .push_str("* A container: what is inside stands under `components:`, `catch:` and `finally:`\n"),
+        kind if shared::workflow::is_container(kind) => {
+            out.push_str("* A container: what is inside stands under `components:`\n");
+        }
+        _ => {}
+    }
     if !descriptor.aliases.is_empty() {
         let _ = writeln!(out, "* Also read as: {}", ticked(descriptor.aliases.iter().copied()));
     }

@@ -6,7 +6,7 @@ use shared::{
     component::Failure,
     execution::{Event, Payload, Status},
     ids::{ExecutionId, PayloadId, RequestId, WorkerId, WorkflowId},
-    port::store::{ExecutionFilter, ExecutionRow, LateResult},
+    port::store::{ExecutionFilter, ExecutionRow, LateResult, payload_whole},
     time::Timestamp,
     wire::RequestBody,
     workflow::Priority,
@@ -333,7 +333,7 @@ impl Deeds {
             Some(Payload::Inline(value)) => view.output = Some(value),
             Some(Payload::Stored(stored)) => {
                 let bytes = if stored.size <= RESOLVED_UP_TO {
-                    self.store.payload_get(id, stored.id).await?
+                    payload_whole(&*self.store, id, stored.id).await?
                 } else {
                     None
                 };
@@ -356,7 +356,8 @@ impl Deeds {
         {
             view.scheduled_at = execution.accepted.scheduled_at;
             view.parameters = Some(execution.accepted.parameters.clone());
-            view.progress = Some(percent(execution.settled, execution.components.len() as u32));
+            let root = execution.root();
+            view.progress = Some(percent(root.settled, root.components.len() as u32));
         }
         Ok(view)
     }

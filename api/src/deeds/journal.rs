@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{
     component::{LogLevel, LogLine},
-    execution::{Event, Payload, SkipReason, TaskKey, Turn},
+    execution::{AnswerVerdict, Event, Payload, Plan, SkipReason, TaskKey, Turn},
     ids::{ExecutionId, WorkerId},
     time::Timestamp,
-    workflow::Workflow,
+    workflow::{Part, Workflow},
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -99,8 +99,8 @@ pub(crate) struct AttemptView {
     pub kind: Option<String>,
     /// From 1; 0 for what the engine decides itself.
     pub attempt: u32,
-    /// `ready`, `dispatched`, `running` (a worker said so), `completed`, `failed`, `lost`, `returned`,
-    /// `delayed`, `skipped` or `cancelled`.
+    /// `ready`, `dispatched`, `running` (a worker said so, or its scopes or sub-workflow run), `asked`,
+    /// `awaiting`, `completed`, `failed`, `lost`, `returned`, `delayed`, `skipped` or `cancelled`.
     #[schema(example = "completed")]
     pub status: &'static str,
     /// How often its message was sent.
@@ -272,8 +272,113 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
                 let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
                 say(LogLevel::Warn, format!("{by} asked for the end{why}"), None);
             }
-            Event::Stopping { failure } => {
-                say(LogLevel::Warn, format!("Nothing new starts ({failure})"), None);
+            Event::Stopping { failure, owner, round } => {
+                let place = match (owner.as_ref().and_then(|(_, owner)| owner.as_ref()), round) {
+                    (Some(owner), Some(round)) => format!(" in round {round} of {owner}"),
+                    (Some(owner), None) => format!(" in {owner}"),
+                    _ => String::new(),
+                };
+                say(LogLevel::Warn, format!("Nothing new starts{place} ({failure})"), None);
+            }
+            Event::Opened { task, plan } => {
+                let what = match plan {
+                    Plan::Rounds(plan) => format!("{task} begins, {} rounds", plan.count),
+                    _ => format!("{task} begins"),
+                };
+                say(LogLevel::Debug, what, Some((task, 0)));
+            }
+            Event::ScopeOpened { part, owner, round, error, .. } => {
+                let name = owner.as_ref().map_or_else(|| "the workflow".to_owned(), ToString::to_string);
+                let because = error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+                let (level, message) = match (part, round) {
+                    (Part::Body, Some(round)) => (LogLevel::Debug, format!("Round {round} of {name} begins")),
+                    (Part::Body | Part::Workflow, _) => {
+                        (LogLevel::Debug, format!("The body of {name} begins"))
+                    }
+                    (Part::Catch, _) => (LogLevel::Warn, format!("`catch` of {name} begins{because}")),
+                    (Part::Finally, _) => (LogLevel::Debug, format!("`finally` of {name} begins")),
+                    (Part::OnFailure, _) => (LogLevel::Warn, format!("`on_failure` begins{because}")),
+                    (Part::Compensation, _) => (LogLevel::Warn, format!("{name} is being undone")),
+                };
+                say(level, message, owner.as_ref().map(|owner| (owner, 0)));
+            }
+            Event::RoundClosed { task, round, status, failure, .. } => {
+                let because = failure.as_ref().map(|failure| format!(" ({failure})")).unwrap_or_default();
+                let level = if failure.is_some() { LogLevel::Warn } else { LogLevel::Debug };
+                say(
+                    level,
+                    format!("Round {round} of {task} ended as {}{because}", status.as_str()),
+                    Some((task, 0)),
+                );
+            }
+            Event::RoundDelayed { task, until } => {
+                say(LogLevel::Debug, format!("{task} pauses until {until}"), Some((task, 0)));
+            }
+            Event::CompensationNoted { task, failure: Some(failure), .. } => {
+                let message = format!("The compensation of {task} cannot be prepared ({failure})");
+                say(LogLevel::Error, message, Some((task, 0)));
+            }
+            Event::Compensated { task, failure } => match failure {
+                None => say(LogLevel::Info, format!("{task} was undone"), Some((task, 0))),
+                Some(failure) => {
+                    say(LogLevel::Error, format!("{task} could not be undone ({failure})"), Some((task, 0)));
+                }
+            },
+            Event::Concluded { status, failure } => {
+                let because = failure.as_ref().map(|failure| format!(" ({failure})")).unwrap_or_default();
+                say(
+                    LogLevel::Info,
+                    format!("It will end as {}{because}; cleaning up comes first", status.as_str()),
+                    None,
+                );
+            }
+            Event::CleanupFailed { failure } => {
+                say(LogLevel::Error, format!("Cleaning up failed ({failure})"), None);
+            }
+            Event::ChildOrdered { task, child, workflow, .. } => {
+                say(LogLevel::Info, format!("{task} starts `{workflow}` as {child}"), Some((task, 0)));
+            }
+            Event::Asked { task, ask } => {
+                let message = format!("{task} asks {}: {}", ask.assignees.join(", "), ask.message);
+                say(LogLevel::Info, message, Some((task, 0)));
+            }
+            Event::Claimed { task, by } => {
+                say(LogLevel::Info, format!("{by} took on {task}"), Some((task, 0)));
+            }
+            Event::Delegated { task, by, from, to } => {
+                say(LogLevel::Info, format!("{by} handed {task} from {from} to {to}"), Some((task, 0)));
+            }
+            Event::Escalated { task, to } => {
+                let message = format!("{task} also asks {}: nobody answered in time", to.join(", "));
+                say(LogLevel::Warn, message, Some((task, 0)));
+            }
+            Event::Reminded { task } => {
+                say(LogLevel::Info, format!("Those asked by {task} were reminded"), Some((task, 0)));
+            }
+            Event::Answered { task, answer } => {
+                let verdict = match answer.verdict {
+                    AnswerVerdict::Approve => "approves",
+                    AnswerVerdict::Reject => "rejects",
+                    AnswerVerdict::Submit => "hands in",
+                };
+                let for_whom = if answer.by == answer.for_assignee {
+                    String::new()
+                } else {
+                    format!(" for {}", answer.for_assignee)
+                };
+                say(LogLevel::Info, format!("{}{for_whom} {verdict} {task}", answer.by), Some((task, 0)));
+            }
+            Event::Awaiting { task, event, key, until, .. } => {
+                let message =
+                    format!("{task} waits for the event `{event}` with the key `{key}` until {until}");
+                say(LogLevel::Info, message, Some((task, 0)));
+            }
+            Event::EventReceived { task, id } => {
+                say(LogLevel::Info, format!("{task} received the event {id}"), Some((task, 0)));
+            }
+            Event::SignalKept { signal } => {
+                let message = format!("The signal `{}` is kept: nothing waits for it yet", signal.kind);
+                say(LogLevel::Info, message, None);
             }
             Event::TaskCancelled { task, attempt } => {
                 say(LogLevel::Info, format!("{task} was cancelled"), Some((task, *attempt)));
@@ -308,7 +413,8 @@ fn skip(reason: SkipReason) -> &'static str {
     match reason {
         SkipReason::DeadConnection => "its connections cannot be met any more",
         SkipReason::WhenFalse => "its `when` is false",
-        SkipReason::ScopeEnded => "the execution ends",
+        SkipReason::ScopeEnded => "its scope ends",
+        SkipReason::NothingRan => "each of its children was skipped",
     }
 }
 
@@ -442,6 +548,17 @@ impl<'a> Attempts<'a> {
                 Event::Delayed { task, until } => {
                     let entry = self.at(task, 0);
                     entry.status = "delayed";
+                    entry.until = Some(*until);
+                }
+                Event::Opened { task, .. } | Event::ChildOrdered { task, .. } => {
+                    let entry = self.at(task, 0);
+                    entry.status = "running";
+                    entry.started_at = Some(turn.at);
+                }
+                Event::Asked { task, .. } => self.at(task, 0).status = "asked",
+                Event::Awaiting { task, until, .. } => {
+                    let entry = self.at(task, 0);
+                    entry.status = "awaiting";
                     entry.until = Some(*until);
                 }
                 Event::Skipped { task, reason } => {

@@ -1,6 +1,9 @@
 //! Bytes too large to travel: for people, and for workers on other machines.
 
-use shared::ids::{ExecutionId, PayloadId, TenantId};
+use shared::{
+    ids::{ExecutionId, PayloadId, TenantId},
+    port::store::payload_whole,
+};
 
 use super::Deeds;
 use crate::{caller::Caller, problem::Problem};
@@ -14,7 +17,7 @@ impl Deeds {
         id: PayloadId,
     ) -> Result<Vec<u8>, Problem> {
         self.execution_row(caller, execution).await?;
-        self.store.payload_get(execution, id).await?.ok_or_else(|| Problem::not_found(id))
+        payload_whole(&*self.store, execution, id).await?.ok_or_else(|| Problem::not_found(id))
     }
 
     /// Keeps bytes that a worker made. The same bytes under the same id again change nothing.
@@ -37,6 +40,6 @@ impl Deeds {
         execution: ExecutionId,
         id: PayloadId,
     ) -> Result<Vec<u8>, Problem> {
-        self.store.payload_get(execution, id).await?.ok_or_else(|| Problem::not_found(id))
+        payload_whole(&*self.store, execution, id).await?.ok_or_else(|| Problem::not_found(id))
     }
 }

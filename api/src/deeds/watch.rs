@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt;
 use serde::Serialize;
 use shared::{
-    execution::{Execution, Phase, Status},
+    execution::{Execution, Phase, Plan, Status},
     ids::ExecutionId,
     port::progress::Update,
     time::Timestamp,
@@ -30,7 +30,8 @@ const WITHOUT_DISPLAY: Duration = Duration::from_secs(1);
 pub(crate) struct ComponentView {
     /// Its id in the workflow.
     pub component: String,
-    /// `waiting`, `ready`, `running`, `retrying`, `delayed`, `completed`, `failed`, `skipped`, `cancelled`.
+    /// `waiting`, `ready`, `running`, `retrying`, `delayed`, `asked`, `awaiting`, `completed`, `failed`,
+    /// `skipped`, `cancelled`.
     pub state: String,
     /// The present or last attempt; 0 before the first.
     pub attempt: u32,
@@ -38,6 +39,26 @@ pub(crate) struct ComponentView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
+    /// How far a loop is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<RoundsView>,
+}
+
+/// How far a loop is.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = LoopProgress)]
+pub(crate) struct RoundsView {
+    /// Rounds that have ended.
+    pub ended: u32,
+    /// Rounds in all; absent when that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u32>,
+}
+
+impl From<(u32, u32)> for RoundsView {
+    fn from((ended, total): (u32, u32)) -> Self {
+        Self { ended, total: (total > 0).then_some(total) }
+    }
 }
 
 /// Where an execution stands: the data of each live event.
@@ -61,7 +82,7 @@ pub(crate) struct ProgressView {
     pub total: u32,
     /// The same in percent.
     pub progress: f64,
-    /// In a `snapshot` every component; in an `update` those that changed.
+    /// In a `snapshot` every component outside loops; in an `update` those that changed.
     pub components: Vec<ComponentView>,
 }
 
@@ -94,6 +115,7 @@ impl From<Update> for ProgressView {
                     state: component.state,
                     attempt: component.attempt,
                     until: None,
+                    rounds: component.rounds.map(Into::into),
                 })
                 .collect(),
         }
@@ -102,28 +124,36 @@ impl From<Update> for ProgressView {
 
 impl From<&Execution> for ProgressView {
     fn from(execution: &Execution) -> Self {
-        let total = execution.components.len() as u32;
+        let root = execution.root();
+        let total = root.components.len() as u32;
         Self {
             execution: execution.id,
             seq: execution.seq,
             at: execution.last_at,
             status: execution.status,
-            settled: execution.settled,
+            settled: root.settled,
             total,
-            progress: percent(execution.settled, total),
+            progress: percent(root.settled, total),
             components: execution
-                .workflow
-                .components
-                .iter()
-                .zip(&execution.components)
-                .map(|(component, state)| ComponentView {
-                    component: component.id.to_string(),
-                    state: state.phase.as_str().to_owned(),
-                    attempt: state.attempt,
-                    until: match state.phase {
-                        Phase::Retrying(at) | Phase::Delayed(at) => Some(at),
-                        _ => None,
-                    },
+                .open_scopes()
+                .filter(|scope| execution.scope(*scope).iteration.is_none())
+                .flat_map(|scope| execution.places(scope))
+                .map(|place| {
+                    let state = execution.at(place);
+                    ComponentView {
+                        component: execution.component(place).id.to_string(),
+                        state: state.phase.as_str().to_owned(),
+                        attempt: state.attempt,
+                        until: match state.phase {
+                            Phase::Retrying(at) | Phase::Delayed(at) => Some(at),
+                            _ => None,
+                        },
+                        rounds: execution.container(place).and_then(|container| match &container.plan {
+                            Plan::Rounds(plan) => Some((container.rounds.closed, plan.count).into()),
+                            Plan::While { .. } => Some((container.rounds.closed, 0).into()),
+                            _ => None,
+                        }),
+                    }
                 })
                 .collect(),
         }

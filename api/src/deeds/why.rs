@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use shared::{
-    execution::{Execution, Phase, Status},
+    execution::{Execution, Inner, Phase, Place, Status},
     ids::{ExecutionId, WorkerId},
     port::store::SlotHolder,
     time::{Timestamp, format_duration},
@@ -15,6 +15,9 @@ use utoipa::ToSchema;
 
 use super::{Deeds, workers::HEARD_WITHIN};
 use crate::{caller::Caller, problem::Problem};
+
+/// Waiting things that one answer lists.
+const MOST_SHOWN: usize = 500;
 
 /// Who holds what is waited for.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -32,8 +35,12 @@ pub(crate) struct Holder {
 pub(crate) struct Waiting {
     /// The component; absent when the execution as a whole waits.
     pub component: Option<String>,
+    /// The rounds of the loops it stands in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub iteration: Vec<u32>,
     /// `scheduled`, `slot`, `coordinator`, `connections`, `dispatch_window`, `retry`, `delay`, `no_worker`,
-    /// `no_worker_for_type`, `no_worker_with_tags`, `workers_busy`, `worker`, `running` or `ending`.
+    /// `no_worker_for_type`, `no_worker_with_tags`, `workers_busy`, `worker`, `running`, `person`, `event`,
+    /// `sub_workflow`, `cleaning_up` or `ending`.
     #[schema(example = "retry")]
     pub reason: &'static str,
     /// The same for people.
@@ -58,6 +65,7 @@ impl Waiting {
     fn new(component: Option<&Component>, reason: &'static str, sentence: String) -> Self {
         Self {
             component: component.map(|component| component.id.to_string()),
+            iteration: Vec::new(),
             reason,
             sentence,
             until: None,
@@ -144,9 +152,9 @@ fn port_name(from: &Component, port: &Output) -> String {
 }
 
 /// Why a task that was sent has not come back.
-fn dispatched(execution: &Execution, index: usize, around: &Surroundings<'_>) -> Waiting {
-    let component = &execution.workflow.components[index];
-    let state = &execution.components[index];
+fn dispatched(execution: &Execution, place: Place, around: &Surroundings<'_>) -> Waiting {
+    let component = execution.component(place);
+    let state = execution.at(place);
     let since = roughly(around.now.since(state.dispatched_at));
     if let Some(fence) = &state.fence {
         let sentence = format!("{} runs it; it was sent {since} ago.", fence.worker);
@@ -186,15 +194,18 @@ fn dispatched(execution: &Execution, index: usize, around: &Surroundings<'_>) ->
     Waiting::new(Some(component), "worker", sentence)
 }
 
-fn component(execution: &Execution, index: usize, around: &Surroundings<'_>) -> Option<Waiting> {
-    let component = &execution.workflow.components[index];
-    let state = &execution.components[index];
+fn component(execution: &Execution, place: Place, around: &Surroundings<'_>) -> Option<Waiting> {
+    let component = execution.component(place);
+    let state = execution.at(place);
     Some(match state.phase {
         Phase::Waiting => {
             let waits_for: Vec<String> = component
                 .needs
                 .iter()
-                .filter(|need| !execution.components[need.from].phase.is_settled())
+                .filter(|need| {
+                    let from = Place { scope: place.scope, component: need.from as u32 };
+                    !execution.at(from).phase.is_settled()
+                })
                 .map(|need| port_name(&execution.workflow.components[need.from], &need.port))
                 .collect();
             let sentence = if waits_for.is_empty() {
@@ -217,11 +228,11 @@ fn component(execution: &Execution, index: usize, around: &Surroundings<'_>) -> 
             "no_worker",
             format!(
                 "No worker offers `{}`: it has waited {} for one outside this platform to ask for it.",
-                execution.workflow.components[index].kind,
+                component.kind,
                 roughly(around.now.since(state.since))
             ),
         ),
-        Phase::Dispatched => dispatched(execution, index, around),
+        Phase::Dispatched => dispatched(execution, place, around),
         Phase::Retrying(at) => {
             let why = state.failure.as_ref().map(|failure| format!(" ({failure})")).unwrap_or_default();
             let sentence = format!(
@@ -235,16 +246,65 @@ fn component(execution: &Execution, index: usize, around: &Surroundings<'_>) -> 
             let sentence = format!("It waits until {at}, {} from now.", roughly(at.since(around.now)));
             Waiting::new(Some(component), "delay", sentence).until(at)
         }
+        // What is inside says it.
+        Phase::Open => match execution.container(place).map(|container| &container.rounds) {
+            Some(shared::execution::Rounds { paused_until: Some(until), next, .. }) => {
+                let sentence = format!("It pauses until {until}, before round {next}.");
+                Waiting::new(Some(component), "delay", sentence).until(*until)
+            }
+            _ => return None,
+        },
+        Phase::Calling => {
+            let Some(Inner::Child(child)) = state.inner.as_deref() else { return None };
+            let sentence = format!("It waits for {}, which runs `{}`.", child.id, child.workflow);
+            let waiting = Waiting::new(Some(component), "sub_workflow", sentence);
+            Waiting { waits_for: vec![child.id.to_string()], ..waiting }
+        }
+        Phase::Asked => {
+            let person = execution.person(place)?;
+            let since = roughly(around.now.since(state.since));
+            let whom = match &person.claimed_by {
+                Some(by) => format!("{by}, who took it on"),
+                None => person.assignees.join(", "),
+            };
+            let answers = match person.answers.len() {
+                0 => String::new(),
+                some => format!(" {some} of {} have answered.", person.assignees.len()),
+            };
+            let sentence = format!("It has waited {since} for an answer of {whom}.{answers}");
+            let waiting = Waiting::new(Some(component), "person", sentence);
+            let waiting = Waiting { waits_for: person.assignees.clone(), ..waiting };
+            match person.ask.expires_at {
+                Some(at) => waiting.until(at),
+                None => waiting,
+            }
+        }
+        Phase::Awaiting => {
+            let Some(Inner::Wait(wait)) = state.inner.as_deref() else { return None };
+            let sentence = format!(
+                "It waits for the event `{}` with the key `{}` until {}.",
+                wait.event, wait.key, wait.until
+            );
+            Waiting::new(Some(component), "event", sentence).until(wait.until)
+        }
         Phase::Completed | Phase::Failed | Phase::Skipped | Phase::Cancelled => return None,
     })
 }
 
 fn explain(execution: &Execution, around: &Surroundings<'_>) -> Why {
     let mut waiting = Vec::new();
-    if let Some(cancel) = execution.cancel.as_ref().filter(|_| !execution.status.is_terminal()) {
+    if let Some(cancel) = execution.cancel.as_ref().filter(|_| execution.is_cancelling()) {
         let sentence = format!("{} asked for its end; it waits for its running tasks to stop.", cancel.by);
         waiting.push(Waiting::new(None, "ending", sentence));
-    } else if let Some(failure) = execution.stopping.as_ref().filter(|_| !execution.status.is_terminal()) {
+    } else if let Some(outcome) = execution.outcome.as_ref().filter(|_| !execution.status.is_terminal()) {
+        let sentence = format!(
+            "It will end as {}; its compensations, `on_failure` and `finally` come first.",
+            outcome.status.as_str()
+        );
+        waiting.push(Waiting::new(None, "cleaning_up", sentence));
+    } else if let Some(failure) =
+        execution.root().stopping.as_ref().filter(|_| !execution.status.is_terminal())
+    {
         let sentence = format!("It ends ({failure}) and waits for its running tasks to stop.");
         waiting.push(Waiting::new(None, "ending", sentence));
     }
@@ -252,12 +312,22 @@ fn explain(execution: &Execution, around: &Surroundings<'_>) -> Why {
         Status::Completed | Status::Failed | Status::Cancelled => {}
         Status::Pending => waiting.push(pending(execution, around)),
         Status::Running | Status::Paused => {
-            let is_ending = !waiting.is_empty();
-            waiting.extend(
-                (0..execution.components.len())
-                    .filter(|index| !is_ending || execution.components[*index].phase == Phase::Dispatched)
-                    .filter_map(|index| component(execution, index, around)),
-            );
+            let is_ending = waiting.iter().any(|waiting| waiting.reason == "ending");
+            for scope in execution.open_scopes() {
+                for place in execution.places(scope) {
+                    let phase = execution.at(place).phase;
+                    if is_ending && phase != Phase::Dispatched {
+                        continue;
+                    }
+                    // A loop of a thousand rounds says enough with the first hundred of them.
+                    if waiting.len() < MOST_SHOWN {
+                        waiting.extend(component(execution, place, around).map(|waiting| {
+                            let iteration = execution.scope(place.scope).iteration.0.clone();
+                            Waiting { iteration, ..waiting }
+                        }));
+                    }
+                }
+            }
             // What holds others up comes first: what only waits for its connections is the longest list.
             waiting.sort_by_key(|waiting| waiting.reason == "connections");
         }

@@ -63,7 +63,7 @@ pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
     let running = Running::start(&settings, &ports, Roles { api: false, coordinator: true, worker: true })?;
     let row = submit::keep(&ports, &text, &read).await?;
     let execution = submit::start(&ports, &row, parameters).await?;
-    let total = workflow.components.len() as u64;
+    let total = workflow.scopes[0].components.len() as u64;
     let ended = running.ended();
     let exit = tokio::select! {
         exit = follow(&ports, execution, total) => exit?,

@@ -69,7 +69,7 @@ async fn first_run(settings: &Settings, ports: &Ports) -> Result<()> {
         let parameters = read.workflow.check_parameters(&serde_json::Map::new());
         let parameters = parameters.map_err(|problems| anyhow::anyhow!(documents::show(&problems)))?;
         let execution = submit::start(ports, &row, parameters).await?;
-        follow(ports, execution, read.workflow.components.len() as u64).await?;
+        follow(ports, execution, read.workflow.scopes[0].components.len() as u64).await?;
         lines.push(format!("  curl {base}/api/v1/executions/{execution}"));
         lines.push(format!(
             "  curl -X POST {base}/api/v1/workflows/{}/execute -H 'content-type: application/json' -d '{{}}'",

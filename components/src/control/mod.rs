@@ -2,10 +2,17 @@
 
 pub mod decision;
 pub mod fail;
+pub mod for_loop;
+pub mod group;
 pub mod join;
+pub mod r#loop;
 pub mod parallel;
+pub mod race;
 pub mod set_variables;
+pub mod sub_workflow;
 pub mod switch;
+pub mod try_catch;
+pub mod while_loop;
 
 use shared::component::ConfigProblem;
 

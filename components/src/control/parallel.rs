@@ -14,7 +14,7 @@ impl Component for Parallel {
     const KIND: &'static str = "parallel";
     const ALIASES: &'static [&'static str] = &["split"];
     const FAMILY: Family = Family::Control;
-    const SUMMARY: &'static str = "Opens branches that run side by side.";
+    const SUMMARY: &'static str = "Opens branches, or holds components, that run side by side.";
 
     fn example() -> Value {
         json!({ "branches": ["stock", "payment"] })

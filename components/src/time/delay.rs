@@ -1,16 +1,12 @@
 //! `type: delay`. Its config is [`shared::component::control::Delay`]; the engine decides it.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use shared::{
     component::{ConfigProblem, Family, control::Delay},
-    time::{Timestamp, parse_duration},
+    time::Timestamp,
 };
 
-use crate::describe::{Component, exactly_one, is_expression, problem};
-
-const LONGEST: Duration = Duration::from_hours(365 * 24);
+use crate::describe::{Component, check_duration, exactly_one, is_expression, problem};
 
 impl Component for Delay {
     const KIND: &'static str = "delay";
@@ -26,15 +22,7 @@ impl Component for Delay {
         let mut problems = exactly_one(config, &["for", "until"]);
         let literal =
             |name: &str| config.get(name).filter(|value| !is_expression(value)).and_then(Value::as_str);
-        if let Some(text) = literal("for") {
-            match parse_duration(text) {
-                Ok(duration) if duration > LONGEST => {
-                    problems.push(problem(&["for"], format!("`{text}` is longer than 365 days")));
-                }
-                Ok(_) => {}
-                Err(wrong) => problems.push(problem(&["for"], wrong.to_string())),
-            }
-        }
+        problems.extend(check_duration(config, &["for"], true));
         if let Some(text) = literal("until")
             && text.parse::<Timestamp>().is_err()
         {

@@ -1,3 +1,4 @@
 //! Waiting.
 
 pub mod delay;
+pub mod wait_for_event;

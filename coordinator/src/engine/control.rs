@@ -1,18 +1,25 @@
 //! The components that the engine decides itself: they cost no message.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use shared::{
     component::{Failure, FailureClass, LogLine, control},
-    execution::{Event, Execution, Payload, Phase, TimerKey},
-    expression::EvaluationError,
-    ids::PayloadId,
+    execution::{
+        Event, Execution, Items, Payload, PersonAsk, Phase, Place, Plan, ROOT, RoundsPlan, TimerKey,
+    },
+    expression::{EvaluationError, Rendered},
     time::{Timestamp, parse_duration},
+    workflow::Component,
 };
 
-use super::{NeedsPayloads, Turning, kind_of, scope::StateScope};
+use super::{
+    Loaded, NeedsPayloads, Turning, kind_of,
+    people::{approval, duration, human_task, wait_for_event},
+    rendered,
+    scope::StateScope,
+};
 
 /// A log line is cut at this many bytes.
 const LONGEST_LINE: usize = 16 * 1024;
@@ -30,6 +37,11 @@ enum Verdict {
     Terminated(Value),
     /// Failed, and nothing else of the scope goes on.
     FailedAtOnce(Failure),
+    Open(Plan),
+    Loop(control::Loop, Arc<Value>),
+    Call(Rendered),
+    Ask(PersonAsk),
+    Await(control::WaitForEvent),
 }
 
 impl Verdict {
@@ -44,46 +56,64 @@ impl Verdict {
 
 impl Turning<'_> {
     /// Decides a component without a worker.
-    pub(super) fn control(&mut self, index: usize) -> Result<(), NeedsPayloads> {
-        let verdict = match self.verdict(index) {
+    pub(super) fn control(&mut self, place: Place) -> Result<(), NeedsPayloads> {
+        let verdict = match self.verdict(place) {
             Ok(verdict) => verdict,
             Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
             Err(EvaluationError::Failed(failure)) => Verdict::Failed(failure),
         };
-        let task = self.key(index);
+        let task = self.key(place);
         match verdict {
             Verdict::Completed { output, ports, log } => {
                 self.emit(Event::Decided { task, output: Payload::Inline(output), ports, log });
-                self.settled(index);
+                self.settled(place)
             }
-            Verdict::Failed(failure) => self.decision_failed(index, failure),
+            Verdict::Failed(failure) => self.decision_failed(place, failure),
             Verdict::FailedAtOnce(failure) => {
-                self.decision_failed(index, failure.clone());
-                self.stop(failure);
+                self.decision_failed(place, failure.clone())?;
+                self.stop(place.scope, failure);
+                Ok(())
             }
             Verdict::Delayed(until) => {
                 self.emit(Event::Delayed { task: task.clone(), until });
                 self.set_timer(TimerKey::Delay(task), until);
+                Ok(())
             }
             Verdict::Terminated(output) => {
-                self.emit(Event::Decided {
-                    task,
-                    output: Payload::Inline(output),
-                    ports: Vec::new(),
-                    log: Vec::new(),
-                });
-                self.stop(Failure::new(FailureClass::Cancelled, "an `end` with `terminate` was reached"));
+                let output = Payload::Inline(output);
+                self.emit(Event::Decided { task, output, ports: Vec::new(), log: Vec::new() });
+                let failure = Failure::new(FailureClass::Cancelled, "an `end` with `terminate` was reached");
+                self.stop(place.scope, failure);
+                Ok(())
             }
+            Verdict::Open(plan) => self.open(place, plan),
+            Verdict::Loop(config, items) => self.open_loop(place, &config, &items),
+            Verdict::Call(rendered) => self.call(place, rendered),
+            Verdict::Ask(ask) => {
+                self.ask_people(place, ask);
+                Ok(())
+            }
+            Verdict::Await(config) => self.await_event(place, config),
         }
-        Ok(())
     }
 
-    fn verdict(&self, index: usize) -> Result<Verdict, EvaluationError> {
+    fn verdict(&self, place: Place) -> Result<Verdict, EvaluationError> {
         let execution = &*self.execution;
         let workflow = Arc::clone(&execution.workflow);
-        let component = &workflow.components[index];
-        let scope = StateScope::new(execution, self.around.payloads);
-        let rendered = component.config.render(&scope)?;
+        let component = &workflow.components[place.index()];
+        let now = self.around.now;
+        let failed = |failure: Failure| EvaluationError::Failed(failure);
+        let rendered = rendered(execution, &self.payloads, place)?;
+        match &*component.kind {
+            "sub_workflow" => return Ok(Verdict::Call(rendered)),
+            // A stored list of items is walked through where it lies.
+            "loop" if matches!(&rendered.references[..], [(pointer, _)] if pointer == "/items") => {
+                let id = rendered.references[0].1;
+                let items = self.payloads.get(&id).ok_or_else(|| EvaluationError::Needs(vec![id]))?;
+                return Ok(Verdict::Loop(read(rendered.value)?, Arc::clone(items)));
+            }
+            _ => {}
+        }
         if !rendered.references.is_empty() {
             // What is decided here looks at its values, so a stored one must be loaded.
             return Err(EvaluationError::Needs(rendered.references.into_iter().map(|(_, id)| id).collect()));
@@ -110,7 +140,7 @@ impl Turning<'_> {
                 }
                 let output = match config.output {
                     Some(output) => output,
-                    None => Value::Object(outputs_of_needs(execution, self.around.payloads, index)?),
+                    None => Value::Object(outputs_of_needs(execution, &self.payloads, place)?),
                 };
                 if config.terminate { Verdict::Terminated(output) } else { Verdict::of(output) }
             }
@@ -142,12 +172,43 @@ impl Turning<'_> {
                 let value = config.get("value").cloned();
                 switch(value.as_ref(), &read(config)?)
             }
+            "parallel" if component.is_container() => Verdict::Open(Plan::Group),
             "parallel" => {
                 let branches = read::<control::Parallel>(config)?.branches;
                 Verdict::Completed { output: Value::Null, ports: branches, log: Vec::new() }
             }
-            "join" => Verdict::of(Value::Object(outputs_of_needs(execution, self.around.payloads, index)?)),
+            "join" => Verdict::of(Value::Object(outputs_of_needs(execution, &self.payloads, place)?)),
             "delay" => delay(&read(config)?, self.around.now),
+            "group" => Verdict::Open(Plan::Group),
+            "race" => Verdict::Open(Plan::Race),
+            "try_catch" => {
+                let config: control::TryCatch = read(config)?;
+                let mut classes = Vec::new();
+                for name in config.classes.iter().flatten() {
+                    let class = name.parse::<FailureClass>().map_err(|error| {
+                        failed(Failure::new(FailureClass::InvalidConfig, format!("`classes`: {error}")))
+                    })?;
+                    classes.push(class);
+                }
+                Verdict::Open(Plan::Try { classes: config.classes.map(|_| classes) })
+            }
+            "loop" => {
+                let config: control::Loop = read(config)?;
+                let items = Arc::new(config.items.clone());
+                Verdict::Loop(config, items)
+            }
+            "for_loop" => for_loop(&read(config)?),
+            "while_loop" => {
+                let config: control::WhileLoop = read(config)?;
+                Verdict::Open(Plan::While {
+                    max_rounds: config.max_iterations,
+                    pause: duration("pause", &config.pause).map_err(failed)?,
+                    keep_last: config.keep_last,
+                })
+            }
+            "approval" => Verdict::Ask(approval(read(config)?, title(component), now).map_err(failed)?),
+            "human_task" => Verdict::Ask(human_task(read(config)?, title(component), now).map_err(failed)?),
+            "wait_for_event" => Verdict::Await(wait_for_event(config)?),
             "fail" => {
                 let config: control::Fail = read(config)?;
                 match config.class.parse() {
@@ -168,7 +229,7 @@ impl Turning<'_> {
     }
 }
 
-fn read<T: DeserializeOwned>(config: Value) -> Result<T, EvaluationError> {
+pub(super) fn read<T: DeserializeOwned>(config: Value) -> Result<T, EvaluationError> {
     // A component without `config` has an empty one.
     let config = if config.is_null() { Value::Object(Map::new()) } else { config };
     serde_json::from_value(config).map_err(|error| {
@@ -177,6 +238,38 @@ fn read<T: DeserializeOwned>(config: Value) -> Result<T, EvaluationError> {
             format!("the config is wrong after its expressions were resolved: {error}"),
         ))
     })
+}
+
+fn title(component: &Component) -> String {
+    component.title.clone().unwrap_or_else(|| component.id.to_string())
+}
+
+/// A loop over numbers.
+fn for_loop(config: &control::ForLoop) -> Verdict {
+    const MOST: i128 = 100_000;
+    let control::ForLoop { from, to, step, max_parallel, on_item_error } = config;
+    if *step == 0 {
+        return Verdict::invalid(FailureClass::InvalidInput, "`step` is 0: the loop would never end");
+    }
+    let distance = i128::from(*to) - i128::from(*from);
+    if distance != 0 && (distance > 0) != (*step > 0) {
+        let message = format!("from {from} by steps of {step} never reaches {to}");
+        return Verdict::invalid(FailureClass::InvalidInput, message);
+    }
+    let count = distance / i128::from(*step) + 1;
+    if count > MOST {
+        let message = format!("{count} rounds, and a loop has at most {MOST}");
+        return Verdict::invalid(FailureClass::LimitExceeded, message);
+    }
+    Verdict::Open(Plan::Rounds(RoundsPlan {
+        count: count as u32,
+        max_parallel: (*max_parallel).max(1),
+        tolerated: match on_item_error {
+            control::OnItemError::Stop => 0,
+            control::OnItemError::Collect => u32::MAX,
+        },
+        items: Items::Range { from: *from, step: *step },
+    }))
 }
 
 /// The cases are asked in the order written.
@@ -251,66 +344,65 @@ fn delay(config: &control::Delay, now: Timestamp) -> Verdict {
 /// The output of each completed component that this one needs, by id.
 fn outputs_of_needs(
     execution: &Execution,
-    payloads: &HashMap<PayloadId, Value>,
-    index: usize,
+    payloads: &Loaded,
+    place: Place,
+) -> Result<Map<String, Value>, EvaluationError> {
+    let needs = &execution.component(place).needs;
+    let places = needs.iter().map(|need| Place { scope: place.scope, component: need.from as u32 });
+    outputs(execution, payloads, places)
+}
+
+fn outputs(
+    execution: &Execution,
+    payloads: &Loaded,
+    places: impl Iterator<Item = Place>,
 ) -> Result<Map<String, Value>, EvaluationError> {
     let mut outputs = Map::new();
     let mut missing = Vec::new();
-    for need in &execution.workflow.components[index].needs {
-        let state = &execution.components[need.from];
+    for place in places {
+        let state = execution.at(place);
         if state.phase != Phase::Completed {
             continue;
         }
-        let id = execution.workflow.components[need.from].id.to_string();
-        match value_of(state.output.as_ref(), payloads) {
-            Ok(value) => {
-                outputs.insert(id, value);
-            }
-            Err(payload) => missing.push(payload),
-        }
+        let value = match &state.output {
+            None => Value::Null,
+            Some(Payload::Inline(value)) => value.clone(),
+            Some(Payload::Stored(stored)) => match payloads.get(&stored.id) {
+                Some(value) => (**value).clone(),
+                None => {
+                    missing.push(stored.id);
+                    continue;
+                }
+            },
+        };
+        outputs.insert(execution.component(place).id.to_string(), value);
     }
     if missing.is_empty() { Ok(outputs) } else { Err(EvaluationError::Needs(missing)) }
 }
 
-fn value_of(output: Option<&Payload>, payloads: &HashMap<PayloadId, Value>) -> Result<Value, PayloadId> {
-    match output {
-        None => Ok(Value::Null),
-        Some(Payload::Inline(value)) => Ok(value.clone()),
-        Some(Payload::Stored(stored)) => payloads.get(&stored.id).cloned().ok_or(stored.id),
-    }
-}
-
 /// What a completed execution gives back: its `output`, else what its `end`s say, else nothing.
-pub(super) fn output(
-    execution: &Execution,
-    payloads: &HashMap<PayloadId, Value>,
-) -> Result<Option<Payload>, EvaluationError> {
+pub(super) fn output(execution: &Execution, payloads: &Loaded) -> Result<Option<Payload>, EvaluationError> {
     if let Some(template) = &execution.workflow.output {
-        let rendered = template.render(&StateScope::new(execution, payloads))?;
+        let rendered = template.render(&StateScope::new(execution, payloads, ROOT))?;
         if !rendered.references.is_empty() {
             return Err(EvaluationError::Needs(rendered.references.into_iter().map(|(_, id)| id).collect()));
         }
         return Ok(Some(Payload::Inline(rendered.value)));
     }
-    let mut ends = execution
-        .workflow
-        .components
-        .iter()
-        .zip(&execution.components)
-        .filter(|(component, state)| &*component.kind == "end" && state.phase == Phase::Completed);
-    let Some((_, first)) = ends.next() else { return Ok(None) };
-    if ends.next().is_none() {
-        return Ok(first.output.clone());
-    }
-    let mut outputs = Map::new();
-    for (component, state) in execution.workflow.components.iter().zip(&execution.components) {
-        if &*component.kind == "end" && state.phase == Phase::Completed {
-            let value =
-                value_of(state.output.as_ref(), payloads).map_err(|id| EvaluationError::Needs(vec![id]))?;
-            outputs.insert(component.id.to_string(), value);
+    let ends: Vec<Place> = execution
+        .places(ROOT)
+        .filter(|place| {
+            &*execution.component(*place).kind == "end" && execution.at(*place).phase == Phase::Completed
+        })
+        .collect();
+    match ends[..] {
+        [] => Ok(None),
+        [only] => Ok(execution.at(only).output.clone()),
+        _ => {
+            let outputs = outputs(execution, payloads, ends.into_iter())?;
+            Ok(Some(Payload::Inline(Value::Object(outputs))))
         }
     }
-    Ok(Some(Payload::Inline(Value::Object(outputs))))
 }
 
 fn cut(mut message: String) -> String {

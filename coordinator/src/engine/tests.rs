@@ -1,10 +1,13 @@
 //! The rules, a test each. Here is the driver; the rows of the reference are in the modules.
 
 mod cancel;
+mod containers;
 mod decided;
 mod desk;
+mod people;
 mod properties;
 mod rows;
+mod saga;
 mod tasks;
 mod time;
 
@@ -19,7 +22,9 @@ use shared::{
     component::{
         Catalogue, Descriptor, Effect, Failure, FailureClass, Family, Field, OwnPorts, Runs, control,
     },
-    execution::{Accepted, Event, Execution, Payload, Status, TaskKey, TimerKey, Turn},
+    execution::{
+        Accepted, Answer, AnswerVerdict, Event, Execution, Payload, Status, TaskKey, TimerKey, Turn,
+    },
     ids::{ExecutionId, MessageId, PayloadId, TenantId, Token, WorkerId, WorkflowId},
     port::store::TimerChange,
     time::Timestamp,
@@ -62,6 +67,32 @@ fn catalogue() -> &'static Catalogue {
                 ports: switch_ports,
                 field: switch_field,
                 ..decided("switch", schema_of!(control::Switch))
+            },
+            decided("group", schema_of!(control::Group)),
+            decided("loop", schema_of!(control::Loop)),
+            decided("for_loop", schema_of!(control::ForLoop)),
+            decided("race", schema_of!(control::Race)),
+            decided("sub_workflow", schema_of!(control::SubWorkflow)),
+            Descriptor {
+                field: |_, path| if path == ["condition"] { Field::Deferred } else { Field::Template },
+                ..decided("while_loop", schema_of!(control::WhileLoop))
+            },
+            Descriptor {
+                ports: |_| OwnPorts { names: vec!["caught".to_owned()], exclusive: false },
+                ..decided("try_catch", schema_of!(control::TryCatch))
+            },
+            Descriptor {
+                ports: |_| OwnPorts::one_of(&["approved", "rejected", "expired"]),
+                ..decided("approval", schema_of!(control::Approval))
+            },
+            Descriptor {
+                ports: |_| OwnPorts::one_of(&["submitted", "expired"]),
+                ..decided("human_task", schema_of!(control::HumanTask))
+            },
+            Descriptor {
+                ports: |_| OwnPorts { names: vec!["received".to_owned()], exclusive: false },
+                field: |_, path| if path == ["filter"] { Field::Deferred } else { Field::Template },
+                ..decided("wait_for_event", schema_of!(control::WaitForEvent))
             },
             Descriptor { ports: picked_ports, ..descriptor("pick", anything) },
             Descriptor { ports: fork_ports, ..descriptor("fork", anything) },
@@ -157,7 +188,7 @@ struct Case {
     room: u32,
     queue_is_deep: bool,
     queue_lost_before: Option<Timestamp>,
-    payloads: HashMap<PayloadId, Value>,
+    payloads: super::Loaded,
     timers: BTreeMap<TimerKey, Timestamp>,
     /// Every task sent, in order.
     sent: Vec<Task>,
@@ -300,6 +331,7 @@ impl Case {
                 }
                 Command::Tell(_, control) => self.told.push(control.clone()),
                 Command::Poison(_, reason) => self.poison.push(reason.clone()),
+                _ => {}
             }
         }
         self.late.extend(decision.late.iter().map(|late| late.reason.clone()));
@@ -340,15 +372,19 @@ impl Case {
         }
     }
 
+    /// The task `id`, or `id[2]` in round 2 of a loop.
     #[expect(clippy::unused_self, reason = "reads like the rest of the driver")]
     fn key(&self, id: &str) -> TaskKey {
-        TaskKey::of(id.into())
+        match format!("delay/{id}").parse() {
+            Ok(TimerKey::Delay(task)) => task,
+            other => panic!("{id} is no task: {other:?}"),
+        }
     }
 
     fn component(&self, id: &str) -> &shared::execution::ComponentState {
-        match self.state.workflow.index_of(id) {
-            Some(index) => &self.state.components[index],
-            None => panic!("there is no component {id}"),
+        match self.state.place_of(&self.key(id)) {
+            Ok(place) => self.state.at(place),
+            Err(error) => panic!("{id}: {error}"),
         }
     }
 
@@ -357,8 +393,8 @@ impl Case {
         let state = self.component(id);
         TaskResult {
             execution: self.state.id,
-            component: id.into(),
-            iteration: Default::default(),
+            component: self.key(id).component,
+            iteration: self.key(id).iteration,
             attempt: state.attempt,
             dispatch: state.dispatch,
             worker: state.fence.as_ref().map_or(worker(1), |fence| fence.worker),
@@ -394,8 +430,8 @@ impl Case {
     fn ask(&mut self, id: &str, kind: AskKind, number: u128) -> bool {
         let ask = Ask {
             execution: self.state.id,
-            component: id.into(),
-            iteration: Default::default(),
+            component: self.key(id).component,
+            iteration: self.key(id).iteration,
             attempt: self.component(id).attempt,
             worker: worker(number),
             token: token(number),
@@ -413,6 +449,36 @@ impl Case {
             by: "ann".to_owned(),
             reason: "wrong order".to_owned(),
         }))
+    }
+
+    /// What the workers of these tasks are told when their scope ends.
+    fn told_to_stop(&self, ids: &[&str]) -> Control {
+        let tasks = ids.iter().map(|id| self.key(id)).collect();
+        Control::Cancel { execution: self.state.id, tasks }
+    }
+
+    /// A person answers what a component asks.
+    fn decide(&mut self, id: &str, who: &str, verdict: AnswerVerdict, data: Option<Value>) -> Decision {
+        let task = self.key(id);
+        self.decide_at(task, who, verdict, data)
+    }
+
+    fn decide_at(
+        &mut self,
+        task: TaskKey,
+        who: &str,
+        verdict: AnswerVerdict,
+        data: Option<Value>,
+    ) -> Decision {
+        let answer = Answer {
+            by: "ann".to_owned(),
+            for_assignee: who.to_owned(),
+            verdict,
+            data,
+            comment: String::new(),
+            at: self.now,
+        };
+        self.take(Input::Request(&RequestBody::Answer { task, answer }))
     }
 
     fn sweep(&mut self) -> Decision {
@@ -492,7 +558,7 @@ impl Case {
     fn sent_of(&self, id: &str) -> Vec<(u32, u32)> {
         self.sent
             .iter()
-            .filter(|task| task.component.as_str() == id)
+            .filter(|task| task.key() == self.key(id))
             .map(|task| (task.attempt, task.dispatch))
             .collect()
     }

@@ -38,7 +38,7 @@ enum Stage {
     /// Received; to be decided.
     Received { works: Vec<Work>, aside: Aside, tags: Vec<Tag> },
     /// Decided; to be committed.
-    Decided { decided: Vec<(Work, Decided)>, outgoing: Outgoing, tags: Vec<Tag> },
+    Decided { decided: Vec<(Work, Decided)>, outgoing: Box<Outgoing>, tags: Vec<Tag> },
 }
 
 /// Durable turns on their way to the broker.
@@ -435,7 +435,7 @@ impl World {
         match self.coordinators[index].stage.take() {
             None => self.receive(index),
             Some(Stage::Received { works, aside, tags }) => self.decide(index, works, aside, tags),
-            Some(Stage::Decided { decided, outgoing, tags }) => self.commit(index, decided, outgoing, tags),
+            Some(Stage::Decided { decided, outgoing, tags }) => self.commit(index, decided, *outgoing, tags),
         }
     }
 
@@ -500,7 +500,7 @@ impl World {
                 self.dispatch(task);
             }
         }
-        self.coordinators[index].stage = Some(Stage::Decided { decided, outgoing, tags });
+        self.coordinators[index].stage = Some(Stage::Decided { decided, outgoing: Box::new(outgoing), tags });
     }
 
     fn decide_works(&mut self, index: usize, works: &mut [Work]) -> Vec<Decided> {
@@ -514,7 +514,7 @@ impl World {
                 None => {}
             }
         }
-        let payloads: HashMap<PayloadId, Value> = HashMap::new();
+        let payloads = crate::engine::Loaded::new();
         let mut made = Vec::with_capacity(works.len());
         for work in works.iter() {
             let mut fresh = || PayloadId::from_uuid(uuid::Uuid::nil());
@@ -529,7 +529,7 @@ impl World {
                     Err(_) => self.broken("I1", "a decision asked for payloads that do not exist".to_owned()),
                 }
             }
-            made.push(decided.unwrap_or_default());
+            made.push(decided.unwrap_or_else(|| Decided::about(work.execution)));
         }
         made
     }
@@ -780,7 +780,9 @@ impl World {
                     {
                         running.step = Step::Ack;
                     }
-                    Control::Cancel { execution } if *execution == running.task.execution => {
+                    Control::Cancel { execution, tasks }
+                        if *execution == running.task.execution && tasks.contains(&running.task.key()) =>
+                    {
                         running.cancelled = true;
                     }
                     _ => {}

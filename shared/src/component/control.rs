@@ -112,7 +112,8 @@ pub struct Switch {
     pub matching: SwitchMatch,
 }
 
-/// Opens branches that run side by side.
+/// Opens branches that run side by side. With `components:` under it, it is a container instead: everything
+/// inside runs as a scope of its own, and there are no branches.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Parallel {
@@ -176,7 +177,7 @@ pub enum Tolerance {
     Percent(String),
 }
 
-/// A named scope: its components run as a graph of their own.
+/// A named scope: its components run as a graph of their own. The output is a map of their outputs by id.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Group {
@@ -197,6 +198,9 @@ fn most_items() -> u32 {
 }
 
 /// Runs its components once for each item of a list; inside, `item` and `index` are roots.
+///
+/// The output is a list of `{ index, status, output, error }` in the order of the items, where `output` maps each
+/// component inside to what it gave. No items: the loop completes with an empty list.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Loop {
@@ -231,6 +235,8 @@ fn step() -> i64 {
 }
 
 /// Runs its components once for each number of a range; inside, `item` is the number and `index` counts from 0.
+///
+/// The output is that of a `loop`. At most 100,000 rounds.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForLoop {
@@ -261,6 +267,9 @@ fn no_time() -> String {
 
 /// Runs its components again and again while a condition holds; inside, `iteration` counts from 0 and
 /// `previous` is the output of the round before.
+///
+/// The output has `iterations` (how many rounds there were), `last` (the output of the last one, by component)
+/// and `rounds` (the last of them, each as in the output of a `loop`).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WhileLoop {
@@ -280,11 +289,16 @@ pub struct WhileLoop {
 }
 
 /// Starts all its components; the first that completes wins and the others are cancelled.
+///
+/// Each component inside is a port of the race, and that of the winner fires. There are at least two, and none
+/// of them has `needs`. The output names the `winner` and holds what it gave under its id.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Race {}
 
 /// Runs its components; when they fail, `catch:` runs with the root `error`, and `finally:` runs in any case.
+///
+/// It has at least one of `catch:` and `finally:`. The port `caught` fires, beside `success`, when a failure was caught.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TryCatch {

@@ -218,15 +218,18 @@ pub struct PersonAsk {
 pub enum PersonKind {
     Approval,
     HumanTask,
+    /// Whether an `at_most_once` attempt took effect.
+    Outcome,
 }
 
 impl PersonKind {
-    pub const ALL: &[Self] = &[Self::Approval, Self::HumanTask];
+    pub const ALL: &[Self] = &[Self::Approval, Self::HumanTask, Self::Outcome];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Approval => "approval",
             Self::HumanTask => "human_task",
+            Self::Outcome => "outcome",
         }
     }
 }
@@ -282,6 +285,8 @@ pub enum SkipReason {
     WhenFalse,
     /// Its scope ends.
     ScopeEnded,
+    /// A race of which every child was skipped.
+    NothingRan,
 }
 
 /// One thing that happened to an execution. Appended, never changed.
@@ -353,8 +358,15 @@ pub enum Event {
     Skipped { task: TaskKey, reason: SkipReason },
     /// Someone asked for the execution to end.
     CancelRequested { by: String, reason: String },
-    /// The scope ends before its components do: nothing new starts.
-    Stopping { failure: Failure },
+    /// A scope ends before its components do: nothing new starts in it.
+    Stopping {
+        failure: Failure,
+        /// The part, and of which container; absent for the workflow's components.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<(Part, Option<TaskKey>)>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        round: Option<u32>,
+    },
     /// A component that ran when its scope ended.
     TaskCancelled { task: TaskKey, attempt: u32 },
     /// A container began; what was resolved of its config.
@@ -384,7 +396,7 @@ pub enum Event {
         failure: Option<Failure>,
     },
     /// The results of rounds up to `upto` went to the payload store together.
-    RoundsStored { task: TaskKey, upto: u32, rounds: Payload },
+    RoundsStored { task: TaskKey, upto: u32, rounds: StoredPayload },
     /// A loop pauses between two rounds.
     RoundDelayed { task: TaskKey, until: Timestamp },
     /// A component that can be undone completed; what its compensation would be given.
@@ -409,6 +421,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
     },
+    /// `on_failure` or `finally` failed.
+    CleanupFailed { failure: Failure },
     /// Another workflow is started as an execution of its own.
     ChildOrdered {
         task: TaskKey,
@@ -449,6 +463,8 @@ pub enum Event {
     },
     /// A signal came that nothing waits for yet; it is kept.
     SignalKept { signal: Received },
+    /// A component received the event or signal it waits for.
+    EventReceived { task: TaskKey, id: String },
     /// Something worth a line in the log, such as a result that came too late to count.
     Noted { line: LogLine },
     /// The end: the only terminal event, and the last one.
@@ -459,6 +475,54 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
     },
+}
+
+impl Event {
+    /// The task whose component it changes.
+    pub const fn task(&self) -> Option<&TaskKey> {
+        match self {
+            Self::Accepted(_)
+            | Self::Scheduled { .. }
+            | Self::Started
+            | Self::CancelRequested { .. }
+            | Self::Stopping { .. }
+            | Self::ScopeOpened { .. }
+            | Self::CompensationNoted { .. }
+            | Self::Concluded { .. }
+            | Self::CleanupFailed { .. }
+            | Self::SignalKept { .. }
+            | Self::Noted { .. }
+            | Self::Finished { .. } => None,
+            Self::TaskReady { task }
+            | Self::TaskOffered { task }
+            | Self::TaskDispatched { task, .. }
+            | Self::TaskGranted { task, .. }
+            | Self::TaskLeased { task, .. }
+            | Self::TaskLost { task, .. }
+            | Self::TaskReturned { task, .. }
+            | Self::TaskCompleted { task, .. }
+            | Self::TaskFailed { task, .. }
+            | Self::Decided { task, .. }
+            | Self::DecisionFailed { task, .. }
+            | Self::Delayed { task, .. }
+            | Self::Skipped { task, .. }
+            | Self::TaskCancelled { task, .. }
+            | Self::Opened { task, .. }
+            | Self::RoundClosed { task, .. }
+            | Self::RoundsStored { task, .. }
+            | Self::RoundDelayed { task, .. }
+            | Self::Compensated { task, .. }
+            | Self::ChildOrdered { task, .. }
+            | Self::Asked { task, .. }
+            | Self::Claimed { task, .. }
+            | Self::Delegated { task, .. }
+            | Self::Escalated { task, .. }
+            | Self::Reminded { task }
+            | Self::Answered { task, .. }
+            | Self::Awaiting { task, .. }
+            | Self::EventReceived { task, .. } => Some(task),
+        }
+    }
 }
 
 /// What one decision adds to a journal, whole or not at all.

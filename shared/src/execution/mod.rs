@@ -4,6 +4,7 @@
 //! derived. What to do next is decided elsewhere (`coordinator::engine`).
 
 mod event;
+mod first;
 mod state;
 
 pub use event::{
@@ -11,7 +12,11 @@ pub use event::{
     Plan, Received, RoundsPlan, SkipReason, StoredPayload, TaskKey, TaskKeyError, TimerKey, TimerKeyError,
     Turn,
 };
-pub use state::{Cancel, ComponentState, Execution, Fence, Joined, Phase, ReplayError};
+pub use first::{first_turn, start_hint};
+pub use state::{
+    Cancel, Child, ComponentState, Container, Execution, Fence, Inner, Joined, Outcome, Person, Phase, Place,
+    ROOT, Record, ReplayError, Rounds, ScopeState, Undo, Wait,
+};
 
 use serde::{Deserialize, Serialize};
 

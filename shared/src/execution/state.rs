@@ -1,15 +1,21 @@
 //! The state of an execution: what its turns fold to. No clock, no randomness, no map whose order varies.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Accepted, Event, Payload, Status, TaskKey, Turn};
+use super::{
+    Accepted, Answer, Event, Items, Iteration, Payload, PersonAsk, PersonKind, Plan, Received, Status,
+    StoredPayload, TaskKey, Turn,
+};
 use crate::{
-    component::{Failure, FailureClass},
-    ids::{ExecutionId, MessageId, Token, WorkerId},
+    component::{Failure, FailureClass, control::OnParentClose},
+    ids::{ExecutionId, MessageId, PayloadId, Token, WorkerId},
     time::Timestamp,
-    workflow::{Join, Output, Workflow},
+    workflow::{Component, Join, Output, Part, Scope, Workflow},
 };
 
 /// A journal that does not fold.
@@ -24,6 +30,8 @@ pub enum ReplayError {
     NotAccepted,
     #[error("an event names `{0}`, which the workflow has not")]
     UnknownComponent(String),
+    #[error("an event names `{0}`, whose scope is not open")]
+    ScopeNotOpen(String),
     #[error("turn {0} comes after the end")]
     AfterTheEnd(u32),
 }
@@ -54,6 +62,14 @@ pub enum Phase {
     Retrying(Timestamp),
     /// For an instant.
     Delayed(Timestamp),
+    /// A container whose scopes run.
+    Open,
+    /// For the execution of another workflow.
+    Calling,
+    /// For people.
+    Asked,
+    /// For an event or signal.
+    Awaiting,
     Completed,
     Failed,
     Skipped,
@@ -71,9 +87,11 @@ impl Phase {
             Self::Waiting => "waiting",
             Self::Ready => "ready",
             Self::Offered => "offered",
-            Self::Dispatched => "running",
             Self::Retrying(_) => "retrying",
             Self::Delayed(_) => "delayed",
+            Self::Dispatched | Self::Open | Self::Calling => "running",
+            Self::Asked => "asked",
+            Self::Awaiting => "awaiting",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
@@ -82,7 +100,25 @@ impl Phase {
     }
 }
 
-/// One component of an execution.
+/// Where a component stands in an execution: in one opened scope. Not stable beyond the scope's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Which opened scope: an index into [`Execution::scopes`].
+    pub scope: u32,
+    /// Which component: an index into the workflow's.
+    pub component: u32,
+}
+
+impl Place {
+    pub const fn index(self) -> usize {
+        self.component as usize
+    }
+}
+
+/// The workflow's own scope, open from the beginning.
+pub const ROOT: u32 = 0;
+
+/// One component of an execution, in one opened scope.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ComponentState {
     pub phase: Phase,
@@ -93,7 +129,7 @@ pub struct ComponentState {
     /// Messages sent for the present attempt.
     pub dispatch: u32,
     pub dispatched_at: Timestamp,
-    /// The inbox message whose turn sent the last of them.
+    /// The inbox message whose turn sent the last of them, or ordered what it waits for.
     pub cause: MessageId,
     pub fence: Option<Box<Fence>>,
     pub output: Option<Payload>,
@@ -110,6 +146,139 @@ pub struct ComponentState {
     /// Connections in that fired, and that are dead.
     pub fired: u32,
     pub dead: u32,
+    /// What it holds while it is open, calling, asked or awaiting.
+    pub inner: Option<Box<Inner>>,
+}
+
+/// What a component holds that is more than a task.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Inner {
+    Container(Container),
+    Child(Child),
+    Person(Person),
+    Wait(Wait),
+}
+
+/// A container whose scopes run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Container {
+    pub plan: Plan,
+    /// Its open scopes.
+    pub open: BTreeSet<u32>,
+    pub rounds: Rounds,
+}
+
+/// The rounds of a loop.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rounds {
+    /// The next round to open.
+    pub next: u32,
+    pub closed: u32,
+    pub failed: u32,
+    pub first_failure: Option<(u32, Failure)>,
+    /// How closed rounds ended, as far as that is not stored together.
+    pub records: BTreeMap<u32, Arc<Record>>,
+    /// Rounds whose results lie in `parts`.
+    pub stored: u32,
+    pub parts: Vec<StoredPayload>,
+    /// The output of the round before, for a `while_loop`.
+    pub previous: Option<Payload>,
+    pub paused_until: Option<Timestamp>,
+}
+
+impl Rounds {
+    pub const fn live(&self) -> u32 {
+        self.next - self.closed
+    }
+}
+
+/// How one round of a loop ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    pub status: Status,
+    pub output: Payload,
+    pub failure: Option<Failure>,
+}
+
+/// The execution of another workflow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Child {
+    pub id: ExecutionId,
+    pub workflow: String,
+    pub version: Option<u32>,
+    pub parameters: Map<String, Value>,
+    pub references: Vec<(String, PayloadId)>,
+    pub waits: bool,
+    pub on_parent_close: OnParentClose,
+    pub execution_key: Option<String>,
+}
+
+/// What people are asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Person {
+    pub ask: PersonAsk,
+    /// Whom it is with now.
+    pub assignees: Vec<String>,
+    pub claimed_by: Option<String>,
+    pub answers: Vec<Answer>,
+    /// How many of the escalations happened.
+    pub escalated: usize,
+    pub reminded_at: Option<Timestamp>,
+}
+
+/// The event that is waited for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wait {
+    pub event: String,
+    pub key: String,
+    pub until: Timestamp,
+    pub early: Timestamp,
+}
+
+/// Components that stand and end together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScopeState {
+    /// Which scope of the workflow.
+    pub scope: usize,
+    /// The rounds of the loops around it.
+    pub iteration: Iteration,
+    /// The container; absent for the workflow's own scopes and for compensations.
+    pub owner: Option<Place>,
+    /// By position in the scope.
+    pub components: Vec<ComponentState>,
+    /// How many of them have settled.
+    pub settled: u32,
+    /// Those that failed, as indexes into the workflow's components, in journal order.
+    pub failed: Vec<usize>,
+    /// Why the scope ends before its components do.
+    pub stopping: Option<Failure>,
+    /// What a round of a loop is given.
+    pub item: Option<Payload>,
+    /// What a `catch` or `on_failure` handles.
+    pub error: Option<Failure>,
+}
+
+impl ScopeState {
+    pub fn is_settled(&self) -> bool {
+        self.settled as usize == self.components.len()
+    }
+}
+
+/// A completed component that can be undone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Undo {
+    pub task: TaskKey,
+    pub config: Value,
+    pub references: Vec<(String, PayloadId)>,
+    /// Why its compensation cannot be prepared.
+    pub failure: Option<Failure>,
+}
+
+/// How an execution will end once its cleaning up is done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    pub status: Status,
+    pub failure: Option<Failure>,
 }
 
 impl ComponentState {
@@ -140,19 +309,40 @@ pub struct Execution {
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub status: Status,
-    /// By index in the workflow.
-    pub components: Vec<ComponentState>,
-    /// How many of them have settled.
-    pub settled: u32,
-    /// How many of them are dispatched.
-    pub dispatched: u32,
-    /// How many of them are held back until the dispatch window has room.
-    pub ready: u32,
-    /// Those that failed, in journal order.
-    pub failed: Vec<usize>,
+    /// The opened scopes; the first is the workflow's. A place that is free is used again.
+    pub scopes: Vec<Option<Box<ScopeState>>>,
+    /// Places of `scopes` that are free.
+    free: Vec<u32>,
+    /// Opened scopes but the workflow's, by scope and iteration.
+    lookup: HashMap<usize, HashMap<Iteration, u32>>,
+    /// Tasks with a queue or a worker.
+    pub dispatched: BTreeSet<Place>,
+    /// Tasks held back until the dispatch window has room.
+    pub ready: BTreeSet<Place>,
+    /// Loops that are open.
+    pub loops: BTreeSet<Place>,
+    /// Completed components that can be undone, in the order they completed.
+    pub undo: Vec<Undo>,
+    /// Compensations that failed.
+    pub undo_failed: Vec<TaskKey>,
+    /// Detached sub-workflows that end with this execution.
+    pub detached: Vec<(ExecutionId, OnParentClose)>,
+    /// Signals nothing has waited for yet, in order.
+    pub signals: Vec<Received>,
+    /// The ids of the events and signals that were received.
+    pub received: HashSet<String>,
     pub cancel: Option<Cancel>,
-    /// Why the scope ends before its components do.
-    pub stopping: Option<Failure>,
+    /// What follows is only cleaning up.
+    pub outcome: Option<Outcome>,
+    /// Whether `on_failure` and `finally` were begun.
+    pub on_failure_begun: bool,
+    pub finally_begun: bool,
+    /// Failures of `on_failure` and `finally`.
+    pub cleanup_failures: Vec<Failure>,
+    /// The message whose turn ended it.
+    pub ended_by: Option<MessageId>,
+    /// Whether a value it holds lies in the payload store, so that a decision may ask for it.
+    pub holds_payloads: bool,
     pub output: Option<Payload>,
     pub failure: Option<Failure>,
 }
@@ -164,16 +354,16 @@ impl PartialEq for Execution {
             && self.accepted == other.accepted
             && (self.seq, self.last_at, self.created_at, self.started_at, self.status)
                 == (other.seq, other.last_at, other.created_at, other.started_at, other.status)
-            && self.components == other.components
-            && (self.settled, self.dispatched, self.ready, &self.failed, &self.cancel, &self.stopping)
-                == (
-                    other.settled,
-                    other.dispatched,
-                    other.ready,
-                    &other.failed,
-                    &other.cancel,
-                    &other.stopping,
-                )
+            && self.scopes == other.scopes
+            && self.free == other.free
+            && self.lookup == other.lookup
+            && (&self.dispatched, &self.ready, &self.loops) == (&other.dispatched, &other.ready, &other.loops)
+            && (&self.undo, &self.undo_failed, &self.detached)
+                == (&other.undo, &other.undo_failed, &other.detached)
+            && (&self.signals, &self.received) == (&other.signals, &other.received)
+            && (&self.cancel, &self.outcome, self.on_failure_begun, self.finally_begun)
+                == (&other.cancel, &other.outcome, other.on_failure_begun, other.finally_begun)
+            && (&self.cleanup_failures, self.ended_by) == (&other.cleanup_failures, other.ended_by)
             && self.output == other.output
             && self.failure == other.failure
     }
@@ -197,25 +387,7 @@ impl Execution {
         if first.seq != 1 {
             return Err(ReplayError::Gap { after: 0, found: first.seq });
         }
-        let waiting = ComponentState {
-            phase: Phase::Waiting,
-            attempt: 0,
-            lost: 0,
-            dispatch: 0,
-            dispatched_at: first.at,
-            cause: first.cause,
-            fence: None,
-            output: None,
-            ports: Vec::new(),
-            failure: None,
-            answered_by: None,
-            since: first.at,
-            returned: false,
-            fired: 0,
-            dead: 0,
-        };
-        let components = vec![waiting; workflow.components.len()];
-        Ok(Self {
+        let mut execution = Self {
             id: first.execution,
             accepted: Arc::new((**accepted).clone()),
             parameters: Value::Object(accepted.parameters.clone()),
@@ -225,16 +397,30 @@ impl Execution {
             created_at: first.at,
             started_at: None,
             status: Status::Pending,
-            components,
-            settled: 0,
-            dispatched: 0,
-            ready: 0,
-            failed: Vec::new(),
+            scopes: Vec::new(),
+            free: Vec::new(),
+            lookup: HashMap::new(),
+            dispatched: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            loops: BTreeSet::new(),
+            undo: Vec::new(),
+            undo_failed: Vec::new(),
+            detached: Vec::new(),
+            signals: Vec::new(),
+            received: HashSet::new(),
             cancel: None,
-            stopping: None,
+            outcome: None,
+            on_failure_begun: false,
+            finally_begun: false,
+            cleanup_failures: Vec::new(),
+            ended_by: None,
+            holds_payloads: false,
             output: None,
             failure: None,
-        })
+        };
+        let root = execution.new_scope(0, Iteration::default(), None, first.at, first.cause);
+        execution.scopes.push(Some(root));
+        Ok(execution)
     }
 
     /// Adds the next turn.
@@ -258,12 +444,201 @@ impl Execution {
         self.last_at = at;
     }
 
-    /// The index of a task's component.
-    pub fn index_of(&self, task: &TaskKey) -> Result<usize, ReplayError> {
-        self.workflow
-            .index_of(task.component.as_str())
-            .ok_or_else(|| ReplayError::UnknownComponent(task.component.to_string()))
+    fn new_scope(
+        &self,
+        scope: usize,
+        iteration: Iteration,
+        owner: Option<Place>,
+        at: Timestamp,
+        cause: MessageId,
+    ) -> Box<ScopeState> {
+        let waiting = ComponentState {
+            phase: Phase::Waiting,
+            attempt: 0,
+            lost: 0,
+            dispatch: 0,
+            dispatched_at: at,
+            cause,
+            fence: None,
+            output: None,
+            ports: Vec::new(),
+            failure: None,
+            answered_by: None,
+            since: at,
+            returned: false,
+            fired: 0,
+            dead: 0,
+            inner: None,
+        };
+        Box::new(ScopeState {
+            scope,
+            iteration,
+            owner,
+            components: vec![waiting; self.workflow.scopes[scope].components.len()],
+            settled: 0,
+            failed: Vec::new(),
+            stopping: None,
+            item: None,
+            error: None,
+        })
     }
+
+    // ---- looking -------------------------------------------------------------------------
+
+    /// The component of a place, as the workflow has it.
+    pub fn component(&self, place: Place) -> &Component {
+        &self.workflow.components[place.index()]
+    }
+
+    /// An opened scope. Callers hold ids of scopes that are open.
+    pub fn scope(&self, id: u32) -> &ScopeState {
+        self.scopes[id as usize].as_deref().expect("the scope is open as long as somebody holds its id")
+    }
+
+    fn scope_mut(&mut self, id: u32) -> &mut ScopeState {
+        self.scopes[id as usize].as_deref_mut().expect("the scope is open as long as somebody holds its id")
+    }
+
+    /// The scope of the workflow that an opened one runs.
+    pub fn definition(&self, id: u32) -> &Scope {
+        &self.workflow.scopes[self.scope(id).scope]
+    }
+
+    /// The workflow's own scope.
+    pub fn root(&self) -> &ScopeState {
+        self.scope(ROOT)
+    }
+
+    /// Ids of all opened scopes, in a fixed order.
+    pub fn open_scopes(&self) -> impl Iterator<Item = u32> + '_ {
+        self.scopes.iter().enumerate().filter(|(_, scope)| scope.is_some()).map(|(id, _)| id as u32)
+    }
+
+    /// How many scopes are open.
+    pub fn open_count(&self) -> usize {
+        self.scopes.len() - self.free.len()
+    }
+
+    /// The places of a scope, in the order written.
+    pub fn places(&self, scope: u32) -> impl Iterator<Item = Place> + '_ {
+        self.definition(scope).components.iter().map(move |index| Place { scope, component: *index as u32 })
+    }
+
+    /// The state at a place.
+    pub fn at(&self, place: Place) -> &ComponentState {
+        &self.scope(place.scope).components[self.component(place).position]
+    }
+
+    fn at_mut(&mut self, place: Place) -> &mut ComponentState {
+        let position = self.component(place).position;
+        &mut self.scope_mut(place.scope).components[position]
+    }
+
+    /// The container at a place, while it is open.
+    pub fn container(&self, place: Place) -> Option<&Container> {
+        match self.at(place).inner.as_deref() {
+            Some(Inner::Container(container)) => Some(container),
+            _ => None,
+        }
+    }
+
+    fn container_mut(&mut self, place: Place) -> Option<&mut Container> {
+        match self.at_mut(place).inner.as_deref_mut() {
+            Some(Inner::Container(container)) => Some(container),
+            _ => None,
+        }
+    }
+
+    /// What people are asked at a place, while they are.
+    pub fn person(&self, place: Place) -> Option<&Person> {
+        match self.at(place).inner.as_deref() {
+            Some(Inner::Person(person)) => Some(person),
+            _ => None,
+        }
+    }
+
+    fn person_mut(&mut self, task: &TaskKey) -> Result<Option<&mut Person>, ReplayError> {
+        let place = self.place_of(task)?;
+        Ok(match self.at_mut(place).inner.as_deref_mut() {
+            Some(Inner::Person(person)) => Some(person),
+            _ => None,
+        })
+    }
+
+    /// The key of the task at a place.
+    pub fn key(&self, place: Place) -> TaskKey {
+        TaskKey {
+            component: self.component(place).id.clone(),
+            iteration: self.scope(place.scope).iteration.clone(),
+        }
+    }
+
+    /// The opened scope that runs `scope` in the rounds of `iteration`, of which it may have fewer.
+    pub fn scope_in(&self, scope: usize, iteration: &Iteration) -> Option<u32> {
+        if scope == 0 {
+            return Some(ROOT);
+        }
+        let of = self.lookup.get(&scope)?;
+        let loops = self.workflow.scopes[scope].loops;
+        if loops == iteration.0.len() {
+            return of.get(iteration).copied();
+        }
+        of.get(&Iteration(iteration.0.get(..loops)?.to_vec())).copied()
+    }
+
+    /// Where a task's component stands.
+    pub fn place_of(&self, task: &TaskKey) -> Result<Place, ReplayError> {
+        let index = self
+            .workflow
+            .index_of(task.component.as_str())
+            .ok_or_else(|| ReplayError::UnknownComponent(task.component.to_string()))?;
+        let scope = self.workflow.components[index].scope;
+        if self.workflow.scopes[scope].loops != task.iteration.0.len() {
+            return Err(ReplayError::ScopeNotOpen(task.to_string()));
+        }
+        let scope = self
+            .scope_in(scope, &task.iteration)
+            .ok_or_else(|| ReplayError::ScopeNotOpen(task.to_string()))?;
+        Ok(Place { scope, component: index as u32 })
+    }
+
+    /// Whether what is under way is being ended because somebody asked for it. Cleaning up is not.
+    pub const fn is_cancelling(&self) -> bool {
+        self.cancel.is_some() && self.outcome.is_none()
+    }
+
+    /// Compensations that are to run before the execution ends.
+    pub fn must_undo(&self) -> bool {
+        self.outcome.as_ref().is_some_and(|outcome| match outcome.status {
+            Status::Failed => true,
+            Status::Cancelled => self.workflow.compensate_on_cancel,
+            _ => false,
+        }) && !self.undo.is_empty()
+    }
+
+    /// Stored lists of items that the next rounds of open loops take from.
+    pub fn items_ahead(&self) -> Vec<PayloadId> {
+        let mut ahead = Vec::new();
+        for place in &self.loops {
+            let Some(container) = self.container(*place) else { continue };
+            let Plan::Rounds(plan) = &container.plan else { continue };
+            let Items::Lists(lists) = &plan.items else { continue };
+            let next = container.rounds.next;
+            if next >= plan.count || container.rounds.live() >= plan.max_parallel {
+                continue;
+            }
+            let from = (next / Items::CHUNK) as usize;
+            let to = (next.saturating_add(plan.max_parallel + Items::CHUNK) / Items::CHUNK) as usize;
+            for list in lists.iter().take(to + 1).skip(from) {
+                if let Payload::Stored(stored) = list {
+                    ahead.push(stored.id);
+                }
+            }
+        }
+        ahead
+    }
+
+    // ---- folding -------------------------------------------------------------------------
 
     /// Applies one event of a turn caused by `cause` at `at`.
     pub fn apply(&mut self, event: &Event, at: Timestamp, cause: MessageId) -> Result<(), ReplayError> {
@@ -274,35 +649,27 @@ impl Execution {
                 self.status = Status::Running;
                 self.started_at = Some(at);
             }
-            Event::TaskReady { task } => {
-                let index = self.index_of(task)?;
-                self.set_phase(index, Phase::Ready);
-                self.components[index].since = at;
-            }
-            Event::TaskOffered { task } => {
-                let index = self.index_of(task)?;
-                self.set_phase(index, Phase::Offered);
-                self.components[index].since = at;
-            }
+            Event::TaskReady { task } => self.begin(task, Phase::Ready, at)?,
+            Event::TaskOffered { task } => self.begin(task, Phase::Offered, at)?,
             Event::TaskDispatched { task, attempt, dispatch } => {
-                let index = self.index_of(task)?;
-                if self.components[index].attempt == 0 && self.components[index].phase == Phase::Waiting {
-                    self.components[index].since = at;
+                let place = self.place_of(task)?;
+                let state = self.at_mut(place);
+                if state.attempt == 0 && state.phase == Phase::Waiting {
+                    state.since = at;
                 }
-                self.set_phase(index, Phase::Dispatched);
-                let component = &mut self.components[index];
-                if *attempt != component.attempt {
-                    component.fence = None;
+                if *attempt != state.attempt {
+                    state.fence = None;
                 }
-                component.attempt = *attempt;
-                component.dispatch = *dispatch;
-                component.dispatched_at = at;
-                component.cause = cause;
-                component.returned = false;
+                state.attempt = *attempt;
+                state.dispatch = *dispatch;
+                state.dispatched_at = at;
+                state.cause = cause;
+                state.returned = false;
+                self.set_phase(place, Phase::Dispatched);
             }
             Event::TaskGranted { task, worker, token, .. } => {
-                let index = self.index_of(task)?;
-                self.components[index].fence = Some(Box::new(Fence {
+                let place = self.place_of(task)?;
+                self.at_mut(place).fence = Some(Box::new(Fence {
                     worker: *worker,
                     token: *token,
                     granted: true,
@@ -310,9 +677,10 @@ impl Execution {
                 }));
             }
             Event::TaskLeased { task, worker, token, until, .. } => {
-                let index = self.index_of(task)?;
-                let granted = self.components[index].fence.as_ref().is_some_and(|fence| fence.granted);
-                self.components[index].fence = Some(Box::new(Fence {
+                let place = self.place_of(task)?;
+                let state = self.at_mut(place);
+                let granted = state.fence.as_ref().is_some_and(|fence| fence.granted);
+                state.fence = Some(Box::new(Fence {
                     worker: *worker,
                     token: *token,
                     granted,
@@ -320,181 +688,516 @@ impl Execution {
                 }));
             }
             Event::TaskLost { task, .. } => {
-                let index = self.index_of(task)?;
-                self.set_phase(index, Phase::Ready);
-                let component = &mut self.components[index];
-                component.lost += 1;
-                component.fence = None;
+                let place = self.place_of(task)?;
+                self.set_phase(place, Phase::Ready);
+                let state = self.at_mut(place);
+                state.lost += 1;
+                state.fence = None;
             }
             Event::TaskReturned { task, .. } => {
-                let index = self.index_of(task)?;
-                self.set_phase(index, Phase::Ready);
-                self.components[index].fence = None;
-                self.components[index].returned = true;
+                let place = self.place_of(task)?;
+                self.set_phase(place, Phase::Ready);
+                let state = self.at_mut(place);
+                state.fence = None;
+                state.returned = true;
             }
             Event::TaskCompleted { task, output, ports, worker, started_at, .. } => {
-                let index = self.index_of(task)?;
-                self.components[index].answered_by = Some((*worker, *started_at));
-                self.complete(index, output.clone(), ports.clone());
+                let place = self.place_of(task)?;
+                self.at_mut(place).answered_by = Some((*worker, *started_at));
+                self.complete(place, output.clone(), ports.clone());
             }
             Event::Decided { task, output, ports, .. } => {
-                let index = self.index_of(task)?;
-                self.complete(index, output.clone(), ports.clone());
+                let place = self.place_of(task)?;
+                self.complete(place, output.clone(), ports.clone());
             }
             Event::TaskFailed { task, failure, retry_at, worker, started_at, .. } => {
-                let index = self.index_of(task)?;
-                self.components[index].fence = None;
-                self.components[index].answered_by = worker.zip(*started_at);
+                let place = self.place_of(task)?;
+                let state = self.at_mut(place);
+                state.fence = None;
+                state.answered_by = worker.zip(*started_at);
                 match retry_at {
                     Some(retry_at) => {
-                        self.components[index].failure = Some(Box::new(failure.clone()));
-                        self.set_phase(index, Phase::Retrying(*retry_at));
+                        state.failure = Some(Box::new(failure.clone()));
+                        self.set_phase(place, Phase::Retrying(*retry_at));
                     }
-                    None => self.fail(index, failure.clone()),
+                    None => self.fail(place, failure.clone()),
                 }
             }
             Event::DecisionFailed { task, failure } => {
-                let index = self.index_of(task)?;
-                self.fail(index, failure.clone());
+                let place = self.place_of(task)?;
+                self.fail(place, failure.clone());
             }
-            Event::Delayed { task, until } => {
-                let index = self.index_of(task)?;
-                self.components[index].since = at;
-                self.set_phase(index, Phase::Delayed(*until));
-            }
+            Event::Delayed { task, until } => self.begin(task, Phase::Delayed(*until), at)?,
             Event::Skipped { task, .. } => {
-                let index = self.index_of(task)?;
-                self.set_phase(index, Phase::Skipped);
-                self.settle_ports(index);
+                let place = self.place_of(task)?;
+                self.set_phase(place, Phase::Skipped);
+                self.settle_ports(place);
             }
             Event::CancelRequested { by, reason } => {
                 self.cancel = Some(Cancel { by: by.clone(), reason: reason.clone() });
             }
-            Event::Stopping { failure } => self.stopping = Some(failure.clone()),
-            Event::TaskCancelled { task, .. } => {
-                let index = self.index_of(task)?;
-                self.components[index].fence = None;
-                // Its ports stay pending for ever: what reads them ends with the scope (row P8).
-                self.set_phase(index, Phase::Cancelled);
+            Event::Stopping { failure, owner, round } => {
+                let scope = match owner {
+                    None => ROOT,
+                    Some((part, owner)) => self.scope_under(*part, owner.as_ref(), *round)?.1,
+                };
+                self.scope_mut(scope).stopping = Some(failure.clone());
             }
-            Event::Opened { .. }
-            | Event::ScopeOpened { .. }
-            | Event::RoundClosed { .. }
-            | Event::RoundsStored { .. }
-            | Event::RoundDelayed { .. }
-            | Event::CompensationNoted { .. }
-            | Event::Compensated { .. }
-            | Event::Concluded { .. }
-            | Event::ChildOrdered { .. }
-            | Event::Asked { .. }
-            | Event::Claimed { .. }
-            | Event::Delegated { .. }
-            | Event::Escalated { .. }
-            | Event::Reminded { .. }
-            | Event::Answered { .. }
-            | Event::Awaiting { .. }
-            | Event::SignalKept { .. } => {}
+            Event::TaskCancelled { task, .. } => {
+                let place = self.place_of(task)?;
+                let state = self.at_mut(place);
+                state.fence = None;
+                state.cause = cause;
+                // Its ports stay pending for ever: what reads them ends with the scope (row P8).
+                self.set_phase(place, Phase::Cancelled);
+            }
+            Event::Opened { task, plan } => {
+                self.begin(task, Phase::Open, at)?;
+                let place = self.place_of(task)?;
+                if self.component(place).is_loop() {
+                    self.loops.insert(place);
+                }
+                self.at_mut(place).inner = Some(Box::new(Inner::Container(Container {
+                    plan: plan.clone(),
+                    open: BTreeSet::new(),
+                    rounds: Rounds::default(),
+                })));
+            }
+            Event::ScopeOpened { part, owner, round, item, error } => {
+                self.open_scope(*part, owner.as_ref(), *round, item.clone(), error.clone(), at, cause)?;
+            }
+            Event::RoundClosed { task, round, status, output, failure } => {
+                let place = self.place_of(task)?;
+                if let Ok((_, scope)) = self.scope_under(Part::Body, Some(task), Some(*round)) {
+                    self.close_scope(scope);
+                }
+                let stored = matches!(output, Payload::Stored(_));
+                self.holds_payloads |= stored;
+                if let Some(container) = self.container_mut(place) {
+                    let rounds = &mut container.rounds;
+                    rounds.closed += 1;
+                    if *status == Status::Failed {
+                        rounds.failed += 1;
+                        if let (None, Some(failure)) = (&rounds.first_failure, failure) {
+                            rounds.first_failure = Some((*round, failure.clone()));
+                        }
+                    }
+                    let record = Record { status: *status, output: output.clone(), failure: failure.clone() };
+                    rounds.records.insert(*round, Arc::new(record));
+                    if let Plan::While { keep_last, .. } = &container.plan {
+                        rounds.previous = Some(output.clone());
+                        while rounds.records.len() > *keep_last as usize {
+                            rounds.records.pop_first();
+                        }
+                    }
+                }
+            }
+            Event::RoundsStored { task, upto, rounds: list } => {
+                let place = self.place_of(task)?;
+                if let Some(container) = self.container_mut(place) {
+                    container.rounds.records = container.rounds.records.split_off(upto);
+                    container.rounds.stored = *upto;
+                    container.rounds.parts.push(list.clone());
+                }
+            }
+            Event::RoundDelayed { task, until } => {
+                let place = self.place_of(task)?;
+                if let Some(container) = self.container_mut(place) {
+                    container.rounds.paused_until = Some(*until);
+                }
+            }
+            Event::CompensationNoted { task, config, references, failure } => {
+                self.holds_payloads |= !references.is_empty();
+                self.undo.push(Undo {
+                    task: task.clone(),
+                    config: config.clone(),
+                    references: references.clone(),
+                    failure: failure.clone(),
+                });
+            }
+            Event::Compensated { task, failure } => {
+                if let Some(position) = self.undo.iter().rposition(|undo| undo.task == *task) {
+                    self.undo.remove(position);
+                }
+                if failure.is_some() {
+                    self.undo_failed.push(task.clone());
+                }
+                if let Ok((_, scope)) = self.scope_under(Part::Compensation, Some(task), None) {
+                    self.close_scope(scope);
+                }
+            }
+            Event::Concluded { status, failure } => {
+                self.outcome = Some(Outcome { status: *status, failure: failure.clone() });
+            }
+            Event::CleanupFailed { failure } => self.cleanup_failures.push(failure.clone()),
+            Event::ChildOrdered {
+                task,
+                child,
+                workflow,
+                version,
+                parameters,
+                references,
+                waits,
+                on_parent_close,
+                execution_key,
+            } => {
+                self.begin(task, Phase::Calling, at)?;
+                let place = self.place_of(task)?;
+                let state = self.at_mut(place);
+                state.cause = cause;
+                state.inner = Some(Box::new(Inner::Child(Child {
+                    id: *child,
+                    workflow: workflow.clone(),
+                    version: *version,
+                    parameters: parameters.clone(),
+                    references: references.clone(),
+                    waits: *waits,
+                    on_parent_close: *on_parent_close,
+                    execution_key: execution_key.clone(),
+                })));
+            }
+            Event::Asked { task, ask } => {
+                self.begin(task, Phase::Asked, at)?;
+                let place = self.place_of(task)?;
+                let state = self.at_mut(place);
+                if ask.kind == PersonKind::Outcome {
+                    // The attempt costs none of the policy's, whatever the answer.
+                    state.lost += 1;
+                    state.fence = None;
+                }
+                state.inner = Some(Box::new(Inner::Person(Person {
+                    assignees: ask.assignees.clone(),
+                    ask: (**ask).clone(),
+                    claimed_by: None,
+                    answers: Vec::new(),
+                    escalated: 0,
+                    reminded_at: None,
+                })));
+            }
+            Event::Claimed { task, by } => {
+                if let Some(person) = self.person_mut(task)? {
+                    person.claimed_by = Some(by.clone());
+                }
+            }
+            Event::Delegated { task, from, to, .. } => {
+                if let Some(person) = self.person_mut(task)? {
+                    person.assignees.retain(|assignee| assignee != from && assignee != to);
+                    person.assignees.push(to.clone());
+                    if person.claimed_by.as_ref().is_some_and(|by| by != to) {
+                        person.claimed_by = None;
+                    }
+                }
+            }
+            Event::Escalated { task, to } => {
+                if let Some(person) = self.person_mut(task)? {
+                    person.escalated += 1;
+                    for name in to {
+                        if !person.assignees.contains(name) {
+                            person.assignees.push(name.clone());
+                        }
+                    }
+                }
+            }
+            Event::Reminded { task } => {
+                if let Some(person) = self.person_mut(task)? {
+                    person.reminded_at = Some(at);
+                }
+            }
+            Event::Answered { task, answer } => {
+                if let Some(person) = self.person_mut(task)? {
+                    person.answers.push(answer.clone());
+                }
+            }
+            Event::Awaiting { task, event, key, until, early } => {
+                self.begin(task, Phase::Awaiting, at)?;
+                let place = self.place_of(task)?;
+                let state = self.at_mut(place);
+                state.cause = cause;
+                state.inner = Some(Box::new(Inner::Wait(Wait {
+                    event: event.clone(),
+                    key: key.clone(),
+                    until: *until,
+                    early: *early,
+                })));
+            }
+            Event::SignalKept { signal } => self.signals.push(signal.clone()),
+            Event::EventReceived { id, .. } => {
+                self.signals.retain(|signal| signal.id != *id);
+                self.received.insert(id.clone());
+            }
             Event::Finished { status, output, failure } => {
                 self.status = *status;
                 self.output.clone_from(output);
                 self.failure.clone_from(failure);
+                self.ended_by = Some(cause);
             }
         }
         Ok(())
     }
 
-    fn set_phase(&mut self, index: usize, phase: Phase) {
-        let before = self.components[index].phase;
-        if before == Phase::Dispatched {
-            self.dispatched -= 1;
+    fn begin(&mut self, task: &TaskKey, phase: Phase, at: Timestamp) -> Result<(), ReplayError> {
+        let place = self.place_of(task)?;
+        self.set_phase(place, phase);
+        self.at_mut(place).since = at;
+        Ok(())
+    }
+
+    /// Which scope of the workflow `part` of `owner` is, and the opened one of it.
+    fn scope_under(
+        &self,
+        part: Part,
+        owner: Option<&TaskKey>,
+        round: Option<u32>,
+    ) -> Result<(usize, u32), ReplayError> {
+        let (scope, iteration) = self.scope_named(part, owner, round)?;
+        let name = || owner.map_or_else(|| format!("{part:?}"), ToString::to_string);
+        let open = self.scope_in(scope, &iteration).ok_or_else(|| ReplayError::ScopeNotOpen(name()))?;
+        Ok((scope, open))
+    }
+
+    fn scope_named(
+        &self,
+        part: Part,
+        owner: Option<&TaskKey>,
+        round: Option<u32>,
+    ) -> Result<(usize, Iteration), ReplayError> {
+        let Some(owner) = owner else {
+            let scope = match part {
+                Part::OnFailure => self.workflow.on_failure,
+                Part::Finally => self.workflow.finally,
+                _ => None,
+            };
+            let scope = scope.ok_or_else(|| ReplayError::ScopeNotOpen(format!("{part:?}")))?;
+            return Ok((scope, Iteration::default()));
+        };
+        let unknown = || ReplayError::UnknownComponent(owner.to_string());
+        let index = self.workflow.index_of(owner.component.as_str()).ok_or_else(unknown)?;
+        let component = &self.workflow.components[index];
+        let scope = match part {
+            Part::Body => component.scopes.body,
+            Part::Catch => component.scopes.catch,
+            Part::Finally => component.scopes.finally,
+            Part::Compensation => component.compensate.map(|undoing| self.workflow.components[undoing].scope),
+            Part::Workflow | Part::OnFailure => None,
+        };
+        let mut iteration = owner.iteration.clone();
+        iteration.0.extend(round);
+        Ok((scope.ok_or_else(unknown)?, iteration))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one event")]
+    fn open_scope(
+        &mut self,
+        part: Part,
+        owner: Option<&TaskKey>,
+        round: Option<u32>,
+        item: Option<Payload>,
+        error: Option<Failure>,
+        at: Timestamp,
+        cause: MessageId,
+    ) -> Result<(), ReplayError> {
+        let (scope, iteration) = self.scope_named(part, owner, round)?;
+        let place = match owner {
+            Some(owner) if part != Part::Compensation => Some(self.place_of(owner)?),
+            _ => None,
+        };
+        match (part, owner) {
+            (Part::OnFailure, None) => self.on_failure_begun = true,
+            (Part::Finally, None) => self.finally_begun = true,
+            _ => {}
         }
-        if phase == Phase::Dispatched {
-            self.dispatched += 1;
+        let mut state = self.new_scope(scope, iteration.clone(), place, at, cause);
+        state.item = item;
+        state.error = error;
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.scopes[id as usize] = Some(state);
+                id
+            }
+            None => {
+                self.scopes.push(Some(state));
+                (self.scopes.len() - 1) as u32
+            }
+        };
+        self.lookup.entry(scope).or_default().insert(iteration, id);
+        if let Some(container) = place.and_then(|place| self.container_mut(place)) {
+            container.open.insert(id);
+            if let Some(round) = round {
+                container.rounds.next = round + 1;
+                container.rounds.paused_until = None;
+            }
         }
-        if before == Phase::Ready {
-            self.ready -= 1;
+        Ok(())
+    }
+
+    /// Forgets an opened scope and what is inside it.
+    fn close_scope(&mut self, id: u32) {
+        let Some(scope) = self.scopes[id as usize].take() else { return };
+        let workflow = Arc::clone(&self.workflow);
+        for (state, index) in scope.components.iter().zip(&workflow.scopes[scope.scope].components) {
+            let place = Place { scope: id, component: *index as u32 };
+            self.dispatched.remove(&place);
+            self.ready.remove(&place);
+            self.loops.remove(&place);
+            if let Some(Inner::Container(container)) = state.inner.as_deref() {
+                for inside in container.open.clone() {
+                    self.close_scope(inside);
+                }
+            }
         }
-        if phase == Phase::Ready {
-            self.ready += 1;
+        if let Some(of) = self.lookup.get_mut(&scope.scope) {
+            of.remove(&scope.iteration);
+        }
+        if let Some(container) = scope.owner.and_then(|owner| {
+            // The owner may be on its way out itself.
+            self.scopes[owner.scope as usize].is_some().then(|| self.container_mut(owner)).flatten()
+        }) {
+            container.open.remove(&id);
+        }
+        self.free.push(id);
+    }
+
+    fn set_phase(&mut self, place: Place, phase: Phase) {
+        let state = self.at_mut(place);
+        let before = std::mem::replace(&mut state.phase, phase);
+        if before == Phase::Dispatched && phase != Phase::Dispatched {
+            self.dispatched.remove(&place);
+        }
+        if phase == Phase::Dispatched && before != Phase::Dispatched {
+            self.dispatched.insert(place);
+        }
+        if before == Phase::Ready && phase != Phase::Ready {
+            self.ready.remove(&place);
+        }
+        if phase == Phase::Ready && before != Phase::Ready {
+            self.ready.insert(place);
         }
         if phase.is_settled() && !before.is_settled() {
-            self.settled += 1;
+            self.scope_mut(place.scope).settled += 1;
+            if matches!(before, Phase::Open | Phase::Calling | Phase::Asked | Phase::Awaiting) {
+                self.loops.remove(&place);
+                let inner = self.at_mut(place).inner.take();
+                match inner.map(|inner| *inner) {
+                    Some(Inner::Container(container)) => {
+                        for scope in container.open {
+                            self.close_scope(scope);
+                        }
+                    }
+                    Some(Inner::Child(child)) => {
+                        if !child.waits && phase == Phase::Completed {
+                            if child.on_parent_close != OnParentClose::Leave {
+                                self.detached.push((child.id, child.on_parent_close));
+                            }
+                        } else if phase == Phase::Cancelled {
+                            // Kept, so that its end can be asked for again.
+                            self.at_mut(place).inner = Some(Box::new(Inner::Child(child)));
+                        }
+                    }
+                    _ => {}
+                }
+            }
         }
-        self.components[index].phase = phase;
     }
 
-    fn complete(&mut self, index: usize, output: Payload, ports: Vec<String>) {
-        self.set_phase(index, Phase::Completed);
-        let component = &mut self.components[index];
-        component.output = Some(output);
-        component.ports = ports;
-        component.failure = None;
-        component.fence = None;
-        self.settle_ports(index);
+    fn complete(&mut self, place: Place, output: Payload, ports: Vec<String>) {
+        self.holds_payloads |= matches!(output, Payload::Stored(_));
+        self.set_phase(place, Phase::Completed);
+        let state = self.at_mut(place);
+        state.output = Some(output);
+        state.ports = ports;
+        state.failure = None;
+        state.fence = None;
+        self.settle_ports(place);
     }
 
-    fn fail(&mut self, index: usize, failure: Failure) {
-        self.set_phase(index, Phase::Failed);
-        self.components[index].failure = Some(Box::new(failure));
-        self.components[index].fence = None;
-        self.failed.push(index);
-        self.settle_ports(index);
+    fn fail(&mut self, place: Place, failure: Failure) {
+        self.set_phase(place, Phase::Failed);
+        let state = self.at_mut(place);
+        state.failure = Some(Box::new(failure));
+        state.fence = None;
+        self.scope_mut(place.scope).failed.push(place.index());
+        self.settle_ports(place);
+    }
+
+    /// Puts the value of a component's output that a turn made too large for the journal where it lies now.
+    pub fn offload_output(&mut self, task: &TaskKey, output: Payload) {
+        self.holds_payloads |= matches!(output, Payload::Stored(_));
+        if let Ok(place) = self.place_of(task) {
+            self.at_mut(place).output = Some(output);
+        }
+    }
+
+    /// As [`Self::offload_output`], for the record of a closed round.
+    pub fn offload_round(&mut self, task: &TaskKey, round: u32, output: &Payload) {
+        self.holds_payloads = true;
+        let Ok(place) = self.place_of(task) else { return };
+        let Some(container) = self.container_mut(place) else { return };
+        if let Some(record) = container.rounds.records.get_mut(&round) {
+            Arc::make_mut(record).output = output.clone();
+        }
+        if matches!(container.plan, Plan::While { .. }) && container.rounds.next == round + 1 {
+            container.rounds.previous = Some(output.clone());
+        }
     }
 
     /// Decides every port of a settled component at once (rows P2 to P7) and counts it at the readers.
-    fn settle_ports(&mut self, index: usize) {
+    fn settle_ports(&mut self, place: Place) {
         let workflow = Arc::clone(&self.workflow);
-        for (reader, port) in &workflow.components[index].outgoing {
-            if self.port_fired(index, port) {
-                self.components[*reader].fired += 1;
+        for (reader, port) in &workflow.components[place.index()].outgoing {
+            let fired = self.port_fired(place, port);
+            let reader = self.at_mut(Place { scope: place.scope, component: *reader as u32 });
+            if fired {
+                reader.fired += 1;
             } else {
-                self.components[*reader].dead += 1;
+                reader.dead += 1;
             }
         }
     }
 
     /// Whether a port of a settled component fired.
-    pub fn port_fired(&self, index: usize, port: &Output) -> bool {
-        let state = &self.components[index];
-        let component = &self.workflow.components[index];
+    pub fn port_fired(&self, place: Place, port: &Output) -> bool {
+        let state = self.at(place);
+        let component = self.component(place);
         match (state.phase, port) {
             (Phase::Completed, Output::Success) => true,
             (Phase::Completed, Output::Own(own)) => {
                 component.ports.get(*own).is_some_and(|name| state.ports.contains(name))
             }
-            (Phase::Failed, Output::Error | Output::Timeout) => *port == self.failure_port(index),
+            (Phase::Failed, Output::Error | Output::Timeout) => *port == self.failure_port(place),
             _ => false,
         }
     }
 
     /// The port that a failed component fires: `timeout` only when someone reads it (rows P4 to P6).
-    pub fn failure_port(&self, index: usize) -> Output {
-        let timed_out = self.components[index]
-            .failure
-            .as_ref()
-            .is_some_and(|failure| failure.class == FailureClass::Timeout);
-        if timed_out && self.workflow.components[index].timeout_is_read {
-            Output::Timeout
-        } else {
-            Output::Error
-        }
+    pub fn failure_port(&self, place: Place) -> Output {
+        let timed_out =
+            self.at(place).failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Timeout);
+        if timed_out && self.component(place).timeout_is_read { Output::Timeout } else { Output::Error }
     }
 
     /// Whether a failure can no longer be handled: every reader of its port was skipped, or there is none
     /// (rows S1 to S3).
-    pub fn is_unhandled(&self, index: usize) -> bool {
-        let port = self.failure_port(index);
-        self.workflow.components[index]
-            .outgoing
+    pub fn is_unhandled(&self, place: Place) -> bool {
+        let port = self.failure_port(place);
+        self.component(place).outgoing.iter().filter(|(_, read)| *read == port).all(|(reader, _)| {
+            let reader = Place { scope: place.scope, component: *reader as u32 };
+            matches!(self.at(reader).phase, Phase::Skipped | Phase::Cancelled)
+        })
+    }
+
+    /// The failures of a scope that can no longer be handled, in journal order.
+    pub fn unhandled(&self, scope: u32) -> impl Iterator<Item = Place> + '_ {
+        self.scope(scope)
+            .failed
             .iter()
-            .filter(|(_, read)| *read == port)
-            .all(|(reader, _)| matches!(self.components[*reader].phase, Phase::Skipped | Phase::Cancelled))
+            .map(move |index| Place { scope, component: *index as u32 })
+            .filter(|place| self.is_unhandled(*place))
     }
 
     /// What a waiting component's join says (rows J1 to J10).
-    pub fn join(&self, index: usize) -> Joined {
-        let component = &self.workflow.components[index];
-        let state = &self.components[index];
+    pub fn join(&self, place: Place) -> Joined {
+        let component = self.component(place);
+        let state = self.at(place);
         let all = component.needs.len() as u32;
         let pending = all - state.fired - state.dead;
         match component.join {

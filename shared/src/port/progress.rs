@@ -20,6 +20,9 @@ pub struct ComponentProgress {
     /// `ready`, `running`, `retrying`, `waiting`, `completed`, `failed`, `skipped` or `cancelled`.
     pub state: String,
     pub attempt: u32,
+    /// Rounds of a loop that have ended, and rounds in all (0 when that is not known).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<(u32, u32)>,
 }
 
 /// What one turn changed.

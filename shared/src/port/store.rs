@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Cause, people::People};
 use crate::{
     component::Failure,
-    execution::{Answer, Payload, PersonAsk, Status, TaskKey, TimerKey, Turn},
+    execution::{Answer, Payload, PersonAsk, Received, Status, TaskKey, TimerKey, Turn},
     ids::{
         CoordinatorId, DeadLetterId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token,
         WorkerId, WorkflowId,
@@ -42,10 +42,13 @@ impl StoreError {
 
 /// The whole store.
 pub trait Store:
-    Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + People
+    Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + KeptEvents + People
 {
 }
-impl<T: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + People> Store for T {}
+impl<T> Store for T where
+    T: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + KeptEvents + People
+{
+}
 
 /// A store behind a pointer.
 pub type DynStore = Arc<dyn Store>;
@@ -442,6 +445,13 @@ pub trait Library: Send + Sync {
     -> Result<Option<WorkflowRow>, StoreError>;
     async fn workflow_by_name(&self, tenant: TenantId, name: &str)
     -> Result<Option<WorkflowRow>, StoreError>;
+    /// The hash of a version's snapshot.
+    async fn workflow_hash(
+        &self,
+        tenant: TenantId,
+        id: WorkflowId,
+        version: u32,
+    ) -> Result<Option<String>, StoreError>;
     /// Newest first.
     async fn workflow_list(
         &self,
@@ -571,6 +581,58 @@ pub trait Payloads: Send + Sync {
     /// Absent when it is not this execution's.
     async fn payload_get(&self, execution: ExecutionId, id: PayloadId)
     -> Result<Option<Vec<u8>>, StoreError>;
+}
+
+/// The bytes that stand for a list whose parts, lists themselves, lie in the payload store.
+///
+/// They begin with a byte that no JSON text begins with. [`payload_whole`] puts the list together.
+pub fn list_of_parts(parts: &[PayloadId]) -> Vec<u8> {
+    let mut bytes = vec![PARTS];
+    for part in parts {
+        bytes.extend_from_slice(part.as_uuid().as_bytes());
+    }
+    bytes
+}
+
+const PARTS: u8 = 1;
+
+/// The JSON text of a payload, put together when it lies there in parts.
+pub async fn payload_whole(
+    payloads: &(impl Payloads + ?Sized),
+    execution: ExecutionId,
+    id: PayloadId,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(bytes) = payloads.payload_get(execution, id).await? else { return Ok(None) };
+    let Some((&PARTS, ids)) = bytes.split_first() else { return Ok(Some(bytes)) };
+    let mut whole = vec![b'['];
+    for chunk in ids.chunks(16) {
+        let part = uuid::Uuid::from_slice(chunk).map_err(|error| StoreError::Corrupt(error.into()))?;
+        let part = PayloadId::from_uuid(part);
+        let missing = || StoreError::Corrupt(format!("{part} of {id} is missing").into());
+        let bytes = payloads.payload_get(execution, part).await?.ok_or_else(missing)?;
+        let inner =
+            bytes.strip_prefix(b"[").and_then(|bytes| bytes.strip_suffix(b"]")).ok_or_else(missing)?;
+        if whole.len() > 1 && !inner.is_empty() {
+            whole.push(b',');
+        }
+        whole.extend_from_slice(inner);
+    }
+    whole.push(b']');
+    Ok(Some(whole))
+}
+
+/// Events that were published and are kept for those that wait for them.
+#[async_trait]
+pub trait KeptEvents: Send + Sync {
+    /// Events of a type and correlation key that came at or after an instant, oldest first.
+    async fn events_between(
+        &self,
+        tenant: TenantId,
+        event: &str,
+        key: &str,
+        from: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Received>, StoreError>;
 }
 
 /// A message nobody could use.

@@ -54,6 +54,7 @@ pub fn update(execution: ExecutionId, seq: u32) -> Update {
         settled: seq,
         total: 1000,
         components: vec![ComponentProgress {
+            rounds: None,
             component: "fetch".into(),
             state: "retrying".into(),
             attempt: 2,

@@ -431,7 +431,7 @@ pub async fn says_a_control_to_everyone(subject: Subject) {
     for _ in 0..3 {
         all.push(subject.queue.controls(WorkerId::generate()).await.expect("the queue has controls"));
     }
-    let said = Control::Cancel { execution: ExecutionId::generate() };
+    let said = Control::Cancel { execution: ExecutionId::generate(), tasks: Vec::new() };
     subject.queue.publish_control(Audience::Everyone, said.clone()).await.expect("it can be said");
     for controls in &mut all {
         assert_eq!(soon("a control", controls.receive()).await.expect("it is heard"), said);
@@ -440,7 +440,7 @@ pub async fn says_a_control_to_everyone(subject: Subject) {
 
 pub async fn keeps_no_control_for_those_away(subject: Subject) {
     let worker = WorkerId::generate();
-    let said = Control::Cancel { execution: ExecutionId::generate() };
+    let said = Control::Cancel { execution: ExecutionId::generate(), tasks: Vec::new() };
     subject.queue.publish_control(Audience::Worker(worker), said.clone()).await.expect("no error");
     subject.queue.publish_control(Audience::Everyone, said).await.expect("no error");
     let mut controls = subject.queue.controls(worker).await.expect("the queue has controls");

@@ -20,6 +20,7 @@ pub(crate) const DOCUMENT: &[&str] = &[
     "concurrency",
     "timeout",
     "on_unhandled_failure",
+    "compensate_on_cancel",
     "components",
     "on_failure",
     "finally",
@@ -128,8 +129,17 @@ fn component(map: &Map<String, Value>, catalogue: &Catalogue) -> Value {
         ("config", value) => sorted(value),
         ("retry", value) => under(value, RETRY),
         ("worker", value) => under(value, WORKER),
+        ("components" | "catch" | "finally", value) => components(value, catalogue),
+        ("compensate", Value::Object(map)) => component(map, catalogue),
         (_, value) => value.clone(),
     })
+}
+
+fn components(value: &Value, catalogue: &Catalogue) -> Value {
+    let Value::Object(components) = value else { return value.clone() };
+    let each =
+        |value: &Value| value.as_object().map_or_else(|| value.clone(), |map| component(map, catalogue));
+    Value::Object(components.iter().map(|(id, value)| (id.clone(), each(value))).collect())
 }
 
 /// The canonical JSON text of a document.
@@ -142,17 +152,7 @@ pub(crate) fn text(document: &Map<String, Value>, catalogue: &Catalogue) -> Stri
         ("parameters", Value::Object(parameters)) => Value::Object(
             parameters.iter().map(|(name, value)| (name.clone(), under(value, PARAMETER))).collect(),
         ),
-        ("components", Value::Object(components)) => Value::Object(
-            components
-                .iter()
-                .map(|(id, value)| {
-                    (
-                        id.clone(),
-                        value.as_object().map_or_else(|| value.clone(), |map| component(map, catalogue)),
-                    )
-                })
-                .collect(),
-        ),
+        ("components" | "on_failure" | "finally", value) => components(value, catalogue),
         (_, value) => value.clone(),
     });
     value.to_string()

@@ -1,6 +1,7 @@
 //! Checking a document as a whole and compiling it. Every mistake is reported at once.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
@@ -10,12 +11,14 @@ use serde_json::{Map, Value};
 
 use super::{
     canonical,
+    containers::{Plan, is_container, is_timeless},
     graph::{self, Point},
     model::{
         Component, Concurrency, Delivery, Join, Need, OnUnhandledFailure, Output, Parameter, ParameterType,
-        Part, Placement, Priority, Scope, Scopes, Workflow,
+        Placement, Priority, Scope, Scopes, Workflow,
     },
     problem::{Problem, Problems, Severity, nearest},
+    references::{Seen, Tables},
     schema::{self, shown},
     text::{self, Fault, Place, Tree},
 };
@@ -151,17 +154,19 @@ enum At {
 
 /// A problem before it is looked up in the text.
 #[derive(Debug)]
-struct Found {
+pub(super) struct Found {
     code: &'static str,
     severity: Severity,
     message: String,
-    path: Vec<String>,
+    pub(super) path: Vec<String>,
     at: At,
     suggestion: Option<String>,
+    /// Another place that the message is about.
+    also: Option<Vec<String>>,
 }
 
 impl Found {
-    fn new(code: &'static str, message: impl Into<String>, path: &[&str]) -> Self {
+    pub(super) fn new(code: &'static str, message: impl Into<String>, path: &[&str]) -> Self {
         Self {
             code,
             severity: Severity::Error,
@@ -169,30 +174,37 @@ impl Found {
             path: path.iter().map(ToString::to_string).collect(),
             at: At::Value,
             suggestion: None,
+            also: None,
         }
     }
 
-    fn warning(mut self) -> Self {
+    /// Names a second place, with its line where there is one.
+    pub(super) fn also(mut self, path: &[&str]) -> Self {
+        self.also = Some(path.iter().map(ToString::to_string).collect());
+        self
+    }
+
+    pub(super) fn warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self
     }
 
-    fn at_key(mut self) -> Self {
+    pub(super) fn at_key(mut self) -> Self {
         self.at = At::Key;
         self
     }
 
-    fn inside(mut self, offset: usize) -> Self {
+    pub(super) fn inside(mut self, offset: usize) -> Self {
         self.at = At::Inside(offset);
         self
     }
 
-    fn suggest(mut self, suggestion: impl Into<String>) -> Self {
+    pub(super) fn suggest(mut self, suggestion: impl Into<String>) -> Self {
         self.suggestion = Some(suggestion.into());
         self
     }
 
-    fn maybe(mut self, suggestion: Option<String>) -> Self {
+    pub(super) fn maybe(mut self, suggestion: Option<String>) -> Self {
         self.suggestion = suggestion;
         self
     }
@@ -213,6 +225,10 @@ impl Found {
     fn locate(self, tree: &Tree, document: &Value, text: &str) -> Problem {
         let (key, at) = tree.find(&self.path);
         let mut place = at.place;
+        let other = self.also.as_ref().map(|path| {
+            let (key, at) = tree.find(path);
+            key.unwrap_or(at.place).line
+        });
         match self.at {
             At::Key => place = key.unwrap_or(place),
             // A map in block style begins at its first key; its own key says more.
@@ -235,6 +251,9 @@ impl Found {
         }
         let excerpt = excerpt(text, place);
         let mut problem = self.unlocated();
+        if let Some(other) = other {
+            problem.message = format!("{} (line {other})", problem.message);
+        }
         if problem.suggestion.as_ref().is_some_and(|suggestion| suggestion.starts_with("quote it: ")) {
             // What the author wrote (`00123`), not what was read of it (`123`).
             if let Some(written) =
@@ -266,45 +285,58 @@ fn inside(text: &str, place: Place, value: &str, offset: usize) -> Option<Place>
 }
 
 /// What is read of one component before the graph is known.
-struct Draft<'a> {
-    id: &'a str,
-    kind: Option<&'a Descriptor>,
+pub(super) struct Draft<'a> {
+    pub(super) id: Cow<'a, str>,
+    /// Where it stands in the document.
+    pub(super) path: Vec<&'a str>,
+    pub(super) fields: Option<&'a Map<String, Value>>,
+    pub(super) kind: Option<&'a Descriptor>,
     title: Option<String>,
-    needs: Vec<(Vec<String>, &'a str)>,
-    join: Join,
-    join_given: bool,
-    when: Option<Expression>,
+    pub(super) needs: Vec<(Vec<String>, &'a str)>,
+    pub(super) join: Join,
+    pub(super) join_given: bool,
+    pub(super) when: Option<Expression>,
     config: Template,
-    config_value: Value,
-    uses: Vec<Use>,
-    ports: OwnPorts,
+    pub(super) config_value: Value,
+    pub(super) uses: Vec<Use>,
+    pub(super) ports: OwnPorts,
     retry: RetryPolicy,
     timeout: Option<Duration>,
     queue_timeout: Option<Duration>,
     total_timeout: Option<Duration>,
     delivery: Delivery,
     placement: Placement,
+    pub(super) scope: usize,
+    pub(super) position: usize,
+    pub(super) scopes: Scopes,
+    pub(super) compensate: Option<usize>,
 }
 
-struct Checker<'a> {
-    catalogue: &'a Catalogue,
+impl Draft<'_> {
+    /// The canonical type; empty when it is not known.
+    pub(super) fn type_name(&self) -> &'static str {
+        self.kind.map_or("", |kind| kind.kind)
+    }
+}
+
+pub(super) struct Checker<'a> {
+    pub(super) catalogue: &'a Catalogue,
     /// Whether the document was checked before, so that only what compiling needs is done.
-    trusted: bool,
-    found: Vec<Found>,
+    pub(super) trusted: bool,
+    pub(super) found: Vec<Found>,
 }
 
 /// A sentence for a field of a chapter that is not built.
-const LATER: &[(&str, &str)] = &[
-    ("triggers", "start executions through the API, `apg run` or a schedule"),
-    ("on_failure", "connect a component to the `error` port instead: `needs: [id.error]`"),
-    ("finally", "use a component with `join: all_done` instead"),
-    ("catch", "connect a component to the `error` port instead: `needs: [id.error]`"),
-    ("compensate", "connect a component to the `error` port instead: `needs: [id.error]`"),
-    ("cache", "remove it"),
-];
+const LATER: &[(&str, &str)] =
+    &[("triggers", "start executions through the API, `apg run` or a schedule"), ("cache", "remove it")];
 
-fn path_of(base: &[&str], rest: &[String]) -> Vec<String> {
+pub(super) fn path_of(base: &[&str], rest: &[String]) -> Vec<String> {
     base.iter().map(ToString::to_string).chain(rest.iter().cloned()).collect()
+}
+
+/// The path of a field under `path`.
+pub(super) fn below<'p>(path: &[&'p str], name: &'p str) -> Vec<&'p str> {
+    [path, &[name]].concat()
 }
 
 impl<'a> Checker<'a> {
@@ -312,13 +344,13 @@ impl<'a> Checker<'a> {
         Self { catalogue, trusted, found: Vec::new() }
     }
 
-    fn report(&mut self, found: Found) {
+    pub(super) fn report(&mut self, found: Found) {
         self.found.push(found);
     }
 
     // Reading fields.
 
-    fn fields(&mut self, map: &Map<String, Value>, known: &[&str], path: &[&str], what: &str) {
+    pub(super) fn fields(&mut self, map: &Map<String, Value>, known: &[&str], path: &[&str], what: &str) {
         for key in map.keys() {
             if known.contains(&key.as_str()) {
                 continue;
@@ -335,7 +367,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn wrong_type(&mut self, path: &[&str], expected: &str, value: &Value) {
+    pub(super) fn wrong_type(&mut self, path: &[&str], expected: &str, value: &Value) {
         let found = Found::new("field_type", format!("expected {expected}, got {}", shown(value)), path);
         let suggestion = match value {
             Value::Number(_) | Value::Bool(_) if expected == "text" => Some(format!("quote it: \"{value}\"")),
@@ -344,7 +376,7 @@ impl<'a> Checker<'a> {
         self.report(found.maybe(suggestion));
     }
 
-    fn map<'v>(
+    pub(super) fn map<'v>(
         &mut self,
         parent: &'v Map<String, Value>,
         name: &str,
@@ -476,7 +508,7 @@ impl<'a> Checker<'a> {
             );
             return None;
         };
-        self.later(document, &["triggers", "on_failure", "finally"], &[]);
+        self.later(document, &["triggers"], &[]);
         let known: Vec<&str> = canonical::DOCUMENT.to_vec();
         self.fields(document, &known, &[], "a workflow");
         match document.get("workflow") {
@@ -518,28 +550,55 @@ impl<'a> Checker<'a> {
             .choice::<OnUnhandledFailure>(document, "on_unhandled_failure", &[], &["finish", "stop"])
             .unwrap_or_default();
         let concurrency = self.concurrency(document, &names);
-        let drafts = self.drafts(document);
-        let by_id: HashMap<ComponentId, usize> =
-            drafts.iter().enumerate().map(|(index, draft)| (ComponentId::new(draft.id), index)).collect();
-        let points = self.connect(&drafts, &by_id);
-        self.shape(&drafts, &points);
+        let compensate_on_cancel = match document.get("compensate_on_cancel") {
+            None => false,
+            Some(Value::Bool(flag)) => *flag,
+            Some(other) => {
+                self.wrong_type(&["compensate_on_cancel"], "true or false", other);
+                false
+            }
+        };
+        let plan = self.plan(document, on_unhandled_failure);
+        let points: Vec<Vec<Point>> =
+            (0..plan.scopes.len()).map(|scope| self.connect(&plan, scope)).collect();
+        for (scope, points) in points.iter().enumerate() {
+            self.shape(&plan, scope, points);
+        }
+        let orders: Vec<Option<Vec<usize>>> = (0..plan.scopes.len())
+            .map(|scope| match graph::order(&points[scope]) {
+                Ok(order) => Some(order),
+                Err(cycle) => {
+                    self.cycle(&plan, scope, &points[scope], &cycle);
+                    None
+                }
+            })
+            .collect();
+        let tables = Tables::new(&points, &orders);
         let output = document.get("output").filter(|value| !value.is_null()).map(|value| {
             let (template, uses) = self.template(value, &["output"], &|_| Field::Template);
             if !self.trusted {
+                let seen = Seen::by_output(&plan, &tables);
                 for used in &uses {
-                    self.uses(used, &["output"], &names, &by_id, None);
+                    self.uses(used, &["output"], &names, &plan.by_id, Some(&seen));
                 }
             }
             template
         });
-        match graph::order(&points) {
-            Err(cycle) => self.cycle(&drafts, &points, &cycle),
-            Ok(order) if !self.trusted => self.flow(&drafts, &points, &order, &names, &by_id),
-            Ok(_) => {}
+        if !self.trusted {
+            for (scope, order) in orders.iter().enumerate() {
+                if let Some(order) = order {
+                    self.flow(&plan, scope, &points[scope], order);
+                }
+            }
+            self.every_use(&plan, &tables, &names);
         }
         if self.found.iter().any(|found| found.severity == Severity::Error) {
             return None;
         }
+        let Plan { drafts, scopes, by_id, on_failure, finally } = plan;
+        let points = (scopes.iter().zip(points))
+            .flat_map(|(scope, points)| scope.components.iter().copied().zip(points))
+            .collect();
         Some(Workflow {
             name,
             title,
@@ -550,24 +609,18 @@ impl<'a> Checker<'a> {
             concurrency,
             timeout,
             on_unhandled_failure,
-            compensate_on_cancel: false,
-            scopes: vec![Scope {
-                part: Part::Workflow,
-                owner: None,
-                components: (0..drafts.len()).collect(),
-                on_unhandled_failure,
-                loops: 0,
-            }],
-            on_failure: None,
-            finally: None,
-            components: components(drafts, points),
+            compensate_on_cancel,
+            components: components(drafts, &scopes, points),
+            scopes,
+            on_failure,
+            finally,
             output,
             by_id,
         })
     }
 
     /// Refuses the fields of chapters that are not built.
-    fn later(&mut self, map: &Map<String, Value>, names: &[&str], path: &[&str]) {
+    pub(super) fn later(&mut self, map: &Map<String, Value>, names: &[&str], path: &[&str]) {
         for name in names.iter().filter(|name| map.contains_key(**name)) {
             let hint = LATER.iter().find(|(later, _)| later == name).map_or("remove it", |(_, hint)| *hint);
             self.report(
@@ -729,49 +782,11 @@ impl<'a> Checker<'a> {
 
     // The components.
 
-    fn drafts<'v>(&mut self, document: &'v Map<String, Value>) -> Vec<Draft<'v>>
+    /// What one component says for itself; `path` leads to it.
+    pub(super) fn draft<'v>(&mut self, id: Cow<'v, str>, path: Vec<&'v str>, value: &'v Value) -> Draft<'v>
     where
         'a: 'v,
     {
-        let Some(components) = self.map(document, "components", &[]) else {
-            if document.get("components").is_none_or(Value::is_null) {
-                self.report(
-                    Found::new("missing_field", "`components` is required: a workflow has at least one", &[])
-                        .suggest("add `components:` with one component under it"),
-                );
-            }
-            return Vec::new();
-        };
-        if components.is_empty() {
-            self.report(Found::new(
-                "no_components",
-                "a workflow has at least one component",
-                &["components"],
-            ));
-        }
-        if components.len() > MAX_COMPONENTS {
-            self.report(Found::new(
-                "too_many_components",
-                format!(
-                    "a workflow has at most {MAX_COMPONENTS} components, this one has {}",
-                    components.len()
-                ),
-                &["components"],
-            ));
-            return Vec::new();
-        }
-        components.iter().map(|(id, value)| self.draft(id, value)).collect()
-    }
-
-    fn draft<'v>(&mut self, id: &'v str, value: &'v Value) -> Draft<'v>
-    where
-        'a: 'v,
-    {
-        let path = ["components", id];
-        if !is_id(id) {
-            self.report(id_form(id, "a component", &path));
-        }
-        let empty = Map::new();
         let fields = match value {
             Value::Object(fields) => fields,
             other => {
@@ -779,30 +794,25 @@ impl<'a> Checker<'a> {
                     Found::new("field_type", format!("expected a map, got {}", shown(other)), &path)
                         .suggest("write `type:` under the id"),
                 );
-                return Draft::new(id);
+                return Draft::new(id, path);
             }
         };
-        self.later(fields, &["catch", "finally", "cache", "compensate"], &path);
         if fields.contains_key("concurrency") {
             self.report(
                 Found::new(
                     "not_supported",
                     "`concurrency` of a component is not supported by this build",
-                    &[],
+                    &below(&path, "concurrency"),
                 )
                 .at_key()
                 .suggest("set `concurrency` on the workflow"),
             );
-            if let Some(found) = self.found.last_mut() {
-                found.path = path_of(&path, &["concurrency".to_owned()]);
-            }
         }
-        let known: Vec<&str> =
-            canonical::COMPONENT.iter().copied().filter(|name| *name != "components").collect();
-        self.fields(fields, &known, &path, "a component");
+        self.fields(fields, canonical::COMPONENT, &path, "a component");
 
-        let mut draft = Draft::new(id);
-        draft.kind = self.kind(fields, &path);
+        let mut draft = Draft::new(id, path.clone());
+        draft.fields = Some(fields);
+        draft.kind = self.kind(fields, &path, &draft.id);
         draft.title = self.owned(fields, "title", &path);
         self.text(fields, "description", &path);
         draft.needs = self.needs(fields, &path);
@@ -814,16 +824,18 @@ impl<'a> Checker<'a> {
         draft.config_value = match config {
             Some(config @ Value::Object(_)) => config.clone(),
             Some(other) => {
-                self.wrong_type(&["components", id, "config"], "a map", other);
-                Value::Object(empty)
+                self.wrong_type(&below(&path, "config"), "a map", other);
+                Value::Object(Map::new())
             }
-            None => Value::Object(empty),
+            None => Value::Object(Map::new()),
         };
         if let Some(descriptor) = draft.kind {
             self.config(&mut draft, descriptor, config.is_some());
         }
 
-        let standard = draft.kind.is_none_or(|kind| kind.is_retried_by_default(&draft.config_value));
+        let standard = draft.kind.is_none_or(|kind| {
+            kind.runs != Runs::Coordinator && kind.is_retried_by_default(&draft.config_value)
+        });
         let base = if standard { RetryPolicy::standard() } else { RetryPolicy::never() };
         draft.retry = self.retry(fields, &path, base);
         draft.timeout = self.duration(fields, "timeout", &path);
@@ -836,7 +848,7 @@ impl<'a> Checker<'a> {
                 _ => draft.total_timeout,
             };
             if zero == Some(Duration::ZERO) {
-                self.report(Found::new("duration", "must be longer than zero", &["components", id, name]));
+                self.report(Found::new("duration", "must be longer than zero", &below(&path, name)));
             }
         }
         draft.delivery =
@@ -845,19 +857,18 @@ impl<'a> Checker<'a> {
         draft
     }
 
-    fn kind<'v>(&mut self, fields: &Map<String, Value>, path: &[&str; 2]) -> Option<&'v Descriptor>
+    fn kind<'v>(&mut self, fields: &Map<String, Value>, path: &[&str], id: &str) -> Option<&'v Descriptor>
     where
         'a: 'v,
     {
         let catalogue = self.catalogue;
         if !fields.contains_key("type") {
-            let found =
-                Found::new("missing_field", format!("`type` is required for `{}`", path[1]), path).at_key();
+            let found = Found::new("missing_field", format!("`type` is required for `{id}`"), path).at_key();
             self.report(found.suggest("add `type:`, such as `type: http_request`"));
             return None;
         }
         let written = self.text(fields, "type", path)?;
-        let whole = ["components", path[1], "type"];
+        let whole = below(path, "type");
         let (name, major) = written.split_once('@').unwrap_or((written, "1"));
         let Some(descriptor) = catalogue.get(name) else {
             let near =
@@ -884,7 +895,7 @@ impl<'a> Checker<'a> {
         Some(descriptor)
     }
 
-    fn needs<'v>(&mut self, fields: &'v Map<String, Value>, path: &[&str; 2]) -> Vec<(Vec<String>, &'v str)> {
+    fn needs<'v>(&mut self, fields: &'v Map<String, Value>, path: &[&str]) -> Vec<(Vec<String>, &'v str)> {
         match fields.get("needs") {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(items)) => {
@@ -893,24 +904,24 @@ impl<'a> Checker<'a> {
                     let index = index.to_string();
                     match item {
                         Value::String(text) => {
-                            let whole =
-                                vec!["components".to_owned(), path[1].to_owned(), "needs".to_owned(), index];
-                            needs.push((whole, text.as_str()));
+                            needs.push((path_of(path, &["needs".to_owned(), index]), text.as_str()));
                         }
                         other => self.wrong_type(
-                            &["components", path[1], "needs", &index],
+                            &[path, &["needs", &index]].concat(),
                             "a connection `id` or `id.port`",
                             other,
                         ),
                     }
                 }
+                // The order means nothing; that of the canonical form is the one that runs.
+                needs.sort_by_key(|(_, text)| text.strip_suffix(".success").unwrap_or(text));
                 needs
             }
             Some(other) => {
                 let found = Found::new(
                     "field_type",
                     format!("expected a list of connections, got {}", shown(other)),
-                    &["components", path[1], "needs"],
+                    &below(path, "needs"),
                 );
                 let suggestion = other.as_str().map(|text| format!("write it as a list: [{text}]"));
                 self.report(found.maybe(suggestion));
@@ -919,8 +930,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn when(&mut self, fields: &Map<String, Value>, path: &[&str; 2]) -> Option<Expression> {
-        let whole = ["components", path[1], "when"];
+    fn when(&mut self, fields: &Map<String, Value>, path: &[&str]) -> Option<Expression> {
+        let whole = below(path, "when");
         let source = match fields.get("when")? {
             Value::String(source) => source.clone(),
             Value::Bool(flag) => flag.to_string(),
@@ -943,7 +954,9 @@ impl<'a> Checker<'a> {
     }
 
     fn config(&mut self, draft: &mut Draft<'_>, descriptor: &Descriptor, given: bool) {
-        let base = ["components", draft.id, "config"];
+        let component = draft.path.clone();
+        let base = below(&component, "config");
+        let place: &[&str] = if given { &base } else { &component };
         let config = std::mem::take(&mut draft.config_value);
         let field = |keys: &[&str]| (descriptor.field)(&config, keys);
         let mut fits = true;
@@ -959,7 +972,7 @@ impl<'a> Checker<'a> {
                     format!("config of `{}`, `{name}`: {}", descriptor.kind, mismatch.message)
                 };
                 let mut found = Found::new(mismatch.code, message, &[]).maybe(mismatch.suggestion);
-                found.path = path_of(if given { &base } else { &base[..2] }, &mismatch.path);
+                found.path = path_of(place, &mismatch.path);
                 if mismatch.at_key || !given {
                     found = found.at_key();
                 }
@@ -969,16 +982,31 @@ impl<'a> Checker<'a> {
         let (template, uses) = self.template(&config, &base, &field);
         draft.config = template;
         draft.uses = uses;
-        draft.ports = (descriptor.ports)(&config);
+        draft.ports = match (descriptor.kind, draft.fields) {
+            // A race has a port for each of its children, so that what comes after can tell who won.
+            ("race", Some(fields)) => {
+                let children = fields.get("components").and_then(Value::as_object);
+                OwnPorts {
+                    names: children.into_iter().flatten().map(|(id, _)| id.clone()).collect(),
+                    exclusive: true,
+                }
+            }
+            _ => (descriptor.ports)(&config),
+        };
         if fits && !self.trusted {
             for problem in (descriptor.check)(&config) {
                 let mut found = Found::new("config", problem.message, &[]).maybe(problem.suggestion);
-                found.path = path_of(if given { &base } else { &base[..2] }, &problem.path);
+                found.path = path_of(place, &problem.path);
                 self.report(found);
             }
             let mut seen: HashSet<&str> = ["success", "error", "timeout"].into();
             for port in &draft.ports.names {
-                let message = if ["success", "error", "timeout"].contains(&port.as_str()) {
+                let message = if descriptor.kind == "race" {
+                    if !["success", "error", "timeout"].contains(&port.as_str()) {
+                        continue;
+                    }
+                    format!("a component of a race becomes a port of it, and `{port}` is one already")
+                } else if ["success", "error", "timeout"].contains(&port.as_str()) {
                     format!("the port name `{port}` is reserved")
                 } else if !is_id(port) {
                     format!(
@@ -989,7 +1017,7 @@ impl<'a> Checker<'a> {
                 } else {
                     continue;
                 };
-                self.report(Found::new("port_name", message, &base).at_key());
+                self.report(Found::new("port_name", message, place).at_key());
             }
         }
         if descriptor.runs == Runs::Coordinator && !draft.config.secrets().is_empty() {
@@ -1010,9 +1038,9 @@ impl<'a> Checker<'a> {
         draft.config_value = config;
     }
 
-    fn retry(&mut self, fields: &Map<String, Value>, path: &[&str; 2], base: RetryPolicy) -> RetryPolicy {
+    fn retry(&mut self, fields: &Map<String, Value>, path: &[&str], base: RetryPolicy) -> RetryPolicy {
         let Some(retry) = self.map(fields, "retry", path) else { return base };
-        let whole = ["components", path[1], "retry"];
+        let whole = below(path, "retry");
         self.fields(retry, canonical::RETRY, &whole, "`retry`");
         let mut policy = RetryPolicy::standard();
         if let Some(attempts) = self.count(retry, "max_attempts", &whole, 1_000) {
@@ -1027,22 +1055,18 @@ impl<'a> Checker<'a> {
         policy.initial = initial.unwrap_or(policy.initial);
         policy.cap = cap.unwrap_or(policy.cap.max(policy.initial));
         if policy.cap < policy.initial {
-            self.report(Found::new(
-                "field_value",
-                "`cap` is shorter than `initial`",
-                &["components", path[1], "retry", "cap"],
-            ));
+            self.report(Found::new("field_value", "`cap` is shorter than `initial`", &below(&whole, "cap")));
         }
         match retry.get("jitter") {
             None => {}
             Some(Value::Bool(jitter)) => policy.jitter = *jitter,
             Some(other) => {
-                self.wrong_type(&["components", path[1], "retry", "jitter"], "true or false", other);
+                self.wrong_type(&below(&whole, "jitter"), "true or false", other);
             }
         }
         for (index, name) in self.texts(retry, "on", &whole).iter().enumerate() {
             let index = index.to_string();
-            let place = ["components", path[1], "retry", "on", &index];
+            let place = [&whole[..], &["on", &index]].concat();
             match name.parse::<FailureClass>() {
                 Ok(class) if class.may_be_retried() => policy.on.push(class),
                 Ok(class) => {
@@ -1061,10 +1085,10 @@ impl<'a> Checker<'a> {
         policy
     }
 
-    fn placement(&mut self, fields: &Map<String, Value>, path: &[&str; 2]) -> Placement {
+    fn placement(&mut self, fields: &Map<String, Value>, path: &[&str]) -> Placement {
         let mut placement = Placement { pool: Arc::from("default"), tags: Vec::new(), priority: None };
         let Some(worker) = self.map(fields, "worker", path) else { return placement };
-        let whole = ["components", path[1], "worker"];
+        let whole = below(path, "worker");
         self.fields(worker, canonical::WORKER, &whole, "`worker`");
         if let Some(pool) = self.text(worker, "pool", &whole) {
             let fits = !pool.is_empty()
@@ -1074,7 +1098,7 @@ impl<'a> Checker<'a> {
                 self.report(Found::new(
                     "field_value",
                     "the name of a pool has letters, digits, `_` and `-`, at most 64",
-                    &["components", path[1], "worker", "pool"],
+                    &below(&whole, "pool"),
                 ));
             }
             placement.pool = Arc::from(pool);
@@ -1086,10 +1110,11 @@ impl<'a> Checker<'a> {
 
     // The graph.
 
-    /// Resolves `needs`. What cannot be resolved is reported and left out.
-    fn connect(&mut self, drafts: &[Draft<'_>], by_id: &HashMap<ComponentId, usize>) -> Vec<Point> {
-        let mut points = Vec::with_capacity(drafts.len());
-        for draft in drafts {
+    /// Resolves the `needs` of one scope, to places in it. What cannot be resolved is reported and left out.
+    fn connect(&mut self, plan: &Plan<'_>, scope: usize) -> Vec<Point> {
+        let members = &plan.scopes[scope].components;
+        let mut points = Vec::with_capacity(members.len());
+        for draft in members.iter().map(|index| &plan.drafts[*index]) {
             let mut needs: Vec<Need> = Vec::new();
             let mut seen: HashSet<(usize, Output)> = HashSet::new();
             for (path, written) in &draft.needs {
@@ -1099,15 +1124,20 @@ impl<'a> Checker<'a> {
                     found.path.clone_from(path);
                     found
                 };
-                let Some(from) = by_id.get(id).copied() else {
-                    let near = nearest(id, drafts.iter().map(|draft| draft.id));
+                let Some(from) = plan.by_id.get(id).copied() else {
+                    let near = nearest(id, members.iter().map(|index| &*plan.drafts[*index].id));
                     let suggestion = near.map(|near| format!("did you mean `{near}`?"));
                     self.report(
                         found("unknown_component", format!("there is no component `{id}`")).maybe(suggestion),
                     );
                     continue;
                 };
-                let source = &drafts[from];
+                let source = &plan.drafts[from];
+                if source.scope != scope {
+                    let (message, suggestion) = plan.across(draft, from);
+                    self.report(found("need_across_scopes", message).suggest(suggestion));
+                    continue;
+                }
                 let output = match port {
                     "success" => Output::Success,
                     "error" => Output::Error,
@@ -1151,7 +1181,7 @@ impl<'a> Checker<'a> {
                     ),
                     _ => {}
                 }
-                needs.push(Need { from, port: output });
+                needs.push(Need { from: source.position, port: output });
             }
             points.push(Point { needs, join: draft.join, exclusive: draft.ports.exclusive });
         }
@@ -1159,7 +1189,9 @@ impl<'a> Checker<'a> {
     }
 
     /// Rules about single components that need their kind and their connections.
-    fn shape(&mut self, drafts: &[Draft<'_>], points: &[Point]) {
+    fn shape(&mut self, plan: &Plan<'_>, scope: usize, points: &[Point]) {
+        let members = &plan.scopes[scope].components;
+        let drafts = || members.iter().map(|index| &plan.drafts[*index]);
         let mut start: Option<&str> = None;
         let mut read: HashSet<(usize, usize)> = HashSet::new();
         for point in points {
@@ -1169,15 +1201,15 @@ impl<'a> Checker<'a> {
                 }
             }
         }
-        for (index, draft) in drafts.iter().enumerate() {
-            let path = ["components", draft.id];
+        for (index, draft) in drafts().enumerate() {
+            let path = &draft.path;
             if draft.needs.is_empty() && draft.join_given && draft.join != Join::All {
                 let name = if draft.join == Join::Any { "any" } else { "all_done" };
                 self.report(
                     Found::new(
                         "join_without_needs",
                         format!("`join: {name}` of `{}` has no connections to wait for", draft.id),
-                        &["components", draft.id, "join"],
+                        &below(path, "join"),
                     )
                     .suggest("add `needs`, or remove `join`"),
                 );
@@ -1189,7 +1221,7 @@ impl<'a> Checker<'a> {
                             Found::new(
                                 "needs_of_start",
                                 format!("`{}` is a `start`, so nothing comes before it", draft.id),
-                                &["components", draft.id, "needs"],
+                                &below(path, "needs"),
                             )
                             .at_key()
                             .suggest("remove `needs`, or use `noop`"),
@@ -1200,19 +1232,19 @@ impl<'a> Checker<'a> {
                             Found::new(
                                 "two_starts",
                                 format!("`{}` is a second `start`; the first is `{first}`", draft.id),
-                                &path,
+                                path,
                             )
                             .at_key()
                             .suggest("keep one; components without `needs` start at once anyway"),
                         ),
-                        None => start = Some(draft.id),
+                        None => start = Some(&draft.id),
                     }
                 }
                 Some("join") if draft.needs.len() < 2 => self.report(
                     Found::new(
                         "join_of_one",
                         format!("`{}` joins fewer than two connections", draft.id),
-                        &path,
+                        path,
                     )
                     .at_key()
                     .warning(),
@@ -1224,7 +1256,7 @@ impl<'a> Checker<'a> {
                                 Found::new(
                                     "unused_branch",
                                     format!("nobody needs the branch `{}.{name}`", draft.id),
-                                    &path,
+                                    path,
                                 )
                                 .at_key()
                                 .warning(),
@@ -1236,7 +1268,7 @@ impl<'a> Checker<'a> {
             }
         }
         if let Some(start) = start {
-            for (draft, point) in drafts.iter().zip(points) {
+            for (draft, point) in drafts().zip(points) {
                 let is_loose = point.needs.is_empty() && draft.needs.is_empty();
                 if is_loose && draft.kind.is_some_and(|kind| kind.kind != "start") {
                     self.report(
@@ -1246,7 +1278,7 @@ impl<'a> Checker<'a> {
                                 "`{}` is not reached from `{start}`: it has no `needs` and starts at once",
                                 draft.id
                             ),
-                            &["components", draft.id],
+                            &draft.path,
                         )
                         .at_key()
                         .warning()
@@ -1257,251 +1289,31 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn cycle(&mut self, drafts: &[Draft<'_>], points: &[Point], cycle: &[usize]) {
+    fn cycle(&mut self, plan: &Plan<'_>, scope: usize, points: &[Point], cycle: &[usize]) {
         let Some(first) = cycle.first().copied() else { return };
-        let mut names: Vec<&str> = cycle.iter().map(|index| drafts[*index].id).collect();
-        names.push(drafts[first].id);
+        let drafts: Vec<&Draft<'_>> =
+            plan.scopes[scope].components.iter().map(|index| &plan.drafts[*index]).collect();
+        let mut names: Vec<&str> = cycle.iter().map(|index| &*drafts[*index].id).collect();
+        names.push(&drafts[first].id);
         let last = cycle.last().copied().unwrap_or(first);
         let place = points[first].needs.iter().position(|need| need.from == last).unwrap_or(0);
         let mut found =
             Found::new("cycle", format!("these components wait for one another: {}", names.join(" → ")), &[])
                 .suggest("remove one of the connections; a loop is a container");
-        found.path = drafts[first].needs.get(place).map_or_else(
-            || vec!["components".to_owned(), drafts[first].id.to_owned()],
-            |(path, _)| path.clone(),
-        );
+        found.path = drafts[first]
+            .needs
+            .get(place)
+            .map_or_else(|| path_of(&drafts[first].path, &[]), |(path, _)| path.clone());
         self.report(found);
-    }
-
-    /// Rules that follow from what runs before what.
-    fn flow(
-        &mut self,
-        drafts: &[Draft<'_>],
-        points: &[Point],
-        order: &[usize],
-        names: &HashSet<&str>,
-        by_id: &HashMap<ComponentId, usize>,
-    ) {
-        for never in graph::never(points, order) {
-            let router = &drafts[never.router];
-            let (first, second) = (&router.ports.names[never.ports.0], &router.ports.names[never.ports.1]);
-            let id = drafts[never.component].id;
-            let message = if never.direct {
-                format!(
-                    "`{id}` can never run: `{0}.{first}` and `{0}.{second}` exclude each other",
-                    router.id
-                )
-            } else {
-                format!(
-                    "`{id}` can never run: it needs both sides of `{0}` (`{0}.{first}` and `{0}.{second}`)",
-                    router.id
-                )
-            };
-            let code = if never.direct { "exclusive_ports" } else { "never_ready" };
-            self.report(
-                Found::new(code, message, &["components", id, "needs"])
-                    .at_key()
-                    .suggest("did you mean `join: any`?"),
-            );
-        }
-        let uses_components = |draft: &Draft<'_>| {
-            let named = |used: &Use| used.references.iter().any(|reference| reference.root == "components");
-            draft.uses.iter().any(named)
-                || draft.when.as_ref().is_some_and(|when| {
-                    when.references().iter().any(|reference| reference.root == "components")
-                })
-        };
-        let tables = drafts
-            .iter()
-            .any(uses_components)
-            .then(|| (graph::upstream(points, order), graph::certain(points, order)));
-        for (index, draft) in drafts.iter().enumerate() {
-            let seen = tables.as_ref().map(|(upstream, certain)| Seen {
-                index,
-                upstream,
-                certain,
-                when: draft.when.as_ref(),
-            });
-            for used in &draft.uses {
-                self.uses(used, &["components", draft.id, "config"], names, by_id, seen.as_ref());
-            }
-            if let Some(when) = &draft.when {
-                let used = Use {
-                    path: Vec::new(),
-                    offset: 0,
-                    source: when.source.clone(),
-                    references: when.references().to_vec(),
-                    is_row: false,
-                };
-                self.uses(&used, &["components", draft.id, "when"], names, by_id, seen.as_ref());
-            }
-        }
-    }
-
-    /// Checks every reference of one expression.
-    fn uses(
-        &mut self,
-        used: &Use,
-        base: &[&str],
-        parameters: &HashSet<&str>,
-        by_id: &HashMap<ComponentId, usize>,
-        seen: Option<&Seen<'_>>,
-    ) {
-        use crate::expression::Segment;
-        if used.is_row {
-            return;
-        }
-        for reference in &used.references {
-            let found = |code, message: String| {
-                let mut found = Found::new(code, message, &[]).inside(used.offset + reference.start);
-                found.path = path_of(base, &used.path);
-                found
-            };
-            let first = match reference.path.first() {
-                Some(Segment::Key(key)) => Some(key.as_str()),
-                _ => None,
-            };
-            match reference.root.as_str() {
-                "parameters" => {
-                    if let Some(name) = first.filter(|name| !parameters.contains(name)) {
-                        let near = nearest(name, parameters.iter().copied());
-                        let suggestion = near.map_or_else(
-                            || format!("add it under `parameters:`: `{name}: {{ type: string }}`"),
-                            |near| format!("did you mean `parameters.{near}`?"),
-                        );
-                        let message = format!("the workflow has no parameter `{name}`");
-                        self.report(found("unknown_parameter", message).suggest(suggestion));
-                    }
-                }
-                root @ ("execution" | "workflow") => {
-                    let fields: &[&str] = if root == "execution" {
-                        &["id", "started_at", "status", "mode"]
-                    } else {
-                        &["name", "version"]
-                    };
-                    if let Some(name) = first.filter(|name| !fields.contains(name)) {
-                        let near = nearest(name, fields.iter().copied());
-                        let suggestion = near.map_or_else(
-                            || format!("its fields are {}", list(fields)),
-                            |near| format!("did you mean `{root}.{near}`?"),
-                        );
-                        self.report(
-                            found("reference", format!("`{root}` has no field `{name}`")).suggest(suggestion),
-                        );
-                    }
-                }
-                "secrets" => {
-                    if base.last() != Some(&"config") {
-                        self.report(
-                            found("secret", "a secret cannot be used here".to_owned()).suggest(
-                                "secrets can be used in the config of components that run on a worker",
-                            ),
-                        );
-                    }
-                }
-                "components" => {
-                    let (Some(id), Some(field)) = (reference.component(), reference.component_field()) else {
-                        self.report(
-                            found("reference", format!("`{reference}` is incomplete")).suggest(
-                                "write `components.<id>.output`, `.status`, `.error` or `.attempts`",
-                            ),
-                        );
-                        continue;
-                    };
-                    let fields = ["output", "status", "error", "attempts"];
-                    if !fields.contains(&field) {
-                        let near = nearest(field, fields.into_iter());
-                        let suggestion = near.map_or_else(
-                            || format!("its fields are {}; data is in `output`", list(&fields)),
-                            |near| format!("did you mean `components.{id}.{near}`?"),
-                        );
-                        self.report(
-                            found("reference", format!("a component has no field `{field}`"))
-                                .suggest(suggestion),
-                        );
-                    }
-                    let Some(target) = by_id.get(id).copied() else {
-                        let near = nearest(id, by_id.keys().map(ComponentId::as_str));
-                        let suggestion = near.map(|near| format!("did you mean `components.{near}`?"));
-                        self.report(
-                            found("unknown_component", format!("there is no component `{id}`"))
-                                .maybe(suggestion),
-                        );
-                        continue;
-                    };
-                    let Some(seen) = seen else { continue };
-                    if target == seen.index {
-                        self.report(found("not_upstream", format!("`{id}` cannot refer to itself")));
-                    } else if !seen.upstream.has(seen.index, target) {
-                        self.report(
-                            found("not_upstream", format!("`{id}` does not run before this component"))
-                                .suggest(format!("add `{id}` to `needs`")),
-                        );
-                    } else if field == "output"
-                        && !seen.certain.has(seen.index, target)
-                        && !seen.is_guarded(used, id)
-                    {
-                        self.report(
-                            found("unguarded", format!("`{id}` may be skipped or failed here, and then has no output"))
-                                .warning()
-                                .suggest(format!(
-                                    "guard it: `… if components.{id}.status == 'completed' else …`, or `| default(…)`"
-                                )),
-                        );
-                    }
-                }
-                root => {
-                    let roots = ["parameters", "components", "execution", "workflow", "secrets"];
-                    let suggestion = if by_id.contains_key(root) {
-                        format!("did you mean `components.{root}.output`?")
-                    } else if parameters.contains(root) {
-                        format!("did you mean `parameters.{root}`?")
-                    } else {
-                        nearest(root, roots.into_iter()).map_or_else(
-                            || format!("the roots are {}", list(&roots)),
-                            |near| format!("did you mean `{near}`?"),
-                        )
-                    };
-                    self.report(
-                        found("unknown_root", format!("`{root}` is not known here")).suggest(suggestion),
-                    );
-                }
-            }
-        }
-    }
-}
-
-/// What a component can see of the graph.
-struct Seen<'a> {
-    index: usize,
-    upstream: &'a graph::Sets,
-    certain: &'a graph::Sets,
-    when: Option<&'a Expression>,
-}
-
-impl Seen<'_> {
-    /// Whether the author has thought of an absent output: a default, a test, or a look at the status.
-    fn is_guarded(&self, used: &Use, id: &str) -> bool {
-        let asks = |references: &[crate::expression::Reference]| {
-            references.iter().any(|reference| {
-                reference.component() == Some(id)
-                    && matches!(reference.component_field(), Some("status" | "error"))
-            })
-        };
-        ["default", "defined", "| d("].iter().any(|word| used.source.contains(word))
-            || asks(&used.references)
-            || self.when.is_some_and(|when| {
-                asks(when.references())
-                    || (when.source.contains("defined")
-                        && when.references().iter().any(|reference| reference.component() == Some(id)))
-            })
     }
 }
 
 impl<'a> Draft<'a> {
-    fn new(id: &'a str) -> Self {
+    fn new(id: Cow<'a, str>, path: Vec<&'a str>) -> Self {
         Self {
             id,
+            path,
+            fields: None,
             kind: None,
             title: None,
             needs: Vec::new(),
@@ -1518,17 +1330,36 @@ impl<'a> Draft<'a> {
             total_timeout: None,
             delivery: Delivery::default(),
             placement: Placement { pool: Arc::from("default"), tags: Vec::new(), priority: None },
+            scope: 0,
+            position: 0,
+            scopes: Scopes::default(),
+            compensate: None,
+        }
+    }
+
+    /// The time-out as the author gave it; a container and what waits for others have all the time there is.
+    fn time_limit(&self, descriptor: &Descriptor) -> Duration {
+        if is_timeless(descriptor.kind) && (self.scopes.body.is_some() || !is_container(descriptor.kind)) {
+            let given = [self.timeout, self.total_timeout].into_iter().flatten();
+            given.min().unwrap_or(Duration::MAX)
+        } else {
+            self.timeout.unwrap_or_else(|| descriptor.default_timeout(&self.config_value))
         }
     }
 }
 
 /// The compiled components; called when nothing is wrong, so every kind is known.
-fn components(drafts: Vec<Draft<'_>>, points: Vec<Point>) -> Vec<Component> {
+///
+/// `points` gives each component with its connections as places in its scope.
+fn components(drafts: Vec<Draft<'_>>, scopes: &[Scope], mut points: Vec<(usize, Point)>) -> Vec<Component> {
+    points.sort_by_key(|(index, _)| *index);
     let mut outgoing: Vec<Vec<(usize, Output)>> = vec![Vec::new(); drafts.len()];
     let mut timeout_is_read = vec![false; drafts.len()];
-    for (index, point) in points.iter().enumerate() {
-        for need in &point.needs {
-            outgoing[need.from].push((index, need.port.clone()));
+    for (index, point) in &mut points {
+        let members = &scopes[drafts[*index].scope].components;
+        for need in &mut point.needs {
+            need.from = members[need.from];
+            outgoing[need.from].push((*index, need.port.clone()));
             if need.port == Output::Timeout {
                 timeout_is_read[need.from] = true;
             }
@@ -1537,47 +1368,45 @@ fn components(drafts: Vec<Draft<'_>>, points: Vec<Point>) -> Vec<Component> {
     let mut kinds: HashMap<&'static str, Arc<str>> = HashMap::new();
     let whole = drafts.into_iter().zip(points).zip(outgoing.into_iter().zip(timeout_is_read));
     whole
-        .filter_map(|((draft, point), (outgoing, timeout_is_read))| {
+        .filter_map(|((draft, (_, point)), (outgoing, timeout_is_read))| {
             let descriptor = draft.kind?;
             Some(Component {
-                id: ComponentId::new(draft.id),
+                id: ComponentId::new(&draft.id),
                 kind: kinds.entry(descriptor.kind).or_insert_with(|| Arc::from(descriptor.kind)).clone(),
-                title: draft.title,
                 runs: descriptor.runs,
                 effect: (descriptor.effect)(&draft.config_value),
                 needs: point.needs,
                 join: draft.join,
+                timeout: draft.time_limit(descriptor),
+                title: draft.title,
                 when: draft.when,
                 config: draft.config,
                 ports: draft.ports.names,
                 retry: draft.retry,
-                timeout: draft.timeout.unwrap_or_else(|| descriptor.default_timeout(&draft.config_value)),
                 total_timeout: draft.total_timeout,
                 queue_timeout: draft.queue_timeout,
                 delivery: draft.delivery,
                 placement: draft.placement,
                 outgoing,
                 timeout_is_read,
-                scope: 0,
-                position: 0,
-                scopes: Scopes::default(),
-                compensate: None,
+                scope: draft.scope,
+                position: draft.position,
+                scopes: draft.scopes,
+                compensate: draft.compensate,
             })
         })
-        .enumerate()
-        .map(|(position, component)| Component { position, ..component })
         .collect()
 }
 
 /// Whether a text has the form `[a-z][a-z0-9_]{0,63}`.
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     let bytes = text.as_bytes();
     (1..=64).contains(&bytes.len())
         && bytes[0].is_ascii_lowercase()
         && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_')
 }
 
-fn id_form(text: &str, what: &str, path: &[&str]) -> Found {
+pub(super) fn id_form(text: &str, what: &str, path: &[&str]) -> Found {
     let mut mended: String = text
         .to_lowercase()
         .chars()
@@ -1594,6 +1423,6 @@ fn id_form(text: &str, what: &str, path: &[&str]) -> Found {
     if mended.is_empty() { found } else { found.suggest(format!("write `{mended}`")) }
 }
 
-fn list(names: &[&str]) -> String {
+pub(super) fn list(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::containers::{NOT_ON_CONTAINERS, is_container};
 use crate::component::{Catalogue, FailureClass};
 
 /// The JSON Schema (2020-12) of a workflow document.
@@ -18,9 +19,26 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
         let mut config = catalogue.schema(descriptor.kind).cloned().unwrap_or(Value::Bool(true));
         hoist(descriptor.kind, &mut config, &mut definitions);
         definitions.insert(format!("config_{}", descriptor.kind), config);
+        let mut then =
+            json!({ "properties": { "config": { "$ref": format!("#/$defs/config_{}", descriptor.kind) } } });
+        // A field that a type has not is one that no value fits.
+        let fields = &mut then["properties"];
+        if !is_container(descriptor.kind) {
+            fields["components"] = Value::Bool(false);
+        }
+        if descriptor.kind != "try_catch" {
+            fields["catch"] = Value::Bool(false);
+            fields["finally"] = Value::Bool(false);
+        }
+        if is_container(descriptor.kind) && descriptor.kind != "parallel" {
+            then["required"] = json!(["components"]);
+            for name in NOT_ON_CONTAINERS.iter().map(|(name, ..)| *name) {
+                then["properties"][name] = Value::Bool(false);
+            }
+        }
         choices.push(json!({
             "if": { "properties": { "type": { "enum": kinds } }, "required": ["type"] },
-            "then": { "properties": { "config": { "$ref": format!("#/$defs/config_{}", descriptor.kind) } } },
+            "then": then,
         }));
         names.push(json!({ "const": descriptor.kind, "description": descriptor.summary }));
         names.extend(
@@ -30,6 +48,15 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
     let duration = json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" });
     let id = "^[a-z][a-z0-9_]{0,63}$";
     definitions.insert("duration".to_owned(), duration);
+    definitions.insert(
+        "components".to_owned(),
+        json!({
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": { "pattern": id },
+            "additionalProperties": { "$ref": "#/$defs/component" }
+        }),
+    );
     definitions.insert(
         "component".to_owned(),
         json!({
@@ -47,6 +74,26 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
                 "join": { "enum": ["all", "any", "all_done"] },
                 "when": { "description": "A bare expression; false means skipped.", "type": ["string", "boolean"] },
                 "config": { "type": "object" },
+                "components": {
+                    "description": "What stands inside a container: a graph of its own.",
+                    "$ref": "#/$defs/components"
+                },
+                "catch": {
+                    "description": "Runs when the components of a `try_catch` failed; `error` is what happened.",
+                    "$ref": "#/$defs/components"
+                },
+                "finally": {
+                    "description": "Runs at the end of a `try_catch` in any case.",
+                    "$ref": "#/$defs/components"
+                },
+                "compensate": {
+                    "description": "Undoes this component when the execution fails later; `this` is what it gave.",
+                    "allOf": [{ "$ref": "#/$defs/component" }],
+                    "properties": {
+                        "needs": false, "join": false, "when": false, "components": false, "catch": false,
+                        "finally": false, "compensate": false
+                    }
+                },
                 "retry": {
                     "type": "object",
                     "additionalProperties": false,
@@ -112,11 +159,18 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
             },
             "timeout": { "$ref": "#/$defs/duration" },
             "on_unhandled_failure": { "enum": ["finish", "stop"] },
-            "components": {
-                "type": "object",
-                "minProperties": 1,
-                "propertyNames": { "pattern": id },
-                "additionalProperties": { "$ref": "#/$defs/component" }
+            "compensate_on_cancel": {
+                "description": "Whether a cancelled execution is undone as a failed one is.",
+                "type": "boolean"
+            },
+            "components": { "$ref": "#/$defs/components" },
+            "on_failure": {
+                "description": "Runs when the execution fails, after what is undone; `error` is what happened.",
+                "$ref": "#/$defs/components"
+            },
+            "finally": {
+                "description": "Runs at the end of an execution in any case.",
+                "$ref": "#/$defs/components"
             },
             "output": { "description": "What the execution gives back; texts may hold `${{ }}`." },
             "layout": { "description": "Positions and notes for the designer; not part of the version." }

@@ -47,10 +47,13 @@ fn same(mut a: Value, mut b: Value) -> bool {
 }
 
 fn sort_needs(document: &mut Value) {
-    let components = document.get_mut("components").and_then(Value::as_object_mut);
-    for component in components.into_iter().flat_map(|map| map.values_mut()) {
-        if let Some(needs) = component.get_mut("needs").and_then(Value::as_array_mut) {
-            needs.sort_by_key(|need| need.as_str().unwrap_or_default().to_owned());
+    for name in ["components", "on_failure", "catch", "finally"] {
+        let components = document.get_mut(name).and_then(Value::as_object_mut);
+        for component in components.into_iter().flat_map(|map| map.values_mut()) {
+            if let Some(needs) = component.get_mut("needs").and_then(Value::as_array_mut) {
+                needs.sort_by_key(|need| need.as_str().unwrap_or_default().to_owned());
+            }
+            sort_needs(component);
         }
     }
 }
@@ -168,10 +171,11 @@ impl<'t> Writer<'t> {
             let _ = write!(self.out, "{key}:");
             let below = match (place, entry.key.as_str()) {
                 (Place::Document, "parameters") => Place::Parameters,
-                (Place::Document, "components") => Place::Components,
+                (Place::Document, "components" | "on_failure" | "finally")
+                | (Place::Component, "components" | "catch" | "finally") => Place::Components,
                 (Place::Document, "concurrency") => Place::Fixed(CONCURRENCY),
                 (Place::Parameters, _) => Place::Fixed(PARAMETER),
-                (Place::Components, _) => Place::Component,
+                (Place::Components, _) | (Place::Component, "compensate") => Place::Component,
                 (Place::Component, "retry") => Place::Fixed(RETRY),
                 (Place::Component, "worker") => Place::Fixed(WORKER),
                 _ => Place::Free,

@@ -5,16 +5,19 @@
 
 mod canonical;
 mod check;
+mod containers;
 mod editor;
 mod format;
 mod graph;
 mod model;
 mod parameters;
 mod problem;
+mod references;
 mod schema;
 mod text;
 
 pub use check::{MAX_COMPONENTS, Read, compile_snapshot, read, read_value};
+pub use containers::{MAX_NESTING, is_container};
 pub use editor::json_schema;
 pub use format::format;
 pub use model::{

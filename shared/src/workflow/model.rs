@@ -46,9 +46,25 @@ pub struct Workflow {
 }
 
 impl Workflow {
-    /// Where a component stands in `components`.
+    /// Where a component stands in `components`. That which undoes `x` is called `x.compensate`.
     pub fn index_of(&self, id: &str) -> Option<usize> {
         self.by_id.get(id).copied()
+    }
+
+    /// The scope a component stands in.
+    pub fn scope_of(&self, index: usize) -> &Scope {
+        &self.scopes[self.components[index].scope]
+    }
+
+    /// The components that a component stands inside, from the nearest outward: the owners of the scopes
+    /// around it. A compensation stands inside the component that it undoes.
+    pub fn enclosing(&self, index: usize) -> impl Iterator<Item = usize> {
+        std::iter::successors(self.scope_of(index).owner, |owner| self.scope_of(*owner).owner)
+    }
+
+    /// How many loops stand around a component: the length of its iterations.
+    pub fn loops_of(&self, index: usize) -> usize {
+        self.scope_of(index).loops
     }
 }
 
@@ -242,7 +258,8 @@ pub struct Component {
     /// Own ports, beside `success`, `error` and `timeout`.
     pub ports: Vec<String>,
     pub retry: RetryPolicy,
-    /// Of one attempt.
+    /// Of one attempt. A container and what waits for people, events or another execution has one attempt:
+    /// the shorter of its `timeout` and `total_timeout`, and [`Duration::MAX`] when neither is given.
     pub timeout: Duration,
     /// Over all attempts.
     pub total_timeout: Option<Duration>,

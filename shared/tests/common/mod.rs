@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use shared::component::{
     Catalogue, ConfigProblem, Descriptor, Effect, Family, Field, OwnPorts, Runs,
-    control::{Decision, Delay, End, Fail, Join, Noop, Parallel, Start, Switch},
+    control::{
+        Approval, Decision, Delay, End, Fail, ForLoop, Group, HumanTask, Join, Log, Loop, Noop, Parallel,
+        Race, SetVariables, Start, SubWorkflow, Switch, TryCatch, WaitForEvent, WhileLoop,
+    },
 };
 
 fn schema_of<T: JsonSchema>() -> Value {
@@ -133,6 +136,45 @@ pub(crate) fn catalogue() -> Catalogue {
             ..descriptor("delay", schema_of::<Delay>)
         },
         descriptor("fail", schema_of::<Fail>),
+        descriptor("log", schema_of::<Log>),
+        descriptor("set_variables", schema_of::<SetVariables>),
+        Descriptor {
+            field: |_, path| {
+                if path == ["on_unhandled_failure"] { Field::Verbatim } else { Field::Template }
+            },
+            ..descriptor("group", schema_of::<Group>)
+        },
+        Descriptor { aliases: &["foreach", "for_each"], ..descriptor("loop", schema_of::<Loop>) },
+        descriptor("for_loop", schema_of::<ForLoop>),
+        Descriptor {
+            aliases: &["while"],
+            field: |_, path| if path == ["condition"] { Field::Deferred } else { Field::Template },
+            ..descriptor("while_loop", schema_of::<WhileLoop>)
+        },
+        descriptor("race", schema_of::<Race>),
+        Descriptor {
+            aliases: &["try"],
+            ports: |_| OwnPorts { names: vec!["caught".to_owned()], exclusive: false },
+            ..descriptor("try_catch", schema_of::<TryCatch>)
+        },
+        Descriptor {
+            aliases: &["subprocess"],
+            effect: |_| Effect::Idempotent,
+            ..descriptor("sub_workflow", schema_of::<SubWorkflow>)
+        },
+        Descriptor {
+            ports: |_| OwnPorts::one_of(&["approved", "rejected", "expired"]),
+            ..descriptor("approval", schema_of::<Approval>)
+        },
+        Descriptor {
+            ports: |_| OwnPorts::one_of(&["submitted", "expired"]),
+            ..descriptor("human_task", schema_of::<HumanTask>)
+        },
+        Descriptor {
+            ports: |_| OwnPorts { names: vec!["received".to_owned()], exclusive: false },
+            field: |_, path| if path == ["filter"] { Field::Deferred } else { Field::Template },
+            ..descriptor("wait_for_event", schema_of::<WaitForEvent>)
+        },
         Descriptor {
             aliases: &["http"],
             runs: Runs::Worker,

@@ -349,7 +349,7 @@ async fn a_cancel_stops_what_runs_within_two_seconds_and_what_comes_later() {
     world.begun(3).await;
     let asked = Instant::now();
     for task in [&polite, &stubborn] {
-        world.say(Control::Cancel { execution: task.execution });
+        world.say(Control::Cancel { execution: task.execution, tasks: vec![task.key()] });
     }
     for task in [&polite, &stubborn] {
         match world.result(task.execution).await.ending {
@@ -378,7 +378,7 @@ async fn a_cancel_ends_the_wait_for_a_grant() {
     let task = at_most_once("echo");
     world.give(&task);
     let ask = world.ask(0).await;
-    world.say(Control::Cancel { execution: task.execution });
+    world.say(Control::Cancel { execution: task.execution, tasks: vec![task.key()] });
     let result = world.result(task.execution).await;
     assert!(matches!(result.ending, Ending::Failed(failure) if failure.class == FailureClass::Cancelled));
     assert_eq!(result.token, Some(ask.token));

@@ -101,7 +101,7 @@ impl Office {
     }
 
     fn outstanding_of(&self, execution: ExecutionId) -> u32 {
-        self.desk.execution(execution).map_or(0, |state| state.dispatched)
+        self.desk.execution(execution).map_or(0, |state| state.dispatched.len() as u32)
     }
 
     fn finish(&mut self, task: &Task, output: Value) -> InboxBody {
@@ -201,8 +201,9 @@ fn a_value_that_became_too_large_is_at_hand_for_the_rest_of_its_batch() {
     let bodies = tasks.iter().map(|task| office.finish(task, large.clone())).collect();
     office.batch(execution, bodies);
     let Some(state) = office.desk.execution(execution) else { panic!("it is in memory") };
-    let output =
-        |id: &str| office.workflow.index_of(id).and_then(|index| state.components[index].output.clone());
+    let output = |id: &str| {
+        office.workflow.index_of(id).and_then(|index| state.root().components[index].output.clone())
+    };
     assert!(matches!(output("both"), Some(Payload::Stored(_))), "two values of 40 kB are too large together");
     assert_eq!(output("use"), Some(Payload::Inline(json!({ "n": 40_000 }))));
     assert_eq!(office.sent.len(), 4);

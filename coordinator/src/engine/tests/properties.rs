@@ -160,7 +160,7 @@ fn run(mut case: Case, blocks: &[Block], room: u32, mut choose: impl FnMut(usize
         let picked = if out.is_empty() { None } else { Some(out[choose(out.len()) % out.len()]) };
         match picked {
             Some(at) => one_step(&mut case, &ids[at], blocks[at].fate),
-            None if case.state.ready > 0 => {
+            None if !case.state.ready.is_empty() => {
                 case.take(Input::Wake);
             }
             None => case.tick(seconds(7)),
@@ -174,7 +174,7 @@ fn run(mut case: Case, blocks: &[Block], room: u32, mut choose: impl FnMut(usize
 type Ended = (&'static str, Vec<String>, Option<Payload>, Option<FailureClass>);
 
 fn summary(case: &Case) -> (Status, Vec<Ended>) {
-    let components = case.state.components.iter().map(|state| {
+    let components = case.state.root().components.iter().map(|state| {
         // A delay names its instant, which depends on when it began.
         let output =
             state.output.clone().filter(|output| !matches!(output, Payload::Inline(Value::Object(_))));
@@ -239,7 +239,7 @@ proptest! {
         let mut next = picks.iter().cycle();
         let shuffled = run(case, &blocks, room, |_| next.next().copied().unwrap_or_default().into());
         prop_assert_eq!(summary(&in_order), summary(&shuffled));
-        prop_assert!(shuffled.state.settled as usize == shuffled.state.components.len());
+        prop_assert!(shuffled.state.root().is_settled());
         absorbs(&in_order);
         absorbs(&shuffled);
     }
@@ -253,7 +253,7 @@ proptest! {
         let mut next = picks.iter().cycle();
         let ended = run(case, &blocks, 1_000, |_| next.next().copied().unwrap_or_default().into());
         absorbs(&ended);
-        if ended.state.stopping.is_some() {
+        if ended.state.root().stopping.is_some() {
             prop_assert_eq!(ended.state.status, Status::Failed);
             // It ended in the turn in which it was decided.
             let Some(last) = ended.turns.last() else { panic!("it has turns") };

@@ -398,7 +398,7 @@ fn s6_stop_cancels_what_runs_and_skips_the_rest() {
     case.ends(Status::Failed);
     assert_eq!(case.end_class().as_deref(), Some("user"));
     assert!(case.sent_of("task").is_empty(), "a task went out although the scope had ended");
-    assert!(case.told.contains(&Control::Cancel { execution: case.state.id }));
+    assert_eq!(case.told, [case.told_to_stop(&["b"])]);
     // What still arrives changes nothing.
     let late = TaskResult { attempt: 1, ..case.report("b", completed(Value::Null, &[])) };
     assert!(case.take(Input::Result(&late)).events.is_empty());
@@ -474,7 +474,7 @@ fn s12_cancel_starts_nothing_new_and_waits_for_what_runs() {
     case.shows("a running, b waiting, pause delayed, r retrying");
     case.cancel();
     case.shows("a running, b skipped, pause cancelled, r cancelled");
-    assert_eq!(case.told, [Control::Cancel { execution: case.state.id }]);
+    assert_eq!(case.told, [case.told_to_stop(&["a"])]);
     assert_eq!(case.timer(&TimerKey::CancelGrace), Some(seconds(10)));
     case.ends(Status::Running);
     case.fail("a", "cancelled");
@@ -527,7 +527,7 @@ fn s15_the_time_limit_of_the_execution() {
     case.shows("a cancelled, b skipped, c skipped, pause cancelled");
     case.ends(Status::Failed);
     assert_eq!(case.end_class().as_deref(), Some("timeout"));
-    assert!(case.told.contains(&Control::Cancel { execution: case.state.id }));
+    assert_eq!(case.told, [case.told_to_stop(&["a"])]);
 }
 
 #[test]
@@ -541,10 +541,22 @@ fn s16_an_unknown_outcome_is_never_retried() {
         ..case.report("a", Ending::Lost { reason: String::new() })
     };
     case.take(Input::Result(&lost));
-    case.shows("a failed");
-    assert_eq!(case.class("a"), "outcome_unknown");
+    case.shows("a asked");
     assert_eq!(case.sent_of("a"), [(1, 1)]);
-    case.ends(Status::Failed);
+    case.ends(Status::Running);
+    // A person says that it took effect: it completes with what they hand in.
+    let mut took_effect = case.clone();
+    took_effect.decide("a", "role:owner", AnswerVerdict::Approve, Some(json!({ "sent": true })));
+    took_effect.shows("a completed");
+    assert_eq!(took_effect.output("a"), json!({ "sent": true }));
+    took_effect.ends(Status::Completed);
+    // Or that it did not: it runs again, as an attempt that costs none of the policy's.
+    case.decide("a", "role:owner", AnswerVerdict::Reject, None);
+    case.shows("a running");
+    assert_eq!(case.sent_of("a"), [(1, 1), (2, 1)]);
+    assert!(case.ask("a", AskKind::Grant, 3));
+    case.complete("a", Value::Null);
+    case.ends(Status::Completed);
 
     let mut case = Case::start(&format!("{text}\nh: {{ type: work, needs: [a.error] }}"));
     case.ask("a", AskKind::Grant, 1);

@@ -1,0 +1,662 @@
+//! Tasks for workers: ordered, answered, lost, retried and missed.
+
+use std::{sync::Arc, time::Duration};
+
+use shared::{
+    component::{Failure, FailureClass},
+    execution::{Event, Execution, Payload, Phase, Place, ROOT, ReplayError, Status, TimerKey},
+    expression::EvaluationError,
+    port::{
+        queue::Audience,
+        store::{FinishedTask, LateResult, TimerChange, WaitChange},
+    },
+    time::Timestamp,
+    wire::{Ask, AskKind, Control, Ending, Task, TaskResult},
+    workflow::{Component, Delivery, Output},
+};
+
+use super::{Command, Loaded, NeedsPayloads, POISON_LOSSES, Turning, rendered};
+
+/// What is known of an attempt that ended without a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    /// It never began: whoever held it says so.
+    No,
+    Unknown,
+}
+
+/// How long a component may take in all, over its attempts and whatever is inside it.
+pub(super) fn time_limit(component: &Component) -> Option<std::time::Duration> {
+    let is_task = !matches!(component.runs, shared::component::Runs::Coordinator);
+    let own = (!is_task && component.timeout != std::time::Duration::MAX).then_some(component.timeout);
+    match (component.total_timeout, own) {
+        (Some(total), Some(own)) => Some(total.min(own)),
+        (total, own) => total.or(own),
+    }
+}
+
+/// The message that asks a worker for one attempt.
+pub(super) fn make_task(
+    execution: &Execution,
+    payloads: &Loaded,
+    place: Place,
+    attempt: u32,
+    dispatch: u32,
+) -> Result<Task, EvaluationError> {
+    let component = execution.component(place);
+    let rendered = rendered(execution, payloads, place)?;
+    Ok(Task {
+        tenant: execution.accepted.tenant,
+        execution: execution.id,
+        component: component.id.clone(),
+        iteration: execution.scope(place.scope).iteration.clone(),
+        kind: Arc::clone(&component.kind),
+        attempt,
+        dispatch,
+        config: rendered.value,
+        references: rendered.references,
+        timeout: component.timeout,
+        delivery: component.delivery,
+        lease_at_once: component.queue_timeout.is_some(),
+        pool: Arc::clone(&component.placement.pool),
+        tags: component.placement.tags.clone(),
+        priority: component.placement.priority.unwrap_or(execution.accepted.priority),
+    })
+}
+
+/// The numbers of the next message for a task: a returned attempt goes on, anything else is a new one.
+fn next_dispatch(execution: &Execution, place: Place) -> (u32, u32) {
+    let state = execution.at(place);
+    if state.returned { (state.attempt, state.dispatch + 1) } else { (state.attempt + 1, 1) }
+}
+
+impl Turning<'_> {
+    /// Whether somebody reads the port that a failure of the component would fire.
+    fn is_failure_read(&self, place: Place) -> bool {
+        self.execution.component(place).outgoing.iter().any(|(_, port)| *port == Output::Error)
+    }
+
+    // ---- what workers say ------------------------------------------------------------------
+
+    pub(super) fn result(&mut self, result: &TaskResult) -> Result<(), NeedsPayloads> {
+        let key = result.key();
+        let place = match self.execution.place_of(&key) {
+            Ok(place) => place,
+            Err(ReplayError::ScopeNotOpen(_)) => {
+                self.late(result, "its round or scope had ended");
+                return Ok(());
+            }
+            Err(_) => {
+                self.late(result, "the workflow has no such component");
+                return Ok(());
+            }
+        };
+        let component = self.execution.at(place);
+        if self.execution.status.is_terminal() || component.phase != Phase::Dispatched {
+            let again = component.attempt == result.attempt
+                && component.answered_by == Some((result.worker, result.started_at));
+            if !again {
+                self.late(result, "the task had settled, or waits for its next attempt");
+            }
+            return Ok(());
+        }
+        if component.attempt != result.attempt && !planted!(B6ResultWithoutAttemptCheck) {
+            self.late(result, "another attempt is under way");
+            return Ok(());
+        }
+        if let Some(fence) = &component.fence
+            && result.token != Some(fence.token)
+            && !planted!(B7LeasedResultWithoutToken)
+        {
+            // A redelivery of a granted attempt has no token of its own: the holder may still be at work,
+            // or be lost; only the grant's fate decides.
+            let lost = matches!(result.ending, Ending::Lost { .. });
+            if lost && fence.granted && fence.leased_until.is_none() {
+                let failure = Failure::new(
+                    FailureClass::OutcomeUnknown,
+                    "the worker that was granted this attempt was lost; whether it took effect is unknown",
+                );
+                return self.attempt_failed(place, result, failure);
+            }
+            self.late(result, "the attempt is held by another worker");
+            return Ok(());
+        }
+        if matches!(result.ending, Ending::Returned) && component.dispatch != result.dispatch {
+            self.late(result, "the attempt has been sent again since");
+            return Ok(());
+        }
+        match &result.ending {
+            Ending::Completed { output, ports } => return self.completed(place, result, output, ports),
+            Ending::Failed(failure) => return self.attempt_failed(place, result, failure.clone()),
+            Ending::Lost { reason } => return self.lost(place, reason, Ran::Unknown),
+            Ending::NotGranted => {
+                return self.lost(place, "it was not granted in time and did not run", Ran::No);
+            }
+            Ending::Returned if self.execution.is_cancelling() => {
+                self.drop_task_timers(place);
+                self.emit(Event::TaskCancelled { task: key, attempt: result.attempt });
+            }
+            Ending::Returned => {
+                self.emit(Event::TaskReturned { task: key, attempt: result.attempt });
+                self.made.timers.push(TimerChange::Clear { key: TimerKey::Lease(self.key(place)) });
+                return self.dispatch(place);
+            }
+        }
+        Ok(())
+    }
+
+    fn late(&mut self, result: &TaskResult, reason: &str) {
+        self.made.late.push(LateResult {
+            execution: result.execution,
+            task: result.key(),
+            attempt: result.attempt,
+            dispatch: result.dispatch,
+            worker: result.worker,
+            at: self.around.now,
+            ending: match result.ending {
+                Ending::Completed { .. } => "completed",
+                Ending::Failed(_) => "failed",
+                Ending::Lost { .. } => "lost",
+                Ending::Returned | Ending::NotGranted => "returned",
+            }
+            .to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn completed(
+        &mut self,
+        place: Place,
+        result: &TaskResult,
+        output: &Payload,
+        ports: &[String],
+    ) -> Result<(), NeedsPayloads> {
+        let component = self.execution.component(place);
+        let ports = ports.iter().filter(|port| component.ports.contains(port)).cloned().collect();
+        self.finished(place, result.attempt, Status::Completed, None, Some(result));
+        self.drop_task_timers(place);
+        self.emit(Event::TaskCompleted {
+            task: self.key(place),
+            attempt: result.attempt,
+            output: output.clone(),
+            ports,
+            worker: result.worker,
+            started_at: result.started_at,
+            finished_at: result.finished_at,
+            log: result.log.clone(),
+        });
+        self.settled(place)
+    }
+
+    /// An attempt failed: another follows, or the component settles as failed.
+    fn attempt_failed(
+        &mut self,
+        place: Place,
+        result: &TaskResult,
+        failure: Failure,
+    ) -> Result<(), NeedsPayloads> {
+        let task = self.key(place);
+        self.finished(place, result.attempt, Status::Failed, Some(&failure), Some(result));
+        if self.execution.is_cancelling() {
+            self.drop_task_timers(place);
+            self.emit(Event::TaskCancelled { task, attempt: result.attempt });
+            return Ok(());
+        }
+        let state = self.execution.at(place);
+        let component = self.execution.component(place);
+        let at_most_once_in_the_dark =
+            component.delivery == Delivery::AtMostOnce && failure.class == FailureClass::OutcomeUnknown;
+        if at_most_once_in_the_dark && !self.is_failure_read(place) {
+            self.ask_for_the_outcome(place, &failure.message);
+            return Ok(());
+        }
+        let retried = !at_most_once_in_the_dark && component.retry.allows(&failure.class, state.spent());
+        let retry_at = retried.then(|| {
+            let rounds = self.execution.scope(place.scope).iteration.0.iter();
+            let round = rounds.fold(0_u64, |all, round| all.wrapping_mul(31).wrapping_add(u64::from(*round)));
+            let seed =
+                (self.execution.id.as_uuid().as_u128() as u64) ^ (u64::from(place.component) << 32) ^ round;
+            let pause = component.retry.pause(state.spent(), seed);
+            self.around.now.after(pause.max(failure.retry_after.unwrap_or_default()))
+        });
+        if state.fence.is_some() {
+            self.clear_timer(TimerKey::Lease(task.clone()));
+        }
+        if let Some(retry_at) = retry_at {
+            self.set_timer(TimerKey::Retry(task.clone()), retry_at);
+        } else {
+            self.drop_task_timers(place);
+        }
+        self.emit(Event::TaskFailed {
+            task,
+            attempt: result.attempt,
+            failure,
+            retry_at,
+            worker: Some(result.worker),
+            started_at: Some(result.started_at),
+            log: result.log.clone(),
+        });
+        if retry_at.is_none() { self.settled(place) } else { Ok(()) }
+    }
+
+    /// A worker was lost with an attempt: it costs none of the policy's, and a further one follows.
+    fn lost(&mut self, place: Place, reason: &str, ran: Ran) -> Result<(), NeedsPayloads> {
+        let task = self.key(place);
+        let state = self.execution.at(place);
+        let (attempt, dispatch) = (state.attempt, state.dispatch);
+        let granted = state.fence.as_ref().is_some_and(|fence| fence.granted);
+        let fenced = state.fence.is_some();
+        if fenced {
+            self.clear_timer(TimerKey::Lease(task.clone()));
+        }
+        if self.execution.is_cancelling() {
+            self.drop_task_timers(place);
+            self.emit(Event::TaskCancelled { task, attempt });
+            return Ok(());
+        }
+        if granted && ran == Ran::Unknown && !self.is_failure_read(place) {
+            self.finished(place, attempt, Status::Failed, None, None);
+            self.ask_for_the_outcome(place, reason);
+            return Ok(());
+        }
+        let failure = if granted && ran == Ran::Unknown {
+            Some(Failure::new(
+                FailureClass::OutcomeUnknown,
+                format!("{reason}; the attempt had been granted, and whether it took effect is unknown"),
+            ))
+        } else if ran == Ran::Unknown && self.execution.at(place).lost + 1 >= POISON_LOSSES {
+            let failure = Failure::new(
+                FailureClass::Internal,
+                format!("poison: {POISON_LOSSES} workers were lost while they ran this task ({reason})"),
+            );
+            if let Ok(message) = make_task(self.execution, &self.payloads, place, attempt, dispatch) {
+                self.made.commands.push(Command::Poison(Box::new(message), failure.message.clone()));
+            }
+            Some(failure)
+        } else {
+            None
+        };
+        self.emit(Event::TaskLost { task: task.clone(), attempt, reason: reason.to_owned() });
+        match failure {
+            Some(failure) => {
+                self.drop_task_timers(place);
+                self.finished(place, attempt, Status::Failed, Some(&failure), None);
+                self.emit(Event::TaskFailed {
+                    task,
+                    attempt,
+                    failure,
+                    retry_at: None,
+                    worker: None,
+                    started_at: None,
+                    log: Vec::new(),
+                });
+                self.settled(place)
+            }
+            None => self.dispatch(place),
+        }
+    }
+
+    pub(super) fn ask(&mut self, ask: &Ask) {
+        let state = self.execution.place_of(&ask.key()).ok().map(|place| (place, self.execution.at(place)));
+        let mut granted = false;
+        if let Some((place, state)) = state
+            && !self.execution.status.is_terminal()
+            && !self.execution.is_cancelling()
+            && state.phase == Phase::Dispatched
+            && state.attempt == ask.attempt
+        {
+            let (task, attempt, worker, token) = (ask.key(), ask.attempt, ask.worker, ask.token);
+            let until = self.around.now.after(self.around.rules.lease);
+            granted = match (&state.fence, ask.kind) {
+                (None, AskKind::Grant) => {
+                    self.emit(Event::TaskGranted { task, attempt, worker, token });
+                    true
+                }
+                (None, AskKind::Lease) => {
+                    self.lease(place, token, until);
+                    self.emit(Event::TaskLeased { task, attempt, worker, token, until });
+                    true
+                }
+                (Some(_), AskKind::Grant) if planted!(B9SecondGrant) => {
+                    self.emit(Event::TaskGranted { task, attempt, worker, token });
+                    true
+                }
+                (Some(fence), AskKind::Grant) => fence.token == token,
+                (Some(fence), AskKind::Lease) if fence.token == token => {
+                    if fence.leased_until.is_none() {
+                        self.lease(place, token, until);
+                        self.emit(Event::TaskLeased { task, attempt, worker, token, until });
+                    }
+                    true
+                }
+                (Some(_), AskKind::Lease) => false,
+            };
+        }
+        self.made
+            .commands
+            .push(Command::Tell(Audience::Worker(ask.worker), Control::Answer { token: ask.token, granted }));
+    }
+
+    fn lease(&mut self, place: Place, token: shared::ids::Token, until: Timestamp) {
+        let task = self.key(place);
+        self.made.timers.push(TimerChange::Clear { key: TimerKey::Queue(task.clone()) });
+        self.made.timers.push(TimerChange::Set {
+            key: TimerKey::Lease(task),
+            due_at: until,
+            token: Some(token),
+        });
+    }
+
+    // ---- time ------------------------------------------------------------------------------
+
+    pub(super) fn timer(&mut self, key: &TimerKey) -> Result<(), NeedsPayloads> {
+        let place = match key {
+            TimerKey::Scheduled => return self.start(),
+            TimerKey::Timeout => {
+                self.clear_timer(TimerKey::Timeout);
+                if self.execution.status == Status::Running
+                    && !self.execution.is_cancelling()
+                    && self.execution.outcome.is_none()
+                {
+                    let failure =
+                        Failure::new(FailureClass::Timeout, "the execution took longer than its time limit");
+                    self.stop(ROOT, failure);
+                }
+                return Ok(());
+            }
+            TimerKey::CancelGrace => {
+                self.clear_timer(TimerKey::CancelGrace);
+                self.end_running();
+                return Ok(());
+            }
+            TimerKey::Retry(task)
+            | TimerKey::Delay(task)
+            | TimerKey::Lease(task)
+            | TimerKey::Queue(task)
+            | TimerKey::Total(task)
+            | TimerKey::Person(task)
+            | TimerKey::Within(task)
+            | TimerKey::Pause(task) => {
+                let Ok(place) = self.execution.place_of(task) else { return Ok(()) };
+                place
+            }
+        };
+        let now = self.around.now;
+        let phase = self.phase(place);
+        match key {
+            TimerKey::Retry(_) => {
+                let due = matches!(phase, Phase::Retrying(at) if at <= now);
+                let fires = due || planted!(B20RetryTimerFiresTwice);
+                if fires || planted!(B21NoTerminalCheck) {
+                    self.clear_timer(key.clone());
+                    return self.dispatch(place);
+                }
+            }
+            TimerKey::Delay(task) => {
+                if let Phase::Delayed(until) = phase
+                    && until <= now
+                {
+                    self.clear_timer(key.clone());
+                    self.emit(Event::Decided {
+                        task: task.clone(),
+                        output: Payload::Inline(serde_json::json!({ "until": until.to_string() })),
+                        ports: Vec::new(),
+                        log: Vec::new(),
+                    });
+                    return self.settled(place);
+                }
+            }
+            TimerKey::Lease(_) => {
+                if phase == Phase::Dispatched && self.execution.at(place).fence.is_some() {
+                    return self.lost(place, "its lease ran out without a renewal", Ran::Unknown);
+                }
+            }
+            TimerKey::Queue(_) => {
+                let unclaimed = self.execution.at(place).fence.is_none();
+                if unclaimed && matches!(phase, Phase::Ready | Phase::Offered | Phase::Dispatched) {
+                    return self.give_up(place, "no worker took it within its queue time-out");
+                }
+            }
+            TimerKey::Total(_) => {
+                if !phase.is_settled() && phase != Phase::Waiting {
+                    return self.give_up(place, "it took longer than its time limit");
+                }
+            }
+            TimerKey::Person(_) => {
+                if phase == Phase::Asked {
+                    return self.person_is_late(place);
+                }
+            }
+            TimerKey::Within(task) => {
+                if phase == Phase::Awaiting {
+                    self.clear_timer(key.clone());
+                    self.made.waits.push(WaitChange::Close { task: task.clone() });
+                    let failure = Failure::new(FailureClass::Timeout, "no event came within its time");
+                    return self.decision_failed(place, failure);
+                }
+            }
+            TimerKey::Pause(_) => {
+                let paused = self.execution.container(place).and_then(|it| it.rounds.paused_until);
+                if paused.is_some_and(|until| until <= now) {
+                    self.clear_timer(key.clone());
+                    return self.next_while_round(place, true);
+                }
+            }
+            TimerKey::Scheduled | TimerKey::Timeout | TimerKey::CancelGrace => {}
+        }
+        Ok(())
+    }
+
+    /// Ends a component as timed out, whatever its worker or its scopes do.
+    fn give_up(&mut self, place: Place, why: &str) -> Result<(), NeedsPayloads> {
+        let failure = Failure::new(FailureClass::Timeout, why);
+        if !matches!(
+            self.phase(place),
+            Phase::Ready | Phase::Offered | Phase::Dispatched | Phase::Retrying(_)
+        ) {
+            self.end_inside(place);
+            self.drop_task_timers(place);
+            return self.decision_failed(place, failure);
+        }
+        let attempt = self.execution.at(place).attempt;
+        self.drop_task_timers(place);
+        self.finished(place, attempt, Status::Failed, Some(&failure), None);
+        self.emit(Event::TaskFailed {
+            task: self.key(place),
+            attempt,
+            failure,
+            retry_at: None,
+            worker: None,
+            started_at: None,
+            log: Vec::new(),
+        });
+        self.settled(place)
+    }
+
+    /// Looks for what may have been lost and sends it again.
+    pub(super) fn sweep(&mut self) -> Result<(), NeedsPayloads> {
+        if self.execution.status == Status::Pending {
+            return self.start();
+        }
+        let now = self.around.now;
+        let rules = self.around.rules;
+        let mut next: Option<Timestamp> = None;
+        self.sweep_what_waits();
+        for place in self.execution.dispatched.clone() {
+            if !self.is_open(place) {
+                continue;
+            }
+            let state = self.execution.at(place);
+            if state.phase != Phase::Dispatched {
+                continue;
+            }
+            let leased = state.fence.as_ref().is_some_and(|fence| fence.leased_until.is_some());
+            let queue_lost = self.around.queue_lost_before.is_some_and(|before| state.dispatched_at < before);
+            if leased {
+                if queue_lost {
+                    // One process: the holder of the lease died with the queue.
+                    self.lost(place, "the process that ran it ended", Ran::Unknown)?;
+                }
+                continue;
+            }
+            let granted = state.fence.is_some();
+            // A granted attempt may rightly run to its time-out before it is missed.
+            let patience =
+                if granted { rules.silence + self.execution.component(place).timeout } else { rules.silence };
+            let due = state.dispatched_at.after(
+                patience
+                    .saturating_mul(1 << (state.dispatch - 1).min(16))
+                    .min(rules.silence_cap.max(patience)),
+            );
+            if queue_lost || (due <= now && !self.around.queue_is_deep) {
+                if granted || self.execution.is_cancelling() {
+                    self.lost(place, "nothing was heard of it", Ran::Unknown)?;
+                } else {
+                    let (attempt, dispatch) = if planted!(B19SweepRaisesTheAttempt) {
+                        (state.attempt + 1, 1)
+                    } else {
+                        (state.attempt, state.dispatch + 1)
+                    };
+                    self.send(place, attempt, dispatch)?;
+                }
+            } else {
+                next = Some(next.map_or(due, |at| at.min(due)));
+            }
+        }
+        // The floor keeps an execution that waits for a person from being looked at all the time.
+        let latest = now.after(rules.silence_cap);
+        let soonest = now.after(Duration::from_secs(5));
+        self.made.sweep_at = Some(next.unwrap_or(latest).min(latest).max(soonest));
+        Ok(())
+    }
+
+    /// From here on a task may wait in a queue, and has so long in all.
+    pub(super) fn start_clocks(&mut self, place: Place) {
+        let workflow = Arc::clone(&self.execution.workflow);
+        let component = &workflow.components[place.index()];
+        if let Some(total) = time_limit(component) {
+            self.set_timer(TimerKey::Total(self.key(place)), self.around.now.after(total));
+        }
+        if let Some(queue) = component.queue_timeout {
+            self.set_timer(TimerKey::Queue(self.key(place)), self.around.now.after(queue));
+        }
+    }
+
+    /// Offers a task to workers outside this platform. Its config is resolved now, so that a mistake in it
+    /// is not found only when somebody asks.
+    pub(super) fn offer(&mut self, place: Place) -> Result<(), NeedsPayloads> {
+        match make_task(self.execution, &self.payloads, place, 1, 1) {
+            Ok(_) => {
+                self.start_clocks(place);
+                self.emit(Event::TaskOffered { task: self.key(place) });
+            }
+            Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+            Err(EvaluationError::Failed(failure)) => return self.decision_failed(place, failure),
+        }
+        Ok(())
+    }
+
+    pub(super) fn decision_failed(&mut self, place: Place, failure: Failure) -> Result<(), NeedsPayloads> {
+        self.emit_closing(Event::DecisionFailed { task: self.key(place), failure });
+        self.settled(place)
+    }
+
+    /// Orders the next attempt of a task, or marks it ready when the dispatch window is full.
+    pub(super) fn dispatch(&mut self, place: Place) -> Result<(), NeedsPayloads> {
+        if self.ordered >= self.around.room {
+            if self.phase(place) != Phase::Ready {
+                self.emit(Event::TaskReady { task: self.key(place) });
+            }
+            return Ok(());
+        }
+        let (attempt, dispatch) = next_dispatch(self.execution, place);
+        self.send(place, attempt, dispatch)
+    }
+
+    fn send(&mut self, place: Place, attempt: u32, dispatch: u32) -> Result<(), NeedsPayloads> {
+        match make_task(self.execution, &self.payloads, place, attempt, dispatch) {
+            Ok(task) => {
+                self.emit(Event::TaskDispatched { task: self.key(place), attempt, dispatch });
+                self.made.commands.push(Command::Dispatch(Box::new(task)));
+                self.ordered += 1;
+            }
+            Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+            Err(EvaluationError::Failed(failure)) => {
+                self.drop_task_timers(place);
+                return self.decision_failed(place, failure);
+            }
+        }
+        Ok(())
+    }
+
+    /// Orders tasks that were held back, as far as the dispatch window has room.
+    pub(super) fn fill_room(&mut self) -> Result<(), NeedsPayloads> {
+        if self.execution.status != Status::Running || self.execution.is_cancelling() {
+            return Ok(());
+        }
+        if self.execution.ready.is_empty() || self.ordered >= self.around.room {
+            return Ok(());
+        }
+        let wanted = (self.around.room - self.ordered) as usize;
+        let ready: Vec<Place> = self.execution.ready.iter().take(wanted).copied().collect();
+        for place in ready {
+            if self.ordered >= self.around.room {
+                break;
+            }
+            if self.is_open(place) && self.phase(place) == Phase::Ready {
+                self.dispatch(place)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn drop_task_timers(&mut self, place: Place) {
+        let workflow = Arc::clone(&self.execution.workflow);
+        let component = &workflow.components[place.index()];
+        if self.execution.at(place).fence.is_some() {
+            self.clear_timer(TimerKey::Lease(self.key(place)));
+        }
+        let own = match self.phase(place) {
+            Phase::Retrying(_) => Some(TimerKey::Retry(self.key(place))),
+            Phase::Delayed(_) => Some(TimerKey::Delay(self.key(place))),
+            Phase::Asked => Some(TimerKey::Person(self.key(place))),
+            Phase::Awaiting => Some(TimerKey::Within(self.key(place))),
+            Phase::Open
+                if self.execution.container(place).is_some_and(|it| it.rounds.paused_until.is_some()) =>
+            {
+                Some(TimerKey::Pause(self.key(place)))
+            }
+            _ => None,
+        };
+        if let Some(own) = own {
+            self.clear_timer(own);
+        }
+        if time_limit(component).is_some() {
+            self.clear_timer(TimerKey::Total(self.key(place)));
+        }
+        if component.queue_timeout.is_some() {
+            self.clear_timer(TimerKey::Queue(self.key(place)));
+        }
+    }
+
+    pub(super) fn finished(
+        &mut self,
+        place: Place,
+        attempt: u32,
+        status: Status,
+        failure: Option<&Failure>,
+        result: Option<&TaskResult>,
+    ) {
+        let state = self.execution.at(place);
+        self.made.finished.push(FinishedTask {
+            task: self.key(place),
+            attempt,
+            kind: Arc::clone(&self.execution.component(place).kind),
+            status,
+            failure_class: failure.map(|failure| failure.class.to_string()),
+            worker: result.map(|result| result.worker),
+            started_at: result.map_or(state.dispatched_at, |result| result.started_at),
+            finished_at: result.map_or(self.around.now, |result| result.finished_at),
+        });
+    }
+}

@@ -1,0 +1,233 @@
+//! What executions have to do with each other and with events: sub-workflows are accepted and ended, their
+//! endings are told to those that started them, and kept events are found for those that wait.
+//!
+//! Everything here may be done twice: a child's id follows from its parent's turn, an ending that was told
+//! changes nothing the second time, and an event is received once. What fails is tried again with the
+//! message that caused it, or by the sweep of the execution that waits.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use shared::{
+    component::{Failure, FailureClass},
+    execution::{Accepted, Event, Parent, Payload, Status, StoredPayload, Turn, start_hint},
+    ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, WorkflowId},
+    port::store::{DynStore, ExecutionRow, Request, StoreError, Submission, Submitted, payload_whole},
+    time::Timestamp,
+    wire::{ChildEnding, InboxBody, InboxMessage, RequestBody},
+    workflow::Workflow,
+};
+
+use crate::{
+    desk::{Lookout, Notice},
+    engine::ChildOrder,
+};
+
+/// The workflow that an order names: its id, version and hash.
+pub(crate) async fn find_workflow(
+    store: &DynStore,
+    order: &ChildOrder,
+) -> Result<Result<(WorkflowId, u32, String), Failure>, StoreError> {
+    let name = &order.child.workflow;
+    let missing = |message: String| Ok(Err(Failure::new(FailureClass::NotFound, message)));
+    let row = match name.parse::<WorkflowId>() {
+        Ok(id) => store.workflow_get(order.tenant, id).await?,
+        Err(_) => store.workflow_by_name(order.tenant, name).await?,
+    };
+    let Some(row) = row else { return missing(format!("there is no workflow `{name}`")) };
+    if row.status != "active" {
+        return missing(format!("the workflow `{name}` is archived"));
+    }
+    match order.child.version {
+        None => Ok(Ok((row.id, row.version, row.hash))),
+        Some(version) => match store.workflow_hash(order.tenant, row.id, version).await? {
+            Some(hash) => Ok(Ok((row.id, version, hash))),
+            None => missing(format!("the workflow `{name}` has no version {version}")),
+        },
+    }
+}
+
+/// What to tell a parent of a child that was accepted before. `None` when there is nothing to tell yet.
+pub(crate) async fn told_again(
+    store: &DynStore,
+    order: &ChildOrder,
+    row: ExecutionRow,
+) -> Result<Option<InboxMessage>, StoreError> {
+    let ending = match row.status {
+        _ if !order.child.waits => ChildEnding::Accepted,
+        Status::Completed => {
+            ChildEnding::Completed { output: row.output.unwrap_or(Payload::Inline(Value::Null)) }
+        }
+        Status::Failed => ChildEnding::Failed {
+            failure: row
+                .failure
+                .unwrap_or_else(|| Failure::new(FailureClass::Internal, "it failed without a reason")),
+        },
+        Status::Cancelled => ChildEnding::Cancelled { failure: row.failure },
+        Status::Pending | Status::Running | Status::Paused => return Ok(None),
+    };
+    let notice = Notice {
+        tenant: order.tenant,
+        parent: order.parent,
+        child: order.child.id,
+        task: order.task.clone(),
+        ending,
+    };
+    tell(store, notice).await.map(Some)
+}
+
+/// Accepts the execution of a sub-workflow. Answers its start, or what its parent is to be told.
+pub(crate) async fn accept(
+    store: &DynStore,
+    order: &ChildOrder,
+    (workflow, version): (WorkflowId, u32),
+    snapshot: &Arc<Workflow>,
+    now: Timestamp,
+) -> Result<Vec<InboxMessage>, StoreError> {
+    let refused = |failure: Failure| vec![child_message(order, ChildEnding::Refused { failure })];
+    let mut parameters = Value::Object(order.child.parameters.clone());
+    for (pointer, id) in &order.child.references {
+        let bytes = payload_whole(&**store, order.parent, *id).await?;
+        let bytes = bytes.ok_or_else(|| StoreError::Corrupt(format!("{id} is missing").into()))?;
+        if let Some(place) = parameters.pointer_mut(pointer) {
+            *place = serde_json::from_slice(&bytes).map_err(|error| StoreError::Corrupt(error.into()))?;
+        }
+    }
+    let Value::Object(parameters) = parameters else {
+        let failure = Failure::new(FailureClass::InvalidConfig, "`parameters` is not a map");
+        return Ok(refused(failure));
+    };
+    let parameters = match snapshot.check_parameters(&parameters) {
+        Ok(parameters) => parameters,
+        Err(problems) => {
+            let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+            let failure = Failure::new(
+                FailureClass::InvalidInput,
+                format!("the parameters of `{}` are wrong: {}", order.child.workflow, messages.join("; ")),
+            );
+            return Ok(refused(failure));
+        }
+    };
+    let first = Turn {
+        execution: order.child.id,
+        seq: 1,
+        cause: MessageId::derived(order.child.id, "accept"),
+        at: now,
+        events: vec![Event::Accepted(Box::new(Accepted {
+            tenant: order.tenant,
+            workflow,
+            version,
+            hash: snapshot.hash.clone(),
+            parameters,
+            priority: order.priority,
+            mode: order.mode,
+            scheduled_at: None,
+            tags: order.child.execution_key.iter().cloned().collect(),
+            principal: order.principal.clone(),
+            parent: Some(Parent {
+                execution: order.parent,
+                task: order.task.clone(),
+                depth: order.depth,
+                waits: order.child.waits,
+            }),
+        }))],
+    };
+    // A quota bounds what is asked for from outside; a refusal here would fail what was accepted.
+    let submission = Submission { first: first.clone(), idempotency: None };
+    let answer = store.accept(vec![submission], u64::MAX).await?.pop();
+    Ok(match answer {
+        Some(Submitted::New | Submitted::Repeated(_)) => {
+            let mut messages = vec![start_hint(first)];
+            if !order.child.waits {
+                messages.push(child_message(order, ChildEnding::Accepted));
+            }
+            messages
+        }
+        _ => refused(Failure::new(
+            FailureClass::NotFound,
+            format!("the workflow `{}` is gone", order.child.workflow),
+        )),
+    })
+}
+
+/// The message that a child could not be started.
+pub(crate) fn refusal(order: &ChildOrder, failure: Failure) -> InboxMessage {
+    child_message(order, ChildEnding::Refused { failure })
+}
+
+fn child_message(order: &ChildOrder, ending: ChildEnding) -> InboxMessage {
+    message(order.parent, order.task.clone(), order.child.id, ending)
+}
+
+fn message(
+    parent: ExecutionId,
+    task: shared::execution::TaskKey,
+    child: ExecutionId,
+    ending: ChildEnding,
+) -> InboxMessage {
+    let name = match ending {
+        ChildEnding::Accepted => "accepted",
+        _ => "ended",
+    };
+    InboxMessage {
+        id: MessageId::derived(child, name),
+        shard: Shard::of(parent),
+        body: InboxBody::Child { execution: parent, task, child, ending },
+    }
+}
+
+/// Tells a parent how its child ended. A stored output is kept again as the parent's own.
+pub(crate) async fn tell(store: &DynStore, notice: Notice) -> Result<InboxMessage, StoreError> {
+    let ending = match notice.ending {
+        ChildEnding::Completed { output: Payload::Stored(stored) } => {
+            let bytes = payload_whole(&**store, notice.child, stored.id).await?;
+            let missing = || StoreError::Corrupt(format!("{} is missing", stored.id).into());
+            let bytes = bytes.ok_or_else(missing)?;
+            let id = PayloadId::derived(notice.parent, &format!("output of {}", notice.child));
+            let size = bytes.len() as u64;
+            store.payload_put(notice.tenant, notice.parent, id, bytes).await?;
+            ChildEnding::Completed { output: Payload::Stored(StoredPayload { id, size }) }
+        }
+        other => other,
+    };
+    Ok(message(notice.parent, notice.task, notice.child, ending))
+}
+
+/// Asks a child to end because its parent did. `None` when it has ended.
+pub(crate) async fn close(
+    store: &DynStore,
+    (tenant, parent, child): (shared::ids::TenantId, ExecutionId, ExecutionId),
+    kill: bool,
+    now: Timestamp,
+) -> Result<Option<InboxMessage>, StoreError> {
+    let by = parent.to_string();
+    let reason = "the execution that started it ended".to_owned();
+    let body = if kill { RequestBody::Kill { by, reason } } else { RequestBody::Cancel { by, reason } };
+    let id = RequestId::from_uuid(*MessageId::derived(child, "close").as_uuid());
+    let request = Request { id, tenant, execution: child, body: body.clone(), at: now };
+    let kept = store.request(request).await?;
+    Ok(kept.then(|| InboxMessage {
+        id: MessageId::derived(child, "close"),
+        shard: Shard::of(child),
+        body: InboxBody::Request { execution: child, id, body },
+    }))
+}
+
+/// The kept events that a wait may take.
+pub(crate) async fn look_out(store: &DynStore, lookout: Lookout) -> Result<Vec<InboxMessage>, StoreError> {
+    const MOST: u32 = 100;
+    let events =
+        store.events_between(lookout.tenant, &lookout.event, &lookout.key, lookout.early, MOST).await?;
+    Ok(events
+        .into_iter()
+        .map(|event| InboxMessage {
+            id: MessageId::derived(lookout.execution, &format!("event {} {}", event.id, lookout.task)),
+            shard: Shard::of(lookout.execution),
+            body: InboxBody::Event {
+                execution: lookout.execution,
+                task: lookout.task.clone(),
+                event: Box::new(event),
+            },
+        })
+        .collect())
+}

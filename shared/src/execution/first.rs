@@ -1,0 +1,28 @@
+//! How an execution begins, whoever starts it.
+
+use super::{Accepted, Event, Turn};
+use crate::{
+    ids::{ExecutionId, MessageId, Shard},
+    time::Timestamp,
+    wire::{InboxBody, InboxMessage},
+};
+
+/// Turn 1 of a new execution.
+pub fn first_turn(accepted: Accepted, at: Timestamp) -> Turn {
+    Turn {
+        execution: ExecutionId::generate(),
+        seq: 1,
+        cause: MessageId::generate(),
+        at,
+        events: vec![Event::Accepted(Box::new(accepted))],
+    }
+}
+
+/// What tells a coordinator of an execution that is durable. Lost, the sweep finds it.
+pub fn start_hint(first: Turn) -> InboxMessage {
+    InboxMessage {
+        id: MessageId::derived(first.execution, "start"),
+        shard: Shard::of(first.execution),
+        body: InboxBody::Start { first: Box::new(first) },
+    }
+}
