@@ -146,6 +146,13 @@ impl MessageId {
     }
 }
 
+impl PayloadId {
+    /// The id that the value `name` of `execution` always has, so that two who keep the same keep it once.
+    pub fn derived(execution: ExecutionId, name: &str) -> Self {
+        Self(Uuid::new_v5(execution.as_uuid(), name.as_bytes()))
+    }
+}
+
 impl HumanTaskId {
     /// The id that a task of an execution always has; `task` is its key as text.
     pub fn derived(execution: ExecutionId, task: &str) -> Self {
@@ -155,13 +162,6 @@ impl HumanTaskId {
 
 impl RequestId {
     /// The id that the request `name` to `execution` always has, so that a request sent twice is one.
-    pub fn derived(execution: ExecutionId, name: &str) -> Self {
-        Self(Uuid::new_v5(execution.as_uuid(), name.as_bytes()))
-    }
-}
-
-impl PayloadId {
-    /// The id that the value `name` of `execution` always has, so that two who keep the same keep it once.
     pub fn derived(execution: ExecutionId, name: &str) -> Self {
         Self(Uuid::new_v5(execution.as_uuid(), name.as_bytes()))
     }

@@ -35,11 +35,7 @@ async fn asked(place: &Place, execution: &str, component: &str) -> Result<String
     let path = format!("/api/v1/human-tasks?execution_id={execution}");
     until(PATIENCE, &format!("the question of {component}"), async || {
         let items = place.api.pages(&path, 50).await?;
-        Ok(items
-            .iter()
-            .find(|item| item["component"] == component)
-            .map(|item| text(item, "id"))
-            .transpose()?)
+        items.iter().find(|item| item["component"] == component).map(|item| text(item, "id")).transpose()
     })
     .await
 }

@@ -42,11 +42,11 @@ impl StoreError {
 
 /// The whole store.
 pub trait Store:
-    Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + KeptEvents + People
+    Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + People + KeptEvents
 {
 }
-impl<T> Store for T where
-    T: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + KeptEvents + People
+impl<T: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + People + KeptEvents>
+    Store for T
 {
 }
 
