@@ -31,6 +31,7 @@ mod harness;
 mod limits;
 mod live;
 mod operations;
+mod people;
 mod readme;
 mod restarts;
 mod workflows;

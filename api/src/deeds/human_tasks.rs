@@ -36,7 +36,7 @@ pub(crate) struct HumanTaskQuery {
     /// `open`, `approved`, `rejected`, `submitted`, `expired`, `cancelled`, or `any`. Open ones come the most
     /// urgent first, then the oldest; all others the newest first.
     pub status: Option<String>,
-    /// `approval` or `human_task`.
+    /// `approval`, `human_task`, or `outcome`: whether an `at_most_once` task took effect.
     pub kind: Option<String>,
     /// Only those of this execution.
     #[param(value_type = Option<String>)]
@@ -86,7 +86,7 @@ pub(crate) struct HumanTaskView {
     /// Its id.
     #[schema(value_type = String)]
     pub id: HumanTaskId,
-    /// `approval` or `human_task`.
+    /// `approval`, `human_task`, or `outcome`: whether an `at_most_once` task took effect.
     #[schema(value_type = String, example = "approval")]
     pub kind: PersonKind,
     /// `open`, `approved`, `rejected`, `submitted`, `expired` or `cancelled`.

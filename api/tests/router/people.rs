@@ -182,7 +182,8 @@ impl People {
         let mut people = Self::undecided(asks).await;
         let mut inbox = people.api.queue.inbox().await.expect("an inbox");
         let store = Arc::clone(&people.api.store);
-        people.coordinator = Some(tokio::spawn(async move {
+        #[expect(clippy::disallowed_methods, reason = "aborted when the fixture is dropped")]
+        let coordinator = tokio::spawn(async move {
             inbox.serve(&Shard::all().collect::<Vec<_>>()).await.expect("shards");
             loop {
                 for delivery in inbox.receive(10).await.expect("hints") {
@@ -192,7 +193,8 @@ impl People {
                     delivery.answer.ack().await;
                 }
             }
-        }));
+        });
+        people.coordinator = Some(coordinator);
         people
     }
 

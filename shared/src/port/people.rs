@@ -148,12 +148,9 @@ pub struct EventWait {
 }
 
 impl EventWait {
-    /// What tells the execution of an event that it waits for, unless the event came too early for it. The same
-    /// event is one cause, however often it is told.
-    pub fn hint(&self, event: &Received) -> Option<InboxMessage> {
-        if event.time < self.early {
-            return None;
-        }
+    /// What tells the execution of an event that came while it waits. The same event is one cause, however often
+    /// it is told.
+    pub fn hint(&self, event: &Received) -> InboxMessage {
         let name = format!("event/{}/{}/{}", self.task, event.source, event.id);
         let body = InboxBody::Event {
             execution: self.execution,
@@ -161,7 +158,7 @@ impl EventWait {
             event: Box::new(event.clone()),
         };
         let id = MessageId::derived(self.execution, &name);
-        Some(InboxMessage { id, shard: Shard::of(self.execution), body })
+        InboxMessage { id, shard: Shard::of(self.execution), body }
     }
 }
 
@@ -239,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_told_once_and_not_to_those_for_whom_it_came_too_early() {
+    fn an_event_told_again_is_the_same_cause() {
         let wait = EventWait {
             execution: ExecutionId::generate(),
             task: TaskKey::of("hear".into()),
@@ -247,21 +244,21 @@ mod tests {
             key: "k".to_owned(),
             early: Timestamp::from_micros(10),
         };
-        let event = |id: &str, micros| Received {
+        let event = |id: &str| Received {
             id: id.to_owned(),
             kind: "paid".to_owned(),
             source: "shop".to_owned(),
-            time: Timestamp::from_micros(micros),
+            // By the sender's clock, which says nothing about when it came.
+            time: Timestamp::from_micros(0),
             key: Some("k".to_owned()),
             body: serde_json::Value::Null,
         };
-        assert_eq!(wait.hint(&event("1", 9)), None);
-        let told = wait.hint(&event("1", 10)).expect("told");
+        let told = wait.hint(&event("1"));
         assert_eq!(told.shard, Shard::of(wait.execution));
-        assert_eq!(wait.hint(&event("1", 10)), Some(told.clone()));
-        assert_ne!(wait.hint(&event("2", 10)).expect("told").id, told.id);
+        assert_eq!(wait.hint(&event("1")), told);
+        assert_ne!(wait.hint(&event("2")).id, told.id);
         let other = EventWait { task: TaskKey::of("other".into()), ..wait };
-        assert_ne!(other.hint(&event("1", 10)).expect("told").id, told.id);
+        assert_ne!(other.hint(&event("1")).id, told.id);
     }
 
     #[test]
