@@ -5,10 +5,9 @@
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 use shared::{
-    execution::{Accepted, Event, Mode, Turn},
-    ids::{ExecutionId, MessageId, Shard, TenantId, WorkflowId},
+    execution::{Accepted, Mode, first_turn, start_hint},
+    ids::{ExecutionId, TenantId, WorkflowId},
     port::store::{Saved, Submission, Submitted, WorkflowDraft, WorkflowRow},
-    wire::{InboxBody, InboxMessage},
     workflow::{Priority, Read},
 };
 

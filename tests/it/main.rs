@@ -33,6 +33,7 @@ mod live;
 mod operations;
 mod readme;
 mod restarts;
+mod triggers;
 mod workflows;
 
 use anyhow::Result;

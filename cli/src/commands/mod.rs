@@ -13,6 +13,7 @@ mod migrate;
 mod roles;
 mod run;
 mod serve;
+mod trigger;
 mod validate;
 mod workflow;
 
@@ -118,6 +119,12 @@ pub(crate) enum Verb {
     Execution(execution::Args),
     /// Looks at messages that nobody could use, and sends them again.
     DeadLetter(dead_letter::Args),
+    /// What starts workflows by itself, on a server.
+    Trigger(trigger::Args),
+    /// Fires of the past that are carried out, on a server.
+    Backfill(trigger::BackfillArgs),
+    /// Events that start workflows, on a server.
+    Event(trigger::EventArgs),
     /// Writes the completions of a shell to standard output.
     Completions(completions::Args),
 }
@@ -205,6 +212,9 @@ fn run(cli: Cli) -> Result<Exit> {
         Some(Verb::Config(args)) => config::run(settings, &args),
         Some(Verb::Workflow(args)) => small_runtime()?.block_on(workflow::run(args)),
         Some(Verb::Execution(args)) => small_runtime()?.block_on(execution::run(args)),
+        Some(Verb::Trigger(args)) => small_runtime()?.block_on(trigger::run(args)),
+        Some(Verb::Backfill(args)) => small_runtime()?.block_on(trigger::backfill(args)),
+        Some(Verb::Event(args)) => small_runtime()?.block_on(trigger::event(args)),
         Some(Verb::DeadLetter(args)) => small_runtime()?.block_on(dead_letter::run(args)),
         Some(Verb::Completions(args)) => Ok(completions::run(&args)),
     }
