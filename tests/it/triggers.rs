@@ -15,7 +15,7 @@ use crate::harness::{
     client::{Answer, text},
     place::{Place, Shape},
     process::Process,
-    unique_name, until,
+    unique_name, until, workspace,
 };
 
 both_shapes!(
@@ -30,6 +30,7 @@ both_shapes!(
     a_schedule_fires_in_time_and_pauses,
     a_backfill_is_counted_started_and_paused,
     the_command_line_knows_triggers,
+    the_documents_of_the_guides_can_be_saved_and_fired,
 );
 
 /// A workflow with these triggers; its id.
@@ -58,7 +59,9 @@ async fn executions(place: &Place, workflow: &str) -> Result<Vec<Value>> {
 
 fn mac(parts: &[&[u8]]) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(WEBHOOK_SECRET.as_bytes()).expect("a key");
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     mac.finalize().into_bytes().to_vec()
 }
 
@@ -125,7 +128,7 @@ async fn every_scheme_of_webhooks_takes_what_is_genuine_and_nothing_else(place: 
             missing.remove(index);
             call(place, &path, &missing, &body).await?.problem(401, "unauthorized")?;
             let mut wrong = good.clone();
-            wrong[index].1 = "0000".to_owned();
+            "0000".clone_into(&mut wrong[index].1);
             call(place, &path, &wrong, &body).await?.problem(401, "unauthorized")?;
             let mut twice = good.clone();
             twice.push(good[index].clone());
@@ -467,6 +470,38 @@ async fn the_command_line_knows_triggers(place: &Place) -> Result<()> {
     let sent = apg(&["event", "send", "--type", "nobody.listens", "--id", &unique_name("e"), "--data", "{}"])
         .await?;
     ensure!(sent.contains("known"), "{sent}");
+    Ok(())
+}
+
+async fn the_documents_of_the_guides_can_be_saved_and_fired(place: &Place) -> Result<()> {
+    for (guide, least) in [("triggers", 4), ("schedules", 3), ("webhooks", 1)] {
+        let text = std::fs::read_to_string(workspace().join(format!("docs/guides/{guide}.md")))?;
+        let documents: Vec<&str> =
+            text.split("```yaml").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        ensure!(!documents.is_empty(), "{guide} has no document");
+        for document in documents {
+            let workflow = place.api.create(guide, document).await?;
+            let list = place.api.get(&format!("/api/v1/workflows/{workflow}/triggers")).await?.expect(200)?;
+            let triggers = list["items"].as_array().context("triggers")?;
+            ensure!(triggers.len() >= least, "{guide}: {list}");
+            for trigger in triggers {
+                let id = trigger["id"].as_str().context("an id")?;
+                // Each fires with what its parameters ask for; then it is left in peace.
+                let given = match trigger["type"].as_str() {
+                    Some("manual_trigger") => json!({ "order_id": "A-7" }),
+                    _ => json!({ "order_id": "A-7", "ref": "main" }),
+                };
+                let fired = place
+                    .api
+                    .post(&format!("/api/v1/triggers/{id}/fire"), &json!({ "body": given }))
+                    .await?
+                    .expect(202)?;
+                let ended = place.api.ended(fired["execution_id"].as_str().context("an execution")?).await?;
+                ensure!(ended["status"] == "completed", "{guide}: {ended}");
+                post(place, &format!("/api/v1/triggers/{id}/pause")).await?.expect(200)?;
+            }
+        }
+    }
     Ok(())
 }
 

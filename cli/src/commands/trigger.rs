@@ -219,7 +219,7 @@ pub(crate) async fn backfill(args: BackfillArgs) -> Result<Exit> {
         }
         BackfillVerb::Show { id } => client.show(&client.get(&of(&id)).await?),
         BackfillVerb::Pause { id } => {
-            client.show(&client.post(&format!("{}/pause", of(&id)), &json!({})).await?)
+            client.show(&client.post(&format!("{}/pause", of(&id)), &json!({})).await?);
         }
         BackfillVerb::Resume { id } => {
             client.show(&client.post(&format!("{}/resume", of(&id)), &json!({})).await?);
