@@ -70,8 +70,8 @@ fn fresh(seconds: &str, now: Timestamp) -> Result<(), String> {
 const WRONG: &str = "the signature does not fit";
 
 /// The id of a call whose signature alone tells it apart.
-fn by_signature(signature: &[u8]) -> DeliveryId {
-    Some(format!("signature {}", hex::encode(&Sha256::digest(signature)[..16])))
+fn by_signature(signature: &[u8]) -> String {
+    format!("signature {}", hex::encode(&Sha256::digest(signature)[..16]))
 }
 
 /// Whether a call is genuine, and its id.
@@ -115,7 +115,7 @@ pub(crate) fn verify(
             };
             // The delivery's id is not signed: a replay could carry another one.
             if is_signed(secret.as_bytes(), &[body], &signature) {
-                Ok(by_signature(&signature))
+                Ok(Some(by_signature(&signature)))
             } else {
                 wrong()
             }
@@ -133,7 +133,7 @@ pub(crate) fn verify(
             let Some(signature) = fitting else { return wrong() };
             let event: Option<serde_json::Value> = serde_json::from_slice(body).ok();
             let id = event.as_ref().and_then(|event| event["id"].as_str()).map(ToOwned::to_owned);
-            Ok(id.or_else(|| by_signature(&signature)))
+            Ok(Some(id.unwrap_or_else(|| by_signature(&signature))))
         }
         Verify::Slack => {
             let time = only(headers, "x-slack-request-timestamp")?;
@@ -143,7 +143,7 @@ pub(crate) fn verify(
                 return wrong();
             };
             if is_signed(secret.as_bytes(), &[b"v0:", time.as_bytes(), b":", body], &signature) {
-                Ok(by_signature(&signature))
+                Ok(Some(by_signature(&signature)))
             } else {
                 wrong()
             }
@@ -155,7 +155,7 @@ pub(crate) fn verify(
             let signature = hex::decode(text).ok().or_else(|| STANDARD.decode(text).ok());
             let Some(signature) = signature else { return wrong() };
             if is_signed(secret.as_bytes(), &[body], &signature) {
-                Ok(by_signature(&signature))
+                Ok(Some(by_signature(&signature)))
             } else {
                 wrong()
             }

@@ -554,7 +554,9 @@ impl Deeds {
         #[expect(clippy::disallowed_methods, reason = "a random address, and no id of ours")]
         let random = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
         let mut digest = Sha256::new();
-        random.iter().for_each(|part| digest.update(part.as_bytes()));
+        for part in random {
+            digest.update(part.as_bytes());
+        }
         let address = hex::encode(&digest.finalize()[..16]);
         let hash: [u8; 32] = Sha256::digest(address.as_bytes()).into();
         self.store.trigger_address(caller.tenant, id, hash).await?;
@@ -668,7 +670,6 @@ impl Deeds {
     }
 
     /// Keeps a start; an event that cannot be one comes back, not kept.
-    #[expect(clippy::type_complexity, reason = "either of the two is what the caller needs")]
     pub(super) async fn start(
         &self,
         armed: &Armed,

@@ -14,6 +14,7 @@ mod migrate;
 mod roles;
 mod run;
 mod serve;
+mod trigger;
 mod validate;
 mod workflow;
 
@@ -121,6 +122,12 @@ pub(crate) enum Verb {
     Inbox(inbox::Args),
     /// Looks at messages that nobody could use, and sends them again.
     DeadLetter(dead_letter::Args),
+    /// What starts workflows by itself, on a server.
+    Trigger(trigger::Args),
+    /// Fires of the past that are carried out, on a server.
+    Backfill(trigger::BackfillArgs),
+    /// Events that start workflows, on a server.
+    Event(trigger::EventArgs),
     /// Writes the completions of a shell to standard output.
     Completions(completions::Args),
 }
@@ -209,6 +216,9 @@ fn run(cli: Cli) -> Result<Exit> {
         Some(Verb::Workflow(args)) => small_runtime()?.block_on(workflow::run(args)),
         Some(Verb::Execution(args)) => small_runtime()?.block_on(execution::run(args)),
         Some(Verb::Inbox(args)) => small_runtime()?.block_on(inbox::run(args)),
+        Some(Verb::Trigger(args)) => small_runtime()?.block_on(trigger::run(args)),
+        Some(Verb::Backfill(args)) => small_runtime()?.block_on(trigger::backfill(args)),
+        Some(Verb::Event(args)) => small_runtime()?.block_on(trigger::event(args)),
         Some(Verb::DeadLetter(args)) => small_runtime()?.block_on(dead_letter::run(args)),
         Some(Verb::Completions(args)) => Ok(completions::run(&args)),
     }

@@ -101,9 +101,8 @@ pub(crate) fn plan(timed: &Timed, seed: &[u8], sight: &Sight) -> Plan {
 
     let late: Vec<Timestamp> = fires.iter().copied().filter(|fire| is_late(*fire)).collect();
     let caught_up: &[Timestamp] = match timed.catchup {
-        Catchup::None => &[],
         Catchup::Last if late.len() == fires.len() => &late[late.len().saturating_sub(1)..],
-        Catchup::Last => &[],
+        Catchup::None | Catchup::Last => &[],
         Catchup::All => &late[late.len().saturating_sub(timed.catchup_max as usize)..],
     };
     let missed = |fire: Timestamp| {

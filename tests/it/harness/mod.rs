@@ -70,6 +70,9 @@ where
     }
 }
 
+/// The secret `IT_WEBHOOK` of every process.
+pub(crate) const WEBHOOK_SECRET: &str = "correct horse battery staple";
+
 /// A number that no other caller in this process gets.
 pub(crate) fn unique() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);

@@ -63,6 +63,8 @@ impl Member {
     /// A command of the binary with the settings of this process.
     pub(crate) fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = command(&apg()?, &self.folder);
+        // What the webhooks of the tests are signed with.
+        command.env("APG_SECRET_IT_WEBHOOK", super::WEBHOOK_SECRET);
         command.env("RUST_BACKTRACE", "1").envs(&self.environment).arg("--config").arg(&self.settings);
         if let Some(listen) = self.listen {
             command.arg("--set").arg(format!("api.listen={listen}"));

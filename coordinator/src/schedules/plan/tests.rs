@@ -269,7 +269,7 @@ fn simulate(timed: &Timed, fault: Fault, seed: u64, hours: u64) -> Result<usize,
     let mut fires = 0;
     for fire in timed.schedule.fires_after(begin).take_while(|fire| *fire <= store.last) {
         fires += 1;
-        let skipped = store.skipped.get(&fire).is_some()
+        let skipped = store.skipped.contains_key(&fire)
             || store
                 .skipped
                 .iter()
@@ -278,7 +278,7 @@ fn simulate(timed: &Timed, fault: Fault, seed: u64, hours: u64) -> Result<usize,
         if !started && !skipped {
             return Err(format!("{fire} was missed without a word"));
         }
-        if started && store.skipped.get(&fire).is_some() {
+        if started && store.skipped.contains_key(&fire) {
             return Err(format!("{fire} was skipped and started"));
         }
         if timed.catchup == Catchup::All && timed.overlap == Overlap::Allow && !started {

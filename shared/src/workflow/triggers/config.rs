@@ -179,12 +179,12 @@ fn one() -> u32 {
     1
 }
 
-/// Starts on events: those of the platform, and those published to `/api/v1/events`.
+/// Starts on events that are published to `/api/v1/events`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventTrigger {
     /// The types it starts on, such as `order.created` or `order.*`; `*` stands for one part, at the end for all that
-    /// follow. The platform's own are `execution.completed`, `execution.failed` and `execution.cancelled`.
+    /// follow.
     #[schemars(length(min = 1, max = 50))]
     pub types: Vec<String>,
     /// Only events of this source.

@@ -26,8 +26,6 @@ pub use start::{Why, schedule_event};
 
 /// The most triggers one workflow may have.
 pub const MAX_TRIGGERS: usize = 50;
-/// The types of events that the platform itself sends.
-pub const LIFECYCLE: [&str; 3] = ["execution.completed", "execution.failed", "execution.cancelled"];
 
 /// One trigger, ready to be used.
 #[derive(Debug)]
@@ -101,6 +99,8 @@ pub struct TriggerType {
     pub aliases: &'static [&'static str],
     /// One sentence for the palette.
     pub summary: &'static str,
+    /// Whether this build listens to it; otherwise a document that names it is refused.
+    pub is_built: bool,
     /// The JSON Schema of the config; refuses unknown fields.
     pub schema: fn() -> Value,
     /// A config that validates.
@@ -123,6 +123,7 @@ pub const TRIGGER_TYPES: &[TriggerType] = &[
         kind: "manual_trigger",
         aliases: &["manual"],
         summary: "Starts when somebody asks.",
+        is_built: true,
         schema: schema_of::<Manual>,
         example: || json!({ "confirm": true }),
     },
@@ -130,6 +131,7 @@ pub const TRIGGER_TYPES: &[TriggerType] = &[
         kind: "schedule_trigger",
         aliases: &["schedule", "scheduler"],
         summary: "Starts by time.",
+        is_built: true,
         schema: schema_of::<ScheduleTrigger>,
         example: || json!({ "cron": "0 2 * * *", "timezone": "Europe/Berlin" }),
     },
@@ -137,13 +139,15 @@ pub const TRIGGER_TYPES: &[TriggerType] = &[
         kind: "webhook_trigger",
         aliases: &["webhook", "http_trigger"],
         summary: "Starts by an HTTP call that proves where it comes from.",
+        is_built: true,
         schema: schema_of::<WebhookTrigger>,
         example: || json!({ "path": "/orders", "verify": "github", "secret": "ORDERS_WEBHOOK" }),
     },
     TriggerType {
         kind: "event_trigger",
         aliases: &["event"],
-        summary: "Starts on events of the platform or published to it.",
+        summary: "Starts on events that are published.",
+        is_built: true,
         schema: schema_of::<EventTrigger>,
         example: || json!({ "types": ["order.*"], "filter": "event.body.total > 100" }),
     },
@@ -151,6 +155,7 @@ pub const TRIGGER_TYPES: &[TriggerType] = &[
         kind: "file_trigger",
         aliases: &["file", "file_watch"],
         summary: "Starts on files that appear.",
+        is_built: false,
         schema: schema_of::<FileTrigger>,
         example: || json!({ "connector": "files", "folder": "in", "pattern": "*.csv" }),
     },
@@ -158,6 +163,7 @@ pub const TRIGGER_TYPES: &[TriggerType] = &[
         kind: "queue_trigger",
         aliases: &["queue", "stream_input"],
         summary: "Starts on messages of a broker outside.",
+        is_built: false,
         schema: schema_of::<QueueTrigger>,
         example: || json!({ "connector": "broker", "queue": "orders" }),
     },

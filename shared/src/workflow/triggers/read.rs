@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
-    EventTrigger, Events, FileTrigger, Files, Hook, LIFECYCLE, MAX_TRIGGERS, Manual, QueueTrigger,
-    ScheduleTrigger, Source, TRIGGER_TYPES, Timed, Trigger, TriggerType, Verify, WebhookTrigger, parse_rate,
-    parse_size, trigger_type,
+    EventTrigger, Events, FileTrigger, Files, Hook, MAX_TRIGGERS, Manual, QueueTrigger, ScheduleTrigger,
+    Source, TRIGGER_TYPES, Timed, Trigger, TriggerType, Verify, WebhookTrigger, parse_rate, parse_size,
+    trigger_type,
 };
 use crate::{
     component::Field,
@@ -609,16 +609,14 @@ impl Reader<'_> {
                     mistake("event_pattern", &path, format!("`{pattern}` is no pattern of event types"))
                         .suggest("write names with dots between them, `*` for one part: `order.*`"),
                 );
-            } else if pattern.starts_with("execution.")
-                && !LIFECYCLE.iter().any(|known| super::fits(pattern, known))
-            {
-                let near = nearest(pattern, LIFECYCLE.into_iter());
+            } else if pattern.starts_with("execution.") {
                 self.report(
-                    mistake("event_pattern", &path, format!("the platform sends no event `{pattern}`"))
-                        .suggest(near.map_or_else(
-                            || format!("it sends {}", names(&LIFECYCLE)),
-                            |near| format!("did you mean `{near}`?"),
-                        )),
+                    mistake(
+                        "not_supported",
+                        &path,
+                        "the platform's own events (`execution.…`) are not sent by this build",
+                    )
+                    .suggest("publish an event at the end of the workflow, with `http_request` to `/api/v1/events`"),
                 );
             }
         }
@@ -661,6 +659,18 @@ impl Reader<'_> {
         }
     }
 
+    /// What can be described and not yet be listened to is refused: a trigger that is saved works.
+    fn later(&mut self, id: &str, kind: &str, instead: &str) {
+        self.report(
+            mistake(
+                "not_supported",
+                &["triggers", id, "type"],
+                format!("`{kind}` is not supported by this build"),
+            )
+            .suggest(instead),
+        );
+    }
+
     fn duration(&mut self, id: &str, name: &str, text: &str, least: Duration) -> Option<Duration> {
         let path = ["triggers", id, "config", name];
         match parse_duration(text) {
@@ -680,6 +690,11 @@ impl Reader<'_> {
     fn file(&mut self, kind: &TriggerType, id: &str, config: &Map<String, Value>) -> Option<Source> {
         let read = self.config::<FileTrigger>(kind, id, config)?;
         self.batch(id, read.batch_size);
+        self.later(
+            id,
+            kind.kind,
+            "look at the folder with `file_operation` in a workflow that a schedule starts",
+        );
         let at = |name| ["triggers", id, "config", name];
         if let Some(folder) = &read.folder
             && (folder.starts_with(['/', '\\']) || folder.split(['/', '\\']).any(|part| part == ".."))
@@ -710,6 +725,7 @@ impl Reader<'_> {
 
     fn queue(&mut self, kind: &TriggerType, id: &str, config: &Map<String, Value>) -> Option<Source> {
         let read = self.config::<QueueTrigger>(kind, id, config)?;
+        self.later(id, kind.kind, "publish the messages to `/api/v1/events` and use an `event_trigger`");
         let path = ["triggers", id, "config", "queue"];
         let own = ["apg.", "amq."].iter().any(|prefix| read.queue.starts_with(prefix));
         if own {

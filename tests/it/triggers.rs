@@ -1,0 +1,543 @@
+//! What starts workflows by itself: webhooks, schedules, events, people, backfills.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use shared::time::{Clock, SystemClock, Timestamp};
+
+use crate::harness::{
+    PATIENCE, WEBHOOK_SECRET,
+    client::{Answer, text},
+    place::{Place, Shape},
+    process::Process,
+    unique_name, until, workspace,
+};
+
+both_shapes!(
+    every_scheme_of_webhooks_takes_what_is_genuine_and_nothing_else,
+    a_webhook_refuses_what_it_does_not_take,
+    a_webhook_without_its_secret_refuses_every_call,
+    what_a_webhook_sends_is_data_and_nothing_else,
+    a_webhook_may_wait_for_the_end,
+    an_event_starts_who_listens_once,
+    an_event_that_cannot_start_is_parked_and_replayed,
+    a_manual_trigger_takes_parameters,
+    a_schedule_fires_in_time_and_pauses,
+    a_backfill_is_counted_started_and_paused,
+    the_command_line_knows_triggers,
+    the_documents_of_the_guides_can_be_saved_and_fired,
+);
+
+/// A workflow with these triggers; its id.
+async fn workflow(place: &Place, triggers: &str) -> Result<String> {
+    let triggers: String = triggers.lines().map(|line| format!("  {line}\n")).collect();
+    let document = format!(
+        "workflow: v1\nname: triggered\nparameters:\n  given: {{ type: any }}\ntriggers:\n{triggers}components:\n  echo:\n    \
+         type: noop\n    config: {{ value: \"${{{{ parameters.given | default('nothing') }}}}\" }}\noutput: ${{{{ components.echo.output }}}}\n"
+    );
+    place.api.create("triggered", &document).await
+}
+
+/// The trigger `t` of a workflow.
+async fn trigger(place: &Place, workflow: &str) -> Result<Value> {
+    let list = place.api.get(&format!("/api/v1/workflows/{workflow}/triggers")).await?.expect(200)?;
+    list["items"][0].as_object().cloned().map(Value::Object).with_context(|| format!("no trigger: {list}"))
+}
+
+async fn post(place: &Place, path: &str) -> Result<Answer> {
+    place.api.post(path, &json!({})).await
+}
+
+async fn executions(place: &Place, workflow: &str) -> Result<Vec<Value>> {
+    place.api.pages(&format!("/api/v1/executions?workflow_id={workflow}"), 500).await
+}
+
+fn mac(parts: &[&[u8]]) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(WEBHOOK_SECRET.as_bytes()).expect("a key");
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().to_vec()
+}
+
+type Signed = Vec<(&'static str, String)>;
+
+/// The headers of a call that is signed at a time.
+fn signed(scheme: &str, id: &str, body: &[u8], at: i64) -> Signed {
+    let time = at.to_string();
+    match scheme {
+        "standard_webhooks" => {
+            let signature = STANDARD.encode(mac(&[id.as_bytes(), b".", time.as_bytes(), b".", body]));
+            vec![
+                ("webhook-id", id.to_owned()),
+                ("webhook-timestamp", time),
+                ("webhook-signature", format!("v1,{signature}")),
+            ]
+        }
+        "github" => vec![("x-hub-signature-256", format!("sha256={}", hex::encode(mac(&[body]))))],
+        "stripe" => {
+            let signature = hex::encode(mac(&[time.as_bytes(), b".", body]));
+            vec![("stripe-signature", format!("t={time},v1={signature}"))]
+        }
+        "slack" => {
+            let signature = hex::encode(mac(&[b"v0:", time.as_bytes(), b":", body]));
+            vec![("x-slack-request-timestamp", time), ("x-slack-signature", format!("v0={signature}"))]
+        }
+        "hmac" => vec![("x-webhook-signature", hex::encode(mac(&[body])))],
+        _ => vec![("x-api-key", WEBHOOK_SECRET.to_owned()), ("webhook-id", id.to_owned())],
+    }
+}
+
+fn seconds() -> i64 {
+    SystemClock.now().as_micros() / 1_000_000
+}
+
+async fn call(place: &Place, path: &str, headers: &Signed, body: &[u8]) -> Result<Answer> {
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    place.api.send(Method::POST, path, &headers, Some(body.to_vec())).await
+}
+
+async fn hook(place: &Place, config: &str) -> Result<(String, String)> {
+    let workflow = workflow(
+        place,
+        &format!("t:\n  type: webhook\n  config: {{ secret: IT_WEBHOOK, path: /orders, {config} }}\n  parameters: {{ given: \"${{{{ event.body }}}}\" }}"),
+    )
+    .await?;
+    let id = text(&trigger(place, &workflow).await?, "id")?;
+    let address = post(place, &format!("/api/v1/triggers/{id}/rotate")).await?.expect(200)?;
+    Ok((workflow, text(&address, "path")?))
+}
+
+async fn every_scheme_of_webhooks_takes_what_is_genuine_and_nothing_else(place: &Place) -> Result<()> {
+    for scheme in ["standard_webhooks", "github", "stripe", "slack", "hmac", "api_key"] {
+        let (workflow, path) = hook(place, &format!("verify: {scheme}")).await?;
+        ensure!(path.ends_with("/orders"), "{path}");
+        let body = json!({ "id": unique_name("evt"), "total": 7 }).to_string().into_bytes();
+        let now = seconds();
+        let good = signed(scheme, "msg_1", &body, now);
+        for index in 0..good.len() {
+            if good[index].0 == "webhook-id" && scheme == "api_key" {
+                continue;
+            }
+            let mut missing = good.clone();
+            missing.remove(index);
+            call(place, &path, &missing, &body).await?.problem(401, "unauthorized")?;
+            let mut wrong = good.clone();
+            "0000".clone_into(&mut wrong[index].1);
+            call(place, &path, &wrong, &body).await?.problem(401, "unauthorized")?;
+            let mut twice = good.clone();
+            twice.push(good[index].clone());
+            call(place, &path, &twice, &body).await?.problem(401, "unauthorized")?;
+        }
+        if matches!(scheme, "standard_webhooks" | "stripe" | "slack") {
+            call(place, &path, &signed(scheme, "msg_0", &body, now - 400), &body)
+                .await?
+                .problem(401, "unauthorized")?;
+        }
+        if scheme != "api_key" {
+            call(place, &path, &good, b"{\"total\":8}").await?.problem(401, "unauthorized")?;
+        }
+        ensure!(executions(place, &workflow).await?.is_empty(), "{scheme}: a forged call started something");
+
+        let first = call(place, &path, &good, &body).await?.expect(202)?;
+        let execution = text(&first, "execution_id")?;
+        let again = call(place, &path, &good, &body).await?.expect(202)?;
+        ensure!(
+            again["execution_id"] == execution.as_str() && again["duplicate"] == true,
+            "{scheme}: {again}"
+        );
+        let ended = place.api.ended(&execution).await?;
+        ensure!(ended["output"]["total"] == 7, "{scheme}: {ended}");
+        ensure!(executions(place, &workflow).await?.len() == 1, "{scheme}: a replay started something");
+        let id = text(&trigger(place, &workflow).await?, "id")?;
+        let receipts = place.api.pages(&format!("/api/v1/triggers/{id}/receipts"), 50).await?;
+        ensure!(receipts.len() == 1 && receipts[0]["execution_id"] == execution.as_str(), "{receipts:?}");
+    }
+    Ok(())
+}
+
+async fn a_webhook_refuses_what_it_does_not_take(place: &Place) -> Result<()> {
+    let (workflow, path) = hook(place, "verify: github, max_body: 100B, rate_limit: 3/h").await?;
+    let body = b"{}".to_vec();
+    let good = signed("github", "", &body, seconds());
+    let headers: Vec<(&str, &str)> = good.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let wrong = place.api.send(Method::PUT, &path, &headers, Some(body.clone())).await?;
+    wrong.problem(405, "method_not_allowed")?;
+    let unknown = format!("/webhooks/{}/orders", "0".repeat(32));
+    call(place, &unknown, &good, &body).await?.problem(404, "not_found")?;
+    // The path alone leads nowhere.
+    call(place, "/webhooks/orders", &good, &body).await?.problem(404, "not_found")?;
+    let mut typed = good.clone();
+    typed.push(("content-type", "text/plain".to_owned()));
+    call(place, &path, &typed, &body).await?.problem(415, "unsupported_media_type")?;
+    let large = format!("\"{}\"", "x".repeat(200)).into_bytes();
+    call(place, &path, &signed("github", "", &large, 0), &large).await?.problem(413, "body_too_large")?;
+    call(place, &path, &good, &body).await?.expect(202)?;
+    let broken = b"{".to_vec();
+    call(place, &path, &signed("github", "", &broken, 0), &broken).await?.problem(400, "malformed_json")?;
+    call(place, &path, &good, &body).await?.expect(202)?;
+    let limited = call(place, &path, &good, &body).await?;
+    limited.problem(429, "rate_limited")?;
+    ensure!(limited.header("retry-after").parse::<u64>().is_ok_and(|pause| pause > 60), "{limited:?}");
+
+    let id = text(&trigger(place, &workflow).await?, "id")?;
+    let paused = post(place, &format!("/api/v1/triggers/{id}/pause")).await?.expect(200)?;
+    ensure!(paused["status"] == "paused", "{paused}");
+    call(place, &path, &good, &body).await?.problem(409, "trigger_inactive")?;
+    post(place, &format!("/api/v1/triggers/{id}/resume")).await?.expect(200)?;
+    post(place, &format!("/api/v1/triggers/{id}/rotate")).await?.expect(200)?;
+    call(place, &path, &good, &body).await?.problem(404, "not_found")?;
+    Ok(())
+}
+
+async fn a_webhook_without_its_secret_refuses_every_call(place: &Place) -> Result<()> {
+    for config in ["verify: github", "verify: github, secret: IT_NOWHERE"] {
+        let workflow = workflow(place, &format!("t: {{ type: webhook, config: {{ {config} }} }}")).await?;
+        let found = trigger(place, &workflow).await?;
+        ensure!(found["status"] == "cannot_be_activated", "{found}");
+        let id = text(&found, "id")?;
+        let refused = post(place, &format!("/api/v1/triggers/{id}/rotate")).await?;
+        refused.problem(409, "trigger_inactive")?;
+    }
+    // One that had its secret and lost it keeps its address, and refuses too.
+    let (workflow, path) = hook(place, "verify: github").await?;
+    let document = "workflow: v1\nname: triggered\ntriggers:\n  t: { type: webhook, config: { verify: github } }\ncomponents:\n  a: { type: noop }\n";
+    let changed = json!({ "definition": document });
+    place.api.put(&format!("/api/v1/workflows/{workflow}"), &changed).await?.expect(200)?;
+    let body = b"{}".to_vec();
+    for headers in [signed("github", "", &body, 0), Vec::new()] {
+        call(place, &path, &headers, &body).await?.problem(409, "trigger_inactive")?;
+    }
+    ensure!(executions(place, &workflow).await?.is_empty());
+    Ok(())
+}
+
+async fn what_a_webhook_sends_is_data_and_nothing_else(place: &Place) -> Result<()> {
+    let (_, path) = hook(place, "verify: github").await?;
+    let sent = json!(["${{ 7*7 }}", "{{7*7}}", "<script>alert(1)</script>", "../../etc/passwd", "nul \u{0}"]);
+    let body = sent.to_string().into_bytes();
+    let fired = call(place, &path, &signed("github", "", &body, 0), &body).await?.expect(202)?;
+    let ended = place.api.ended(&text(&fired, "execution_id")?).await?;
+    ensure!(ended["output"] == sent, "{ended}");
+    Ok(())
+}
+
+async fn a_webhook_may_wait_for_the_end(place: &Place) -> Result<()> {
+    let (_, path) = hook(place, "verify: hmac, respond: completed").await?;
+    let body = json!({ "n": 1 }).to_string().into_bytes();
+    let ended = call(place, &path, &signed("hmac", "", &body, 0), &body).await?.expect(200)?;
+    ensure!(ended["status"] == "completed" && ended["output"]["n"] == 1, "{ended}");
+    Ok(())
+}
+
+fn event(kind: &str, id: &str, data: &Value) -> Value {
+    json!({ "specversion": "1.0", "id": id, "source": "shop", "type": kind, "data": data })
+}
+
+async fn an_event_starts_who_listens_once(place: &Place) -> Result<()> {
+    let kind = unique_name("order").replace('-', "_");
+    let listens = workflow(
+        place,
+        &format!("t:\n  type: event\n  config: {{ types: [\"{kind}.*\"], filter: event.body.total > 100 }}\n  parameters: {{ given: \"${{{{ event.body.total }}}}\" }}"),
+    )
+    .await?;
+    let id = unique_name("e");
+    let created = format!("{kind}.created");
+    let published = place
+        .api
+        .post("/api/v1/events", &event(&created, &id, &json!({ "total": 101 })))
+        .await?
+        .expect(202)?;
+    let execution = text(&published["items"][0]["started"][0], "execution_id")?;
+    ensure!(place.api.ended(&execution).await?["output"] == 101);
+    let again = place
+        .api
+        .post("/api/v1/events", &event(&created, &id, &json!({ "total": 101 })))
+        .await?
+        .expect(202)?;
+    ensure!(again["items"][0]["known"] == true, "{again}");
+    // Too little, and another type.
+    let batch = json!([
+        event(&created, &format!("{id}2"), &json!({ "total": 1 })),
+        event("other", &format!("{id}3"), &json!({ "total": 999 }))
+    ]);
+    let headers = [("content-type", "application/cloudevents-batch+json")];
+    let sent = place
+        .api
+        .send(Method::POST, "/api/v1/events", &headers, Some(batch.to_string().into_bytes()))
+        .await?
+        .expect(202)?;
+    ensure!(
+        sent["items"].as_array().is_some_and(|all| all.iter().all(|one| one["started"] == json!([]))),
+        "{sent}"
+    );
+    let headers = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", &format!("{id}4")),
+        ("ce-source", "shop"),
+        ("ce-type", &created),
+    ];
+    let sent = place
+        .api
+        .send(Method::POST, "/api/v1/events", &headers, Some(b"{\"total\":500}".to_vec()))
+        .await?
+        .expect(202)?;
+    ensure!(sent["items"][0]["started"][0]["execution_id"].is_string(), "{sent}");
+    ensure!(executions(place, &listens).await?.len() == 2);
+    let forged = place.api.post("/api/v1/events", &event("execution.completed", &id, &Value::Null)).await?;
+    forged.problem(422, "invalid_body")?;
+    let list = place.api.get(&format!("/api/v1/events?type={created}")).await?.expect(200)?;
+    ensure!(list["items"].as_array().map(Vec::len) == Some(3), "{list}");
+    Ok(())
+}
+
+async fn an_event_that_cannot_start_is_parked_and_replayed(place: &Place) -> Result<()> {
+    let kind = unique_name("odd").replace('-', "_");
+    let listens = workflow(
+        place,
+        &format!("t:\n  type: event\n  config: {{ types: [{kind}], filter: event.body.total > 100 }}\n  parameters: {{ given: \"${{{{ event.id }}}}\" }}"),
+    )
+    .await?;
+    let id = unique_name("e");
+    let sent =
+        place.api.post("/api/v1/events", &event(&kind, &id, &json!({ "sum": 5 }))).await?.expect(202)?;
+    ensure!(
+        sent["items"][0]["started"][0]["parked"].as_str().is_some_and(|why| why.contains("filter")),
+        "{sent}"
+    );
+    let trigger = text(&trigger(place, &listens).await?, "id")?;
+    let parked = place.api.pages(&format!("/api/v1/triggers/{trigger}/receipts?outcome=parked"), 50).await?;
+    ensure!(parked.len() == 1, "{parked:?}");
+    let receipt = text(&parked[0], "id")?;
+    let whole = place.api.get(&format!("/api/v1/receipts/{receipt}")).await?.expect(200)?;
+    ensure!(whole["event"]["body"]["sum"] == 5 && whole["error"].is_string(), "{whole}");
+    let path = format!("/api/v1/receipts/{receipt}/replay");
+    let started = post(place, &path).await?.expect(202)?;
+    let execution = text(&started, "execution_id")?;
+    ensure!(place.api.ended(&execution).await?["output"] == id.as_str());
+    let again = post(place, &path).await?.expect(202)?;
+    ensure!(again["duplicate"] == true && again["execution_id"] == execution.as_str(), "{again}");
+    Ok(())
+}
+
+async fn a_manual_trigger_takes_parameters(place: &Place) -> Result<()> {
+    let workflow = workflow(place, "t: { type: manual, max_per_hour: 2 }").await?;
+    let path = format!("/api/v1/triggers/{}/fire", text(&trigger(place, &workflow).await?, "id")?);
+    let fired = place.api.post(&path, &json!({ "body": { "given": 5 } })).await?.expect(202)?;
+    ensure!(place.api.ended(&text(&fired, "execution_id")?).await?["output"] == 5);
+    let wrong = place.api.post(&path, &json!({ "body": { "givn": 5 } })).await?;
+    wrong.problem(422, "invalid_parameters")?;
+    post(place, &path).await?.expect(202)?;
+    post(place, &path).await?.problem(429, "rate_limited")?;
+    Ok(())
+}
+
+fn instants(value: &Value) -> Result<Vec<Timestamp>> {
+    let all = value.as_array().context("a list")?;
+    all.iter().map(|at| Ok(at.as_str().context("an instant")?.parse()?)).collect()
+}
+
+/// Checks that the fires of a schedule `every: 1s` that started follow one another without a gap; how many.
+async fn gapless(place: &Place, workflow: &str) -> Result<usize> {
+    let id = text(&trigger(place, workflow).await?, "id")?;
+    let fires = place.api.pages(&format!("/api/v1/triggers/{id}/fires"), 100).await?;
+    ensure!(fires.iter().all(|fire| fire["outcome"] == "started"), "{fires:?}");
+    let at = instants(&fires.iter().map(|fire| fire["at"].clone()).collect::<Value>())?;
+    for pair in at.windows(2) {
+        ensure!(pair[0].since(pair[1]) == Duration::from_secs(1), "{at:?}");
+    }
+    let of_fires: BTreeSet<String> =
+        fires.iter().map(|fire| text(fire, "execution_id")).collect::<Result<_>>()?;
+    let all: BTreeSet<String> =
+        executions(place, workflow).await?.iter().map(|row| text(row, "id")).collect::<Result<_>>()?;
+    ensure!(of_fires == all && all.len() == fires.len(), "executions and fires differ: {of_fires:?} {all:?}");
+    Ok(fires.len())
+}
+
+async fn fires_reach(place: &Place, workflow: &str, least: usize) -> Result<()> {
+    until(PATIENCE, &format!("{least} fires"), async || {
+        Ok((executions(place, workflow).await?.len() >= least).then_some(()))
+    })
+    .await
+}
+
+async fn a_schedule_fires_in_time_and_pauses(place: &Place) -> Result<()> {
+    let workflow = workflow(
+        place,
+        "t:\n  type: schedule\n  config: { every: 1s, overlap: allow, catchup: all }\n  parameters: { given: \"${{ event.time }}\" }",
+    )
+    .await?;
+    let id = text(&trigger(place, &workflow).await?, "id")?;
+    let next = place.api.get(&format!("/api/v1/triggers/{id}/next?count=3")).await?.expect(200)?;
+    ensure!(instants(&next["fires"])?.len() == 3 && next["timezone"] == "UTC", "{next}");
+    fires_reach(place, &workflow, 3).await?;
+    post(place, &format!("/api/v1/triggers/{id}/pause")).await?.expect(200)?;
+    let count = gapless(place, &workflow).await?;
+    for row in executions(place, &workflow).await? {
+        let ended = place.api.ended(&text(&row, "id")?).await?;
+        ensure!(ended["output"].as_str().is_some_and(|at| at.parse::<Timestamp>().is_ok()), "{ended}");
+    }
+    // A manual run is no fire.
+    post(place, &format!("/api/v1/triggers/{id}/fire")).await?.expect(202)?;
+    let fires = place.api.pages(&format!("/api/v1/triggers/{id}/fires"), 100).await?;
+    ensure!(fires.len() == count, "{fires:?}");
+    Ok(())
+}
+
+async fn a_backfill_is_counted_started_and_paused(place: &Place) -> Result<()> {
+    let workflow = workflow(
+        place,
+        "t:\n  type: schedule\n  config: { cron: \"0 2 * * *\", timezone: Europe/Berlin }\n  parameters: { given: \"${{ event.time }}\" }",
+    )
+    .await?;
+    let id = text(&trigger(place, &workflow).await?, "id")?;
+    let path = format!("/api/v1/triggers/{id}/backfills");
+    let mut asked = json!({
+        "from": "2026-03-27T00:00:00Z", "to": "2026-04-04T12:00:00Z", "reason": "the shop was closed",
+        "parallel": 2, "dry_run": true,
+    });
+    let tried = place.api.post(&path, &asked).await?.expect(200)?;
+    ensure!(tried["total"] == 9 && tried["fires"][2] == "2026-03-29T01:00:00.000000Z", "{tried}");
+    ensure!(executions(place, &workflow).await?.is_empty(), "it was only tried");
+    asked["dry_run"] = json!(false);
+    let made = place.api.post(&path, &asked).await?.expect(201)?;
+    let backfill = format!("/api/v1/backfills/{}", text(&made, "id")?);
+    let paused = post(place, &format!("{backfill}/pause")).await?.expect(200)?;
+    let before = executions(place, &workflow).await?.len() as u64;
+    ensure!(paused["status"] == "paused" && paused["started"].as_u64() <= Some(before), "{paused}");
+    post(place, &format!("{backfill}/resume")).await?.expect(200)?;
+    let done = until(PATIENCE, "the end of the backfill", async || {
+        let found = place.api.get(&backfill).await?.expect(200)?;
+        Ok((found["status"] == "completed").then_some(found))
+    })
+    .await?;
+    ensure!(done["started"] == 9 && done["skipped"] == 0, "{done}");
+    let all = executions(place, &workflow).await?;
+    ensure!(all.len() == 9 && all.iter().all(|row| row["priority"] == "low"), "{all:?}");
+    // The same range again starts nothing.
+    let again = place.api.post(&path, &asked).await?.expect(201)?;
+    let again = format!("/api/v1/backfills/{}", text(&again, "id")?);
+    let done = until(PATIENCE, "the end of the second backfill", async || {
+        let found = place.api.get(&again).await?.expect(200)?;
+        Ok((found["status"] == "completed").then_some(found))
+    })
+    .await?;
+    ensure!(done["started"] == 0 && done["skipped"] == 9, "{done}");
+    ensure!(executions(place, &workflow).await?.len() == 9);
+    asked["to"] = json!("2999-01-01T00:00:00Z");
+    place.api.post(&path, &asked).await?.problem(422, "invalid_body")?;
+    Ok(())
+}
+
+async fn the_command_line_knows_triggers(place: &Place) -> Result<()> {
+    let workflow =
+        workflow(place, "t: { type: schedule, config: { cron: \"0 2 * * *\", timezone: Europe/Berlin } }")
+            .await?;
+    let id = text(&trigger(place, &workflow).await?, "id")?;
+    let base = place.api.base.clone();
+    let apg = async |words: &[&str]| {
+        let output = place.apg(&[words, &["--server", &base]].concat()).await?;
+        ensure!(output.code == 0, "{words:?}: {}", output.err);
+        Ok(output.out)
+    };
+    let listed = apg(&["trigger", "list", "--workflow", &workflow]).await?;
+    ensure!(listed.contains(&id) && listed.contains("schedule_trigger"), "{listed}");
+    let next = apg(&["trigger", "next", &id, "--count", "2"]).await?;
+    ensure!(next.contains("T02:00:00+0") && next.contains("EUROPE/BERLIN"), "{next}");
+    ensure!(apg(&["trigger", "pause", &id]).await?.contains("paused"));
+    ensure!(apg(&["trigger", "resume", &id]).await?.contains("active"));
+    ensure!(apg(&["trigger", "fire", &id]).await?.contains("execution_"));
+    ensure!(apg(&["trigger", "receipts", &id]).await?.contains("started"));
+    let tried = apg(&[
+        "backfill",
+        "create",
+        &id,
+        "--from",
+        "2026-01-01T00:00:00Z",
+        "--to",
+        "2026-01-03T00:00:00Z",
+        "--reason",
+        "r",
+        "--dry-run",
+    ])
+    .await?;
+    ensure!(tried.contains("total"), "{tried}");
+    let sent = apg(&["event", "send", "--type", "nobody.listens", "--id", &unique_name("e"), "--data", "{}"])
+        .await?;
+    ensure!(sent.contains("known"), "{sent}");
+    Ok(())
+}
+
+async fn the_documents_of_the_guides_can_be_saved_and_fired(place: &Place) -> Result<()> {
+    for (guide, least) in [("triggers", 4), ("schedules", 3), ("webhooks", 1)] {
+        let text = std::fs::read_to_string(workspace().join(format!("docs/guides/{guide}.md")))?;
+        let documents: Vec<&str> =
+            text.split("```yaml").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        ensure!(!documents.is_empty(), "{guide} has no document");
+        for document in documents {
+            let workflow = place.api.create(guide, document).await?;
+            let list = place.api.get(&format!("/api/v1/workflows/{workflow}/triggers")).await?.expect(200)?;
+            let triggers = list["items"].as_array().context("triggers")?;
+            ensure!(triggers.len() >= least, "{guide}: {list}");
+            for trigger in triggers {
+                let id = trigger["id"].as_str().context("an id")?;
+                // Each fires with what its parameters ask for; then it is left in peace.
+                let given = match trigger["type"].as_str() {
+                    Some("manual_trigger") => json!({ "order_id": "A-7" }),
+                    _ => json!({ "order_id": "A-7", "ref": "main" }),
+                };
+                let fired = place
+                    .api
+                    .post(&format!("/api/v1/triggers/{id}/fire"), &json!({ "body": given }))
+                    .await?
+                    .expect(202)?;
+                let ended = place.api.ended(fired["execution_id"].as_str().context("an execution")?).await?;
+                ensure!(ended["status"] == "completed", "{guide}: {ended}");
+                post(place, &format!("/api/v1/triggers/{id}/pause")).await?.expect(200)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_schedule_goes_on_through_the_death_of_a_coordinator() -> Result<()> {
+    crate::at(Shape::Cluster, async |place: &Place| {
+        let name = unique_name("coordinator");
+        let log = place.front.log().with_file_name(format!("{name}.log"));
+        let mortal = Process::start(&name, place.front.command(&["coordinator"])?, &log)?;
+        until(PATIENCE, "its share", async || {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            Ok(said.contains("share of the inbox shards changed").then_some(()))
+        })
+        .await?;
+        // So many that some are surely those of the one that dies.
+        let mut all = Vec::new();
+        for _ in 0..8 {
+            let triggers = "a: { type: schedule, config: { every: 1s, overlap: allow, catchup: all }, parameters: { given: 1 } }";
+            all.push(workflow(place, triggers).await?);
+        }
+        for workflow in &all {
+            fires_reach(place, workflow, 3).await?;
+        }
+        mortal.kill()?;
+        let mut before = Vec::new();
+        for workflow in &all {
+            before.push(executions(place, workflow).await?.len());
+        }
+        for (workflow, before) in all.iter().zip(&before) {
+            fires_reach(place, workflow, before + 10).await?;
+        }
+        for (workflow, before) in all.iter().zip(before) {
+            let id = text(&trigger(place, workflow).await?, "id")?;
+            post(place, &format!("/api/v1/triggers/{id}/pause")).await?.expect(200)?;
+            ensure!(gapless(place, workflow).await? >= before + 10);
+        }
+        Ok(())
+    })
+}
