@@ -6,7 +6,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use shared::{
     component::Catalogue,
-    workflow::{self, Problems, Workflow},
+    ids::TenantId,
+    port::{
+        calls::pin_calls,
+        store::{DynStore, StoreError},
+    },
+    workflow::{self, Problems, Read, Workflow},
 };
 
 /// A document as its author sends it.
@@ -55,6 +60,27 @@ fn all(problems: &Problems) -> Vec<Value> {
     listed(&problems.list)
 }
 
+impl Document {
+    fn of(read: Read, text: String) -> Self {
+        Self { workflow: read.workflow, canonical: read.canonical, text, warnings: listed(&read.warnings) }
+    }
+
+    /// The same with the versions of its sub-workflows fixed, or the calls that lead nowhere.
+    pub(crate) async fn pinned(
+        self,
+        store: &DynStore,
+        catalogue: &Catalogue,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<Result<Self, Vec<Value>>, StoreError> {
+        let read = Read { workflow: self.workflow, canonical: self.canonical, warnings: Vec::new() };
+        let pinned = pin_calls(store, catalogue, tenant, name, read).await?;
+        Ok(pinned
+            .map(|read| Self { warnings: self.warnings, ..Self::of(read, self.text) })
+            .map_err(|problems| all(&problems)))
+    }
+}
+
 /// Reads and checks a document as a whole: all of its mistakes come at once.
 pub(crate) fn read(definition: Definition, catalogue: &Catalogue) -> Result<Document, Vec<Value>> {
     let (read, text) = match definition {
@@ -67,12 +93,7 @@ pub(crate) fn read(definition: Definition, catalogue: &Catalogue) -> Result<Docu
         }
     };
     let read = read.map_err(|problems| all(&problems))?;
-    Ok(Document {
-        workflow: read.workflow,
-        canonical: read.canonical,
-        text,
-        warnings: listed(&read.warnings),
-    })
+    Ok(Document::of(read, text))
 }
 
 /// Compiles a snapshot that was checked when it was saved.

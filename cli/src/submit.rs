@@ -7,7 +7,10 @@ use serde_json::{Map, Value};
 use shared::{
     execution::{Accepted, Mode, first_turn, start_hint},
     ids::{ExecutionId, TenantId, WorkflowId},
-    port::store::{Saved, Submission, Submitted, WorkflowDraft, WorkflowRow},
+    port::{
+        calls::pin_calls,
+        store::{Saved, Submission, Submitted, WorkflowDraft, WorkflowRow},
+    },
     workflow::{Priority, Read},
 };
 
@@ -24,6 +27,12 @@ pub(crate) async fn keep(ports: &Ports, text: &str, read: &Read, starts_itself: 
     let store = &ports.truth()?.store;
     let name = read.workflow.name.clone();
     let existing = store.workflow_by_name(tenant, &name).await.context("the store cannot be read")?;
+    let catalogue = components::catalogue();
+    let pinned = pin_calls(store, &catalogue, tenant, &name, read.clone());
+    let read = match pinned.await.context("the store cannot be read")? {
+        Ok(read) => read,
+        Err(problems) => bail!("{problems}"),
+    };
     let id = existing.as_ref().map_or_else(WorkflowId::generate, |row| row.id);
     let at = store.now().await.context("the store cannot be read")?;
     let draft = WorkflowDraft {

@@ -232,6 +232,14 @@ fn check_fields(name: &str, description: &str, category: &str, tags: &[String]) 
     Ok(())
 }
 
+fn mistakes(problems: Vec<Value>) -> Problem {
+    let detail = match problems.len() {
+        1 => "There is one mistake in it; nothing was saved.".to_owned(),
+        many => format!("There are {many} mistakes in it; nothing was saved."),
+    };
+    Problem::new(Code::InvalidDocument, detail).with_problems(problems)
+}
+
 impl Deeds {
     /// Reads a document away from the threads that answer requests: a large one takes a while.
     async fn read(&self, definition: Definition) -> Result<Result<Document, Vec<Value>>, Problem> {
@@ -242,13 +250,12 @@ impl Deeds {
     }
 
     async fn read_or_refuse(&self, definition: Definition) -> Result<Document, Problem> {
-        self.read(definition).await?.map_err(|problems| {
-            let detail = match problems.len() {
-                1 => "There is one mistake in it; nothing was saved.".to_owned(),
-                many => format!("There are {many} mistakes in it; nothing was saved."),
-            };
-            Problem::new(Code::InvalidDocument, detail).with_problems(problems)
-        })
+        self.read(definition).await?.map_err(mistakes)
+    }
+
+    /// Fixes the versions of the sub-workflows that a document names.
+    async fn pinned(&self, caller: &Caller, document: Document, name: &str) -> Result<Document, Problem> {
+        document.pinned(&self.store, &self.catalogue, caller.tenant, name).await?.map_err(mistakes)
     }
 
     pub(crate) async fn workflow_validate(
@@ -292,6 +299,7 @@ impl Deeds {
         let category = body.category.unwrap_or_default();
         let tags = body.tags.unwrap_or_default();
         check_fields(&name, &description, &category, &tags)?;
+        let document = self.pinned(caller, document, &name).await?;
         let (id, at) = (WorkflowId::generate(), self.clock.now(&self.store).await?);
         let draft = WorkflowDraft {
             id,
@@ -328,6 +336,7 @@ impl Deeds {
         let category = body.category.unwrap_or(row.category);
         let tags = body.tags.unwrap_or(row.tags);
         check_fields(&name, &description, &category, &tags)?;
+        let document = self.pinned(caller, document, &name).await?;
         let at = self.clock.now(&self.store).await?;
         let draft = WorkflowDraft {
             id,

@@ -28,6 +28,9 @@ use crate::{
 pub(crate) struct Args {
     /// The document; `-` reads standard input.
     file: PathBuf,
+    /// A further document that it calls as a sub-workflow; may be given several times, in the order needed.
+    #[arg(long = "with", value_name = "FILE")]
+    others: Vec<PathBuf>,
     #[command(flatten)]
     parameters: ParameterArgs,
 }
@@ -61,6 +64,10 @@ pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
     settings.monitoring.enabled = false;
     let ports = Ports::open(&settings).await?;
     let running = Running::start(&settings, &ports, Roles { api: false, coordinator: true, worker: true })?;
+    for file in &args.others {
+        let (name, text) = documents::text(file)?;
+        submit::keep(&ports, &text, &documents::read(&name, &text)?, false).await?;
+    }
     let row = submit::keep(&ports, &text, &read, false).await?;
     let execution = submit::start(&ports, &row, parameters).await?;
     let total = workflow.scopes[0].components.len() as u64;
@@ -111,6 +118,10 @@ impl Lines {
     fn turn(&mut self, turn: Turn) {
         let at = turn.at;
         for event in turn.events {
+            // The rounds of a loop may be many: the loop itself says how they went.
+            if event.task().is_some_and(|task| !task.iteration.is_none()) {
+                continue;
+            }
             match event {
                 Event::Started => self.started_at = Some(at),
                 Event::TaskDispatched { task, .. } => {
@@ -142,6 +153,24 @@ impl Lines {
                 }
                 Event::TaskOffered { task } => {
                     self.say(&format!("waiting    {task:24}  no worker offers it"));
+                }
+                Event::Asked { task, ask } => {
+                    let whom = ask.assignees.join(", ");
+                    self.say(&format!(
+                        "waiting    {task:24}  asks {whom}, and nobody can answer here: use `apg serve`"
+                    ));
+                }
+                Event::Awaiting { task, event, until, .. } => {
+                    self.say(&format!("waiting    {task:24}  for the event `{event}` until {until}"));
+                }
+                Event::ChildOrdered { task, workflow, child, .. } => {
+                    self.say(&format!("calling    {task:24}  {workflow} as {child}"));
+                }
+                Event::Compensated { task, failure: None } => {
+                    self.say(&format!("undone     {task}"));
+                }
+                Event::Compensated { task, failure: Some(failure) } => {
+                    self.say(&format!("not undone {task:24}  {failure}"));
                 }
                 Event::Delayed { task, until } => self.say(&format!("waiting    {task:24}  until {until}")),
                 Event::Finished { status, output, failure } => {

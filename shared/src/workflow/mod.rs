@@ -11,6 +11,7 @@ mod format;
 mod graph;
 mod model;
 mod parameters;
+mod pins;
 mod problem;
 mod references;
 mod schema;
@@ -25,5 +26,6 @@ pub use model::{
     Component, Concurrency, Delivery, Join, Need, OnUnhandledFailure, Output, Parameter, ParameterType, Part,
     Placement, Priority, Scope, Scopes, Workflow,
 };
+pub use pins::{Call, pin};
 pub(crate) use problem::nearest;
 pub use problem::{Problem, Problems, Severity};
