@@ -12,6 +12,7 @@ use shared::{
     component::{Failure, FailureClass},
     execution::{Accepted, Event, Parent, Payload, Status, StoredPayload, Turn, start_hint},
     ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, WorkflowId},
+    port::people::EventWait,
     port::store::{DynStore, ExecutionRow, Request, StoreError, Submission, Submitted, payload_whole},
     time::Timestamp,
     wire::{ChildEnding, InboxBody, InboxMessage, RequestBody},
@@ -219,16 +220,12 @@ pub(crate) async fn look_out(store: &DynStore, lookout: Lookout) -> Result<Vec<I
     const MOST: u32 = 100;
     let events =
         store.events_between(lookout.tenant, &lookout.event, &lookout.key, lookout.early, MOST).await?;
-    Ok(events
-        .into_iter()
-        .map(|event| InboxMessage {
-            id: MessageId::derived(lookout.execution, &format!("event {} {}", event.id, lookout.task)),
-            shard: Shard::of(lookout.execution),
-            body: InboxBody::Event {
-                execution: lookout.execution,
-                task: lookout.task.clone(),
-                event: Box::new(event),
-            },
-        })
-        .collect())
+    let wait = EventWait {
+        execution: lookout.execution,
+        task: lookout.task,
+        event: lookout.event,
+        key: lookout.key,
+        early: lookout.early,
+    };
+    Ok(events.iter().map(|event| wait.hint(&event.received())).collect())
 }

@@ -298,17 +298,3 @@ impl Library for SqlStore {
         Ok(rows::paged(items?, limit, |row| row.id.to_string()))
     }
 }
-
-#[async_trait]
-impl shared::port::store::KeptEvents for SqlStore {
-    async fn events_between(
-        &self,
-        _tenant: TenantId,
-        _event: &str,
-        _key: &str,
-        _from: shared::time::Timestamp,
-        _limit: u32,
-    ) -> Result<Vec<shared::execution::Received>, StoreError> {
-        Ok(Vec::new())
-    }
-}

@@ -882,20 +882,6 @@ impl DeadLetters for MemoryStore {
 }
 
 #[async_trait]
-impl shared::port::store::KeptEvents for MemoryStore {
-    async fn events_between(
-        &self,
-        _tenant: TenantId,
-        _event: &str,
-        _key: &str,
-        _from: Timestamp,
-        _limit: u32,
-    ) -> Result<Vec<shared::execution::Received>, StoreError> {
-        Ok(Vec::new())
-    }
-}
-
-#[async_trait]
 impl HumanTasks for MemoryStore {
     async fn human_task_get(
         &self,

@@ -256,6 +256,12 @@ from wo_events
 where tenant_id = $1 and ($2 is null or sequence < $2) and ($3 is null or kind = $3)
 order by sequence desc limit $4";
 
+const EVENTS_BETWEEN: &str = "\
+select sequence, tenant_id, id, kind, source, correlation, time, event, received_at, expires_at
+from wo_events
+where tenant_id = $1 and kind = $2 and correlation = $3 and received_at >= $4
+order by received_at limit $5";
+
 const ADD_BACKFILL: &str = "\
 insert into wo_backfills (id, tenant_id, trigger_id, from_at, to_at, newest_first, parallel, reason, status, cursor_at,
     total, started, skipped, created_by, created_at, updated_at)
@@ -334,6 +340,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     DROP_EVENT,
     EVENT,
     EVENTS,
+    EVENTS_BETWEEN,
     ADD_BACKFILL,
     BACKFILL,
     BACKFILLS,
@@ -1089,6 +1096,25 @@ impl Triggers for SqlStore {
                 outcomes.into_iter().map(Outcome::started).collect::<Result<_, _>>().map(EventAdded::New)
             }
         }
+    }
+
+    async fn events_between(
+        &self,
+        tenant: TenantId,
+        kind: &str,
+        key: &str,
+        from: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let records: Vec<EventRecord> = on_pool!(self, |pool, sql| sqlx::query_as(EVENTS_BETWEEN)
+            .bind(*tenant.as_uuid())
+            .bind(plain(kind))
+            .bind(plain(key))
+            .bind(At(from))
+            .bind(i64::from(limit))
+            .fetch_all(pool)
+            .await)?;
+        records.into_iter().map(EventRecord::event).collect()
     }
 
     async fn event_get(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use shared::{
-    execution::start_hint,
+    execution::{Received, start_hint},
     ids::{ExecutionId, ReceiptId, TriggerId},
     port::{
         store::Submitted,
@@ -66,6 +66,12 @@ pub(crate) struct Published {
     pub known: bool,
     /// What it started.
     pub started: Vec<EventStart>,
+    /// The executions that waited for it (`wait_for_event`) and are told of it.
+    #[schema(value_type = Vec<String>)]
+    pub told: Vec<ExecutionId>,
+    /// Until when it is kept for those that will wait for it.
+    #[schema(value_type = String, format = DateTime)]
+    pub kept_until: Timestamp,
 }
 
 /// Published events, in the order they were sent.
@@ -95,6 +101,9 @@ pub(crate) struct EventView {
     /// When it came in.
     #[schema(value_type = String, format = DateTime)]
     pub received_at: Timestamp,
+    /// Until when it is kept for those that will wait for it.
+    #[schema(value_type = String, format = DateTime)]
+    pub kept_until: Timestamp,
     /// What it says.
     pub body: Value,
 }
@@ -227,9 +236,13 @@ impl Deeds {
             received_at: now,
             expires_at: now.after(EVENT_LIFE),
         };
+        let (received, kept_until) = (stored.received(), stored.expires_at);
         let added = self.store.event_add(stored, starts.clone(), self.quota).await?;
+        // Also when it was known: whoever sent it again may have been cut off before anybody was told.
+        let told = self.tell_waiting(caller, &received).await?;
         let EventAdded::New(outcomes) = added else {
-            return Ok(Published { id: event.id, source: event.source, known: true, started: Vec::new() });
+            let (id, source) = (event.id, event.source);
+            return Ok(Published { id, source, known: true, started: Vec::new(), told, kept_until });
         };
         let mut started = Vec::new();
         for (start, outcome) in starts.into_iter().zip(outcomes) {
@@ -264,7 +277,22 @@ impl Deeds {
                 TriggerStarted::Refused(_) | TriggerStarted::Missing => {}
             }
         }
-        Ok(Published { id: event.id, source: event.source, known: false, started })
+        Ok(Published { id: event.id, source: event.source, known: false, started, told, kept_until })
+    }
+
+    /// Tells the executions that wait for an event that it came. It is durable by now: one that begins to wait
+    /// meanwhile finds it itself.
+    async fn tell_waiting(&self, caller: &Caller, event: &Received) -> Result<Vec<ExecutionId>, Problem> {
+        let Some(key) = &event.key else { return Ok(Vec::new()) };
+        let waits = self.store.waits_for(caller.tenant, &event.kind, key).await?;
+        let mut told = Vec::with_capacity(waits.len());
+        for wait in waits {
+            if !told.contains(&wait.execution) {
+                told.push(wait.execution);
+            }
+            self.hints.send(wait.hint(event));
+        }
+        Ok(told)
     }
 
     pub(crate) async fn event_list(&self, caller: &Caller, query: EventQuery) -> Result<EventList, Problem> {
@@ -282,6 +310,7 @@ impl Deeds {
                 key: event.key,
                 time: event.time,
                 received_at: event.received_at,
+                kept_until: event.expires_at,
             })
             .collect();
         Ok(EventList { items, next_cursor: found.next })

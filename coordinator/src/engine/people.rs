@@ -402,7 +402,7 @@ impl Turning<'_> {
 
     /// An event that a task waited for when it was sent here.
     pub(super) fn event_came(&mut self, task: &TaskKey, event: &Received) -> Result<(), NeedsPayloads> {
-        if self.execution.received.contains(&event.id) || self.execution.is_cancelling() {
+        if self.execution.received.contains(&event.identity()) || self.execution.is_cancelling() {
             return Ok(());
         }
         let place = self.execution.place_of(task).ok().filter(|place| self.phase(*place) == Phase::Awaiting);
@@ -415,8 +415,8 @@ impl Turning<'_> {
 
     /// A signal goes to the first component that waits for its name, or is kept for one that will.
     pub(super) fn signal(&mut self, signal: &Received) -> Result<(), NeedsPayloads> {
-        if self.execution.received.contains(&signal.id)
-            || self.execution.signals.iter().any(|kept| kept.id == signal.id)
+        if self.execution.received.contains(&signal.identity())
+            || self.execution.signals.iter().any(|kept| kept.identity() == signal.identity())
             || self.execution.is_cancelling()
         {
             return Ok(());
@@ -469,7 +469,7 @@ impl Turning<'_> {
             }
         }
         let task = self.key(place);
-        self.emit(Event::EventReceived { task: task.clone(), id: event.id.clone() });
+        self.emit(Event::EventReceived { task: task.clone(), id: event.identity() });
         self.made
             .waits
             .retain(|change| !matches!(change, WaitChange::Open { task: opened, .. } if *opened == task));

@@ -281,6 +281,13 @@ pub struct Received {
     pub body: Value,
 }
 
+impl Received {
+    /// What tells it from every other of the tenant: two sources may use one id.
+    pub fn identity(&self) -> String {
+        format!("{}/{}", self.source, self.id)
+    }
+}
+
 /// The trigger that started an execution, and what about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TriggerOrigin {

@@ -329,7 +329,7 @@ pub struct Execution {
     pub detached: Vec<(ExecutionId, OnParentClose)>,
     /// Signals nothing has waited for yet, in order.
     pub signals: Vec<Received>,
-    /// The ids of the events and signals that were received.
+    /// The identities of the events and signals that were received.
     pub received: HashSet<String>,
     pub cancel: Option<Cancel>,
     /// What follows is only cleaning up.
@@ -922,7 +922,7 @@ impl Execution {
             }
             Event::SignalKept { signal } => self.signals.push(signal.clone()),
             Event::EventReceived { id, .. } => {
-                self.signals.retain(|signal| signal.id != *id);
+                self.signals.retain(|signal| signal.identity() != *id);
                 self.received.insert(id.clone());
             }
             Event::Finished { status, output, failure } => {

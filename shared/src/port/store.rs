@@ -10,7 +10,7 @@ pub use super::triggers::Triggers;
 use super::{Cause, people::People, triggers::TriggerDraft};
 use crate::{
     component::Failure,
-    execution::{Answer, Payload, PersonAsk, Received, Status, TaskKey, TimerKey, Turn},
+    execution::{Answer, Payload, PersonAsk, Status, TaskKey, TimerKey, Turn},
     ids::{
         CoordinatorId, DeadLetterId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token,
         WorkerId, WorkflowId,
@@ -43,32 +43,11 @@ impl StoreError {
 
 /// The whole store.
 pub trait Store:
-    Journal
-    + Timers
-    + Sweeps
-    + Library
-    + Views
-    + Members
-    + Payloads
-    + DeadLetters
-    + People
-    + KeptEvents
-    + Triggers
+    Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + People + Triggers
 {
 }
-impl<
-    T: Journal
-        + Timers
-        + Sweeps
-        + Library
-        + Views
-        + Members
-        + Payloads
-        + DeadLetters
-        + People
-        + KeptEvents
-        + Triggers,
-> Store for T
+impl<T: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + People + Triggers>
+    Store for T
 {
 }
 
@@ -643,20 +622,6 @@ pub async fn payload_whole(
     }
     whole.push(b']');
     Ok(Some(whole))
-}
-
-/// Events that were published and are kept for those that wait for them.
-#[async_trait]
-pub trait KeptEvents: Send + Sync {
-    /// Events of a type and correlation key that came at or after an instant, oldest first.
-    async fn events_between(
-        &self,
-        tenant: TenantId,
-        event: &str,
-        key: &str,
-        from: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Received>, StoreError>;
 }
 
 /// A message nobody could use.

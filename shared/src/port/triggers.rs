@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::store::{Page, Paged, StoreError, Submission, Submitted};
 use crate::{
+    execution::Received,
     ids::{BackfillId, ExecutionId, ReceiptId, TenantId, TriggerId, WorkflowId},
     time::Timestamp,
 };
@@ -204,6 +205,20 @@ pub struct StoredEvent {
     pub expires_at: Timestamp,
 }
 
+impl StoredEvent {
+    /// As a component receives it.
+    pub fn received(&self) -> Received {
+        Received {
+            id: self.id.clone(),
+            kind: self.kind.clone(),
+            source: self.source.clone(),
+            time: self.time,
+            key: self.key.clone(),
+            body: self.event.get("body").cloned().unwrap_or_default(),
+        }
+    }
+}
+
 /// Whether an event is new, and what became of its starts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventAdded {
@@ -345,6 +360,15 @@ pub trait Triggers: Send + Sync {
         starts: Vec<TriggerStart>,
         quota: u64,
     ) -> Result<EventAdded, StoreError>;
+    /// Events of a type and correlation key that came in at or after an instant, oldest first.
+    async fn events_between(
+        &self,
+        tenant: TenantId,
+        kind: &str,
+        key: &str,
+        from: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError>;
     async fn event_get(
         &self,
         tenant: TenantId,

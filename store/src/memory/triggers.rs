@@ -465,6 +465,28 @@ impl Triggers for MemoryStore {
         Ok(events.find(|event| event.tenant == tenant && event.source == source && event.id == id).cloned())
     }
 
+    async fn events_between(
+        &self,
+        tenant: TenantId,
+        kind: &str,
+        key: &str,
+        from: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let state = self.state()?;
+        let mut found: Vec<StoredEvent> = state
+            .shelf
+            .events
+            .values()
+            .filter(|event| event.tenant == tenant && event.kind == kind && event.received_at >= from)
+            .filter(|event| event.key.as_deref() == Some(key))
+            .cloned()
+            .collect();
+        found.sort_by_key(|event| event.received_at);
+        found.truncate(limit as usize);
+        Ok(found)
+    }
+
     async fn event_list(
         &self,
         tenant: TenantId,

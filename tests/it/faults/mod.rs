@@ -6,6 +6,7 @@
 
 mod checks;
 mod field;
+mod process;
 mod random;
 mod workload;
 
