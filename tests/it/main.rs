@@ -23,6 +23,7 @@ macro_rules! both_shapes {
     };
 }
 
+mod calls;
 mod command_line;
 mod examples;
 mod executions;
