@@ -296,9 +296,10 @@ const FORGET_RECEIPTS: &str = "\
 delete from wo_trigger_receipts
 where received_at < $1 and outcome <> 'parked'";
 
+/// What has started is known for ever, so that no backfill starts it again.
 const FORGET_FIRES: &str = "\
 delete from wo_schedule_fires
-where recorded_at < $1 and is_open = 0 and outcome <> 'pending'";
+where recorded_at < $1 and outcome = 'skipped'";
 
 const FORGET_EVENTS: &str = "\
 delete from wo_events

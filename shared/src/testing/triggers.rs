@@ -743,7 +743,19 @@ pub async fn maintenance_keeps_what_is_new(store: DynStore) {
     let mut gone = event("f", "a");
     gone.expires_at = Timestamp::from_micros(now.as_micros() - 1_000_000);
     store.event_add(gone, Vec::new(), QUOTA).await.expect("added");
+    // Recorded long ago by the store's clock: what was skipped may go, what has started may not.
+    let long_ago = now.as_micros() / 1_000_000 - 1_800_000_000 - 90 * 86_400;
+    let old = step(&seen, long_ago, Some(20), vec![starts(&workflow, 10), skips(11, false)]);
+    let started = keep(&store, old).await;
+    end(&store, &workflow, started[0]).await;
+    // The next step sees that it has ended.
+    let later = row(&store, seen.id).await;
+    keep(&store, step(&later, 12, Some(20), Vec::new())).await;
     store.triggers_maintain().await.expect("done");
+    let made = backfill(seen.id);
+    store.backfill_create(made.clone()).await.expect("created");
+    let again = keep(&store, backfill_step(&made, 11, vec![starts(&workflow, 10)], true)).await;
+    assert!(again.is_empty(), "a fire that started long ago started again");
     assert!(store.receipt_get(TENANT, id).await.expect("read").is_some());
     assert!(store.event_get(TENANT, "shop", "e").await.expect("read").is_some());
     assert!(store.event_get(TENANT, "shop", "f").await.expect("read").is_none());
