@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use shared::time::Timestamp;
 
 /// Requests under way at once.
 const AT_ONCE: usize = 32;
@@ -159,6 +160,35 @@ impl Client {
     }
 
     /// Checks what an execution gave.
+    /// Waits until every execution with this tag has been taken up.
+    pub(crate) async fn started(&self, tag: &str, every: Duration) -> Result<()> {
+        loop {
+            let path = format!("/api/v1/executions?tag={tag}&status=pending&limit=1");
+            let page = self.send(Method::GET, &path, None).await?;
+            if page["items"].as_array().is_some_and(Vec::is_empty) {
+                return Ok(());
+            }
+            tokio::time::sleep(every).await;
+        }
+    }
+
+    /// When each execution with this tag ended, in microseconds since 1970.
+    pub(crate) async fn finished(&self, tag: &str) -> Result<Vec<i64>> {
+        let (mut ends, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/api/v1/executions?tag={tag}&limit=500{cursor}");
+            let page = self.send(Method::GET, &path, None).await?;
+            for item in page["items"].as_array().into_iter().flatten() {
+                let at = item["finished_at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+                ends.push(at.context("an execution that has not ended")?.as_micros());
+            }
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(ends),
+            }
+        }
+    }
+
     pub(crate) async fn check(&self, execution: &str, expected: &Value) -> Result<()> {
         let view = self.send(Method::GET, &format!("/api/v1/executions/{execution}"), None).await?;
         ensure!(

@@ -65,6 +65,36 @@ pub(crate) fn fan_out(width: usize) -> Case {
     }
 }
 
+/// A loop of one step over a list of so many numbers, which a worker reads.
+pub(crate) fn each(count: usize, parallel: usize) -> Case {
+    let text = format!("n\n{}", "0\n".repeat(count));
+    let mut components = Map::new();
+    components.insert(
+        "list".to_owned(),
+        json!({ "type": "csv_parse", "config": { "input": text, "types": { "n": "integer" } } }),
+    );
+    components.insert(
+        "each".to_owned(),
+        json!({
+            "type": "loop",
+            "needs": ["list"],
+            "config": { "items": "${{ components.list.output.rows }}", "max_parallel": parallel },
+            "components": { "step": step(None, json!(["${{ item.n }}"])) },
+        }),
+    );
+    components
+        .insert("done".to_owned(), json!({ "type": "end", "needs": ["each"], "config": { "output": count } }));
+    Case { definition: document(&format!("bench-loop-{count}"), components), expected: json!(count) }
+}
+
+/// One wait until an instant.
+pub(crate) fn until(instant: &str) -> Case {
+    let mut components = Map::new();
+    components.insert("wait".to_owned(), json!({ "type": "delay", "config": { "until": instant } }));
+    components.insert("done".to_owned(), json!({ "type": "end", "needs": ["wait"], "config": { "output": 1 } }));
+    Case { definition: document("bench-until", components), expected: json!(1) }
+}
+
 /// So many calls of a service that takes its time, one after another.
 pub(crate) fn calls(length: usize, url: &str) -> Case {
     let mut components = Map::new();

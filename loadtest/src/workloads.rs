@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
+use shared::time::Timestamp;
 
 use crate::{
     client::Client,
@@ -36,6 +37,15 @@ pub(crate) struct Sizes {
     /// Runs of W2.
     #[arg(long, default_value_t = 5)]
     pub(crate) width_runs: usize,
+    /// Items of `loop`, each number measured apart.
+    #[arg(long, value_delimiter = ',', default_value = "1000,100000")]
+    pub(crate) items: Vec<usize>,
+    /// Rounds of `loop` that run at once.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) parallel: usize,
+    /// Executions of `waiting`.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) waiting: usize,
     /// Executions of W3.
     #[arg(long, default_value_t = 1000)]
     pub(crate) flows: usize,
@@ -101,6 +111,13 @@ impl Bench<'_> {
             }
             "W3" => self.w3().await,
             "W4" => self.w4().await,
+            "loop" => {
+                for items in &self.sizes.items {
+                    self.items(*items).await?;
+                }
+                Ok(())
+            }
+            "waiting" => self.waiting().await,
             other => anyhow::bail!("there is no workload {other}"),
         }
     }
@@ -238,6 +255,70 @@ impl Bench<'_> {
             "cpu_ms_per_step": round(1e3 * used.cpu() / count as f64, 3),
         });
         self.emit("W4", fields, Some(&used))
+    }
+
+    /// One loop over so many items: what each of them costs, and the memory of the whole.
+    async fn items(&self, count: usize) -> Result<()> {
+        let small = documents::each(20, self.sizes.parallel);
+        let workflow = self.client.save(&small.definition).await?;
+        self.once(&workflow, &small).await?;
+        let runs = (20_000 / count).max(1);
+        let (seconds, used) = self.repeated(&documents::each(count, self.sizes.parallel), 0, runs).await?;
+        let median = percentile(&seconds, 0.5);
+        let fields = json!({
+            "n": count, "runs": runs, "wall_s": round(median, 3),
+            "items_per_s": round(count as f64 / median, 1),
+            "cpu_ms_per_item": round(1e3 * used.cpu() / (count * runs) as f64, 4),
+            "own_pss_mb": round(used.own_peak, 1),
+        });
+        self.emit("loop", fields, Some(&used))
+    }
+
+    /// Many executions that wait for days, and then as many whose wait ends at one instant.
+    async fn waiting(&self) -> Result<()> {
+        let count = self.sizes.waiting;
+        let since = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as u64);
+        let now = || std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_micros() as i64);
+        let at = |micros: i64| Timestamp::from_micros(micros).to_string();
+        let far = documents::until(&at(now() + 86_400_000_000 * 3));
+        let workflow = self.client.save(&far.definition).await?;
+        let before = Meter::start(&self.roots, SAMPLE);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let before = before.stop().await;
+        self.client.submit_many(&workflow, count, &format!("bench-far-{since:x}")).await?;
+        self.client.started(&format!("bench-far-{since:x}"), LOOK).await?;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let meter = Meter::start(&self.roots, Duration::from_secs(2));
+        tokio::time::sleep(Duration::from_secs(self.sizes.idle_seconds)).await;
+        let used = meter.stop().await;
+        let fields = json!({
+            "n": count,
+            "own_kb_each": round((used.own_peak - before.own_peak) * 1024.0 / count as f64, 2),
+            "own_idle_cpu_pct": round(100.0 * used.own_cpu / used.wall.as_secs_f64(), 2),
+            "own_pss_mb": round(used.own_peak, 1),
+        });
+        self.emit("waiting", fields, Some(&used))?;
+        // Accepted and begun well before it is over.
+        let due = now() + 1_000_000 * (10 + count as i64 / 300);
+        let soon = documents::until(&at(due));
+        let workflow = self.client.save(&soon.definition).await?;
+        let tag = format!("bench-due-{since:x}");
+        let meter = Meter::start(&self.roots, SAMPLE);
+        self.client.submit_many(&workflow, count, &tag).await?;
+        ensure!(now() < due, "the wait was over before {count} executions were accepted");
+        self.client.drained(&tag, LOOK).await?;
+        let used = meter.stop().await;
+        let mut late: Vec<f64> = Vec::with_capacity(count);
+        for ended in self.client.finished(&tag).await? {
+            late.push((ended - due) as f64 / 1e3);
+        }
+        late.sort_by(f64::total_cmp);
+        ensure!(late.len() == count && first(&late) >= 0.0, "{} of {count} ended when due", late.len());
+        let fields = json!({
+            "n": count, "p50_ms": round(percentile(&late, 0.5), 1), "p99_ms": round(percentile(&late, 0.99), 1),
+            "max": round(last(&late), 1),
+        });
+        self.emit("timers", fields, Some(&used))
     }
 
     /// W3 with a step that waits 20 ms, with more and more worker processes.

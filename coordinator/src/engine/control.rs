@@ -103,16 +103,18 @@ impl Turning<'_> {
         let component = &workflow.components[place.index()];
         let now = self.around.now;
         let failed = |failure: Failure| EvaluationError::Failed(failure);
-        let rendered = rendered(execution, &self.payloads, place)?;
-        match &*component.kind {
-            "sub_workflow" => return Ok(Verdict::Call(rendered)),
-            // A stored list of items is walked through where it lies.
-            "loop" if matches!(&rendered.references[..], [(pointer, _)] if pointer == "/items") => {
-                let id = rendered.references[0].1;
-                let items = self.payloads.get(&id).ok_or_else(|| EvaluationError::Needs(vec![id]))?;
-                return Ok(Verdict::Loop(read(rendered.value)?, Arc::clone(items)));
-            }
-            _ => {}
+        let mut items = None;
+        let rendered = if &*component.kind == "loop" {
+            // A list may be far larger than what an expression may give.
+            let (rendered, apart) =
+                component.config.render_apart("items", &StateScope::new(execution, &self.payloads, place.scope))?;
+            items = apart;
+            rendered
+        } else {
+            rendered(execution, &self.payloads, place)?
+        };
+        if &*component.kind == "sub_workflow" {
+            return Ok(Verdict::Call(rendered));
         }
         if !rendered.references.is_empty() {
             // What is decided here looks at its values, so a stored one must be loaded.
@@ -194,7 +196,7 @@ impl Turning<'_> {
             }
             "loop" => {
                 let config: control::Loop = read(config)?;
-                let items = Arc::new(config.items.clone());
+                let items = Arc::new(items.unwrap_or_else(|| config.items.clone()));
                 Verdict::Loop(config, items)
             }
             "for_loop" => for_loop(&read(config)?),

@@ -267,13 +267,18 @@ impl Program {
 
     pub(super) fn evaluate(&self, source: &dyn Source) -> Result<Value, EvaluationError> {
         match &self.compiled {
-            None => self.follow(source),
+            None => self.follow(source, true),
             Some(compiled) => self.run(compiled, source),
         }
     }
 
+    /// The value of a plain path, however large it is; `None` when the program is more than a path.
+    pub(super) fn whole_path(&self, source: &dyn Source) -> Option<Result<Value, EvaluationError>> {
+        self.compiled.is_none().then(|| self.follow(source, false))
+    }
+
     /// The direct way: walks the JSON.
-    fn follow(&self, source: &dyn Source) -> Result<Value, EvaluationError> {
+    fn follow(&self, source: &dyn Source, limited: bool) -> Result<Value, EvaluationError> {
         let reference = &self.references[0];
         match source.base(reference) {
             Base::Stored(payload) => Err(EvaluationError::Needs(vec![payload])),
@@ -286,7 +291,9 @@ impl Program {
                             .ok_or_else(|| EvaluationError::invalid(why));
                     }
                 };
-                measure(found)?;
+                if limited {
+                    measure(found)?;
+                }
                 Ok(if used == reference.path.len() { value.into_owned() } else { found.clone() })
             }
         }

@@ -108,6 +108,42 @@ impl Template {
         }
     }
 
+    /// As [`Template::render`], but when the field `name` is one plain path its value comes apart, however
+    /// large it is, and `null` stands in its place.
+    pub fn render_apart(
+        &self,
+        name: &str,
+        scope: &dyn Scope,
+    ) -> Result<(Rendered, Option<Value>), EvaluationError> {
+        let Node::Map(fields) = &self.root else { return Ok((self.render(scope)?, None)) };
+        let source = ScopeSource(scope);
+        let path = fields.iter().find(|(key, _)| key == name).and_then(|(_, node)| match node {
+            Node::Expression(program) => program.whole_path(&source),
+            _ => None,
+        });
+        let Some(apart) = path.transpose()? else { return Ok((self.render(scope)?, None)) };
+        let mut renderer =
+            Renderer { source, needs: Vec::new(), references: Vec::new(), path: Vec::new() };
+        let mut map = Map::with_capacity(fields.len());
+        for (key, node) in fields {
+            let value = if key == name {
+                Value::Null
+            } else {
+                renderer.path.push(Step::Key(key));
+                let value = renderer.node(node)?;
+                renderer.path.pop();
+                value
+            };
+            map.insert(key.clone(), value);
+        }
+        if renderer.needs.is_empty() {
+            let rendered = Rendered { value: Value::Object(map), references: renderer.references };
+            Ok((rendered, Some(apart)))
+        } else {
+            Err(EvaluationError::Needs(renderer.needs))
+        }
+    }
+
     /// The value itself when it holds no expression.
     pub fn as_constant(&self) -> Option<&Value> {
         match &self.root {
