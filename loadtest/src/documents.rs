@@ -82,8 +82,10 @@ pub(crate) fn each(count: usize, parallel: usize) -> Case {
             "components": { "step": step(None, json!(["${{ item.n }}"])) },
         }),
     );
-    components
-        .insert("done".to_owned(), json!({ "type": "end", "needs": ["each"], "config": { "output": count } }));
+    components.insert(
+        "done".to_owned(),
+        json!({ "type": "end", "needs": ["each"], "config": { "output": count } }),
+    );
     Case { definition: document(&format!("bench-loop-{count}"), components), expected: json!(count) }
 }
 
@@ -91,7 +93,8 @@ pub(crate) fn each(count: usize, parallel: usize) -> Case {
 pub(crate) fn until(instant: &str) -> Case {
     let mut components = Map::new();
     components.insert("wait".to_owned(), json!({ "type": "delay", "config": { "until": instant } }));
-    components.insert("done".to_owned(), json!({ "type": "end", "needs": ["wait"], "config": { "output": 1 } }));
+    components
+        .insert("done".to_owned(), json!({ "type": "end", "needs": ["wait"], "config": { "output": 1 } }));
     Case { definition: document("bench-until", components), expected: json!(1) }
 }
 

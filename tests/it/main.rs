@@ -28,6 +28,7 @@ mod command_line;
 mod examples;
 mod executions;
 mod faults;
+mod guides;
 mod harness;
 mod limits;
 mod live;

@@ -106,8 +106,9 @@ impl Turning<'_> {
         let mut items = None;
         let rendered = if &*component.kind == "loop" {
             // A list may be far larger than what an expression may give.
-            let (rendered, apart) =
-                component.config.render_apart("items", &StateScope::new(execution, &self.payloads, place.scope))?;
+            let (rendered, apart) = component
+                .config
+                .render_apart("items", &StateScope::new(execution, &self.payloads, place.scope))?;
             items = apart;
             rendered
         } else {

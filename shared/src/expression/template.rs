@@ -122,8 +122,7 @@ impl Template {
             _ => None,
         });
         let Some(apart) = path.transpose()? else { return Ok((self.render(scope)?, None)) };
-        let mut renderer =
-            Renderer { source, needs: Vec::new(), references: Vec::new(), path: Vec::new() };
+        let mut renderer = Renderer { source, needs: Vec::new(), references: Vec::new(), path: Vec::new() };
         let mut map = Map::with_capacity(fields.len());
         for (key, node) in fields {
             let value = if key == name {
