@@ -560,7 +560,8 @@ impl Desk {
                 .payloads
                 .extend(laid_aside.into_iter().map(|(payload, bytes)| (tenant, id, payload, bytes)));
             let before_offload = decided.payloads.len();
-            offload(execution, &mut turn, &mut change, new_payload, &mut decided.payloads);
+            let inline = self.rules.limits.inline;
+            offload(execution, &mut turn, &mut change, inline, new_payload, &mut decided.payloads);
             for (_, _, id, bytes) in &decided.payloads[before_offload..] {
                 // They were written from a value a moment ago.
                 payloads.to_mut().insert(*id, Arc::new(serde_json::from_slice(bytes).unwrap_or_default()));
@@ -738,6 +739,7 @@ fn offload(
     execution: &mut Execution,
     turn: &mut Turn,
     change: &mut Option<shared::port::store::StatusChange>,
+    inline: usize,
     new_payload: &mut dyn FnMut() -> PayloadId,
     payloads: &mut Vec<(TenantId, ExecutionId, PayloadId, Vec<u8>)>,
 ) {
@@ -745,7 +747,7 @@ fn offload(
     let id = execution.id;
     let mut store = |payload: &mut Payload| -> bool {
         let Payload::Inline(value) = payload else { return false };
-        if !is_longer_than(value, Payload::INLINE_LIMIT) {
+        if !is_longer_than(value, inline) {
             return false;
         }
         let bytes = value.to_string().into_bytes();

@@ -38,7 +38,7 @@ use serde_json::Value;
 use shared::{
     component::{Failure, FailureClass, Runs},
     execution::{
-        Child, Event, Execution, Inner, Joined, Mode, Phase, Place, ROOT, Received, SkipReason, Status,
+        Child, Event, Execution, Inner, Joined, Mode, Payload, Phase, Place, ROOT, Received, SkipReason, Status,
         TaskKey, TimerKey,
     },
     expression::{EvaluationError, Rendered},
@@ -58,9 +58,6 @@ use scope::StateScope;
 
 /// Stored payloads that are loaded.
 pub type Loaded = HashMap<PayloadId, Arc<Value>>;
-
-/// A turn with this many events opens no further rounds of loops: the rest follows in turns of its own.
-const TURN_BUDGET: usize = 1_000;
 
 /// Scopes that may be open at once; beyond it a loop opens a round only when it has none open.
 const MOST_SCOPES: usize = 10_000;
@@ -83,6 +80,28 @@ pub struct Rules {
     pub lease: Duration,
     /// How long cancelled tasks may clean up.
     pub cancel_grace: Duration,
+    /// What is too much for one turn or for a journal.
+    pub limits: Limits,
+}
+
+/// Beyond these a decision is put off, or a value laid aside. The same for everybody: the explorer alone makes
+/// them small.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Above this many bytes of JSON a value goes to the payload store.
+    pub inline: usize,
+    /// A turn with this many events opens no further rounds of loops: the rest follows in turns of its own.
+    pub turn_events: usize,
+    /// Rounds above which a loop's results go to the payload store as it goes on.
+    pub kept_rounds: u32,
+    /// Rounds with large outputs that are kept together at most.
+    pub heavy_rounds: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { inline: Payload::INLINE_LIMIT, turn_events: 1_000, kept_rounds: 1_000, heavy_rounds: 8 }
+    }
 }
 
 impl Default for Rules {
@@ -93,6 +112,7 @@ impl Default for Rules {
             silence_cap: Duration::from_mins(30),
             lease: Duration::from_mins(1),
             cancel_grace: Duration::from_secs(10),
+            limits: Limits::default(),
         }
     }
 }
