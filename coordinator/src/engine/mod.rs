@@ -176,6 +176,12 @@ pub enum Command {
         task: TaskKey,
         ending: Box<ChildEnding>,
     },
+    /// End this execution if the one that called it has ended, or has ended the call.
+    AskParent {
+        parent: ExecutionId,
+        task: TaskKey,
+        kill: bool,
+    },
     /// Look for events that came before the wait did.
     FindEvents {
         task: TaskKey,
@@ -274,6 +280,8 @@ pub fn commands_again(
     if execution.ended_by == Some(cause) {
         commands.extend(ending::last_words(execution));
     }
+    let left = execution.left.iter().filter(|(ended_by, ..)| *ended_by == cause);
+    commands.extend(left.filter_map(|(_, child, policy)| children::close_by(*child, *policy)));
     for scope in execution.open_scopes() {
         for place in execution.places(scope) {
             let state = execution.at(place);
@@ -283,9 +291,6 @@ pub fn commands_again(
             match (state.phase, state.inner.as_deref()) {
                 (Phase::Calling, Some(Inner::Child(child))) => {
                     commands.push(children::order(execution, place, child));
-                }
-                (Phase::Cancelled, Some(Inner::Child(child))) => {
-                    commands.extend(children::close(child));
                 }
                 (Phase::Awaiting, Some(Inner::Wait(wait))) => commands.push(Command::FindEvents {
                     task: execution.key(place),
@@ -320,8 +325,15 @@ pub fn slots(
     payloads: &Loaded,
     rules: &Rules,
 ) -> Result<Vec<SlotClaim>, EvaluationError> {
-    let mut claims =
-        vec![SlotClaim { key: EXECUTIONS_KEY.to_owned(), limit: rules.max_concurrent_executions }];
+    let mut claims = Vec::new();
+    // Who is waited for runs in the place of the one that waits: with places of their own, as many callers as there
+    // are places would wait for ever.
+    if execution.accepted.parent.as_ref().is_none_or(|parent| !parent.waits) {
+        claims.push(SlotClaim {
+            key: EXECUTIONS_KEY.to_owned(),
+            limit: rules.max_concurrent_executions,
+        });
+    }
     if let Some(concurrency) = &execution.workflow.concurrency {
         let key = concurrency.key.render(&StateScope::new(execution, payloads, ROOT))?.value;
         let text = key.as_str().map_or_else(|| key.to_string(), ToOwned::to_owned);
