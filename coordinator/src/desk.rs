@@ -227,6 +227,17 @@ pub struct Notice {
     pub ending: ChildEnding,
 }
 
+/// A sub-workflow that asks whether its caller still wants it.
+#[derive(Debug)]
+pub struct Question {
+    pub tenant: TenantId,
+    pub parent: ExecutionId,
+    pub child: ExecutionId,
+    pub task: TaskKey,
+    /// How it ends when not.
+    pub kill: bool,
+}
+
 /// A wait whose event may have come before it.
 #[derive(Debug)]
 pub struct Lookout {
@@ -255,6 +266,8 @@ pub struct Outgoing {
     pub close: Vec<(TenantId, ExecutionId, ExecutionId, bool)>,
     /// What the executions of sub-workflows say to those that started them.
     pub parents: Vec<Notice>,
+    /// Sub-workflows that ask whether their callers still want them.
+    pub questions: Vec<Question>,
     /// Waits whose event may have come before them.
     pub waits: Vec<Lookout>,
     /// Messages to other executions, put together from the above.
@@ -560,7 +573,8 @@ impl Desk {
                 .payloads
                 .extend(laid_aside.into_iter().map(|(payload, bytes)| (tenant, id, payload, bytes)));
             let before_offload = decided.payloads.len();
-            offload(execution, &mut turn, &mut change, new_payload, &mut decided.payloads);
+            let inline = self.rules.limits.inline;
+            offload(execution, &mut turn, &mut change, inline, new_payload, &mut decided.payloads);
             for (_, _, id, bytes) in &decided.payloads[before_offload..] {
                 // They were written from a value a moment ago.
                 payloads.to_mut().insert(*id, Arc::new(serde_json::from_slice(bytes).unwrap_or_default()));
@@ -716,6 +730,9 @@ fn push(tenant: TenantId, execution: ExecutionId, command: Command, outgoing: &m
         Command::TellParent { parent, task, ending } => {
             outgoing.parents.push(Notice { tenant, parent, child: execution, task, ending: *ending });
         }
+        Command::AskParent { parent, task, kill } => {
+            outgoing.questions.push(Question { tenant, parent, child: execution, task, kill });
+        }
         Command::FindEvents { task, event, key, early } => {
             outgoing.waits.push(Lookout { tenant, execution, task, event, key, early });
         }
@@ -738,6 +755,7 @@ fn offload(
     execution: &mut Execution,
     turn: &mut Turn,
     change: &mut Option<shared::port::store::StatusChange>,
+    inline: usize,
     new_payload: &mut dyn FnMut() -> PayloadId,
     payloads: &mut Vec<(TenantId, ExecutionId, PayloadId, Vec<u8>)>,
 ) {
@@ -745,7 +763,7 @@ fn offload(
     let id = execution.id;
     let mut store = |payload: &mut Payload| -> bool {
         let Payload::Inline(value) = payload else { return false };
-        if !is_longer_than(value, Payload::INLINE_LIMIT) {
+        if !is_longer_than(value, inline) {
             return false;
         }
         let bytes = value.to_string().into_bytes();

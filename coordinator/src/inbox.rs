@@ -244,16 +244,16 @@ impl Loop<'_> {
         let mut again = Vec::new();
         let mut late = Vec::new();
         let mut sweep_again = Vec::new();
+        let mut forgotten = Vec::new();
         for (work, mut made) in decided {
             late.append(&mut made.late);
             sweep_again.append(&mut made.sweep_again);
-            for request in made.forget.drain(..) {
-                self.ports.store.forget_request(request).await?;
-            }
+            let forget = std::mem::take(&mut made.forget);
             let (mine, rest) = kept.split_at(made.planned.len());
             kept = rest;
             match self.desk.settle(made, mine, outgoing) {
-                Settled::Done => {}
+                // What came to nothing did so after the turns of this batch, so only with them.
+                Settled::Done => forgotten.extend(forget),
                 Settled::DecideAgain => {
                     Stats::add(&self.stats.superseded, 1);
                     self.desk.drop_execution(work.execution);
@@ -264,6 +264,9 @@ impl Loop<'_> {
                     self.desk.drop_execution(work.execution);
                 }
             }
+        }
+        for request in forgotten {
+            self.ports.store.forget_request(request).await?;
         }
         if !late.is_empty() {
             Stats::add(&self.stats.late_results, late.len() as u64);
@@ -373,14 +376,21 @@ impl Loop<'_> {
 
     /// What durable turns mean for other executions. Everything here may be done twice.
     async fn reach_out(&mut self, outgoing: &mut Outgoing) -> Result<(), StoreError> {
-        let store = &self.ports.store;
         let now = self.clock.now();
         let mut hints = Vec::new();
+        // Starts before ends: what is started and ended in one batch must be there to be ended.
+        for order in outgoing.children.drain(..) {
+            hints.extend(self.start_child(&order).await?);
+        }
+        let store = &self.ports.store;
         for notice in outgoing.parents.drain(..) {
             hints.push(relations::tell(store, notice).await?);
         }
         for (tenant, parent, child, kill) in outgoing.close.drain(..) {
             hints.extend(relations::close(store, (tenant, parent, child), kill, now).await?);
+        }
+        for question in outgoing.questions.drain(..) {
+            hints.extend(relations::close_if_left(store, &question, now).await?);
         }
         for lookout in outgoing.waits.drain(..) {
             hints.extend(relations::look_out(store, lookout).await?);
@@ -391,9 +401,6 @@ impl Loop<'_> {
                 shard: Shard::of(execution),
                 body: InboxBody::Wake { execution },
             });
-        }
-        for order in outgoing.children.drain(..) {
-            hints.extend(self.start_child(&order).await?);
         }
         outgoing.hints.extend(hints);
         Ok(())

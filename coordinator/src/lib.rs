@@ -100,6 +100,7 @@ impl Config {
             silence_cap: Duration::from_mins(30),
             lease: Duration::from_secs(self.lease_seconds.into()),
             cancel_grace: Duration::from_secs(self.cancel_grace_seconds.into()),
+            limits: engine::Limits::default(),
         }
     }
 }

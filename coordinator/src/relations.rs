@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use shared::{
     component::{Failure, FailureClass},
-    execution::{Accepted, Event, Parent, Payload, Status, StoredPayload, Turn, start_hint},
+    execution::{Accepted, Event, Parent, Payload, Received, Status, StoredPayload, Turn, start_hint},
     ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, WorkflowId},
     port::people::EventWait,
     port::store::{DynStore, ExecutionRow, Request, StoreError, Submission, Submitted, payload_whole},
@@ -20,7 +20,7 @@ use shared::{
 };
 
 use crate::{
-    desk::{Lookout, Notice},
+    desk::{Lookout, Notice, Question},
     engine::ChildOrder,
 };
 
@@ -54,27 +54,38 @@ pub(crate) async fn told_again(
     order: &ChildOrder,
     row: ExecutionRow,
 ) -> Result<Option<InboxMessage>, StoreError> {
-    let ending = match row.status {
+    match notice_again(order, row.status, row.output, row.failure) {
+        Some(notice) => tell(store, notice).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What the row of a child that was accepted before says to its parent. `None` while it is open.
+pub(crate) fn notice_again(
+    order: &ChildOrder,
+    status: Status,
+    output: Option<Payload>,
+    failure: Option<Failure>,
+) -> Option<Notice> {
+    let ending = match status {
         _ if !order.child.waits => ChildEnding::Accepted,
         Status::Completed => {
-            ChildEnding::Completed { output: row.output.unwrap_or(Payload::Inline(Value::Null)) }
+            ChildEnding::Completed { output: output.unwrap_or(Payload::Inline(Value::Null)) }
         }
         Status::Failed => ChildEnding::Failed {
-            failure: row
-                .failure
+            failure: failure
                 .unwrap_or_else(|| Failure::new(FailureClass::Internal, "it failed without a reason")),
         },
-        Status::Cancelled => ChildEnding::Cancelled { failure: row.failure },
-        Status::Pending | Status::Running | Status::Paused => return Ok(None),
+        Status::Cancelled => ChildEnding::Cancelled { failure },
+        Status::Pending | Status::Running | Status::Paused => return None,
     };
-    let notice = Notice {
+    Some(Notice {
         tenant: order.tenant,
         parent: order.parent,
         child: order.child.id,
         task: order.task.clone(),
         ending,
-    };
-    tell(store, notice).await.map(Some)
+    })
 }
 
 /// Accepts the execution of a sub-workflow. Answers its start, or what its parent is to be told.
@@ -85,7 +96,6 @@ pub(crate) async fn accept(
     snapshot: &Arc<Workflow>,
     now: Timestamp,
 ) -> Result<Vec<InboxMessage>, StoreError> {
-    let refused = |failure: Failure| vec![child_message(order, ChildEnding::Refused { failure })];
     let mut parameters = Value::Object(order.child.parameters.clone());
     for (pointer, id) in &order.child.references {
         let bytes = payload_whole(&**store, order.parent, *id).await?;
@@ -94,22 +104,50 @@ pub(crate) async fn accept(
             *place = serde_json::from_slice(&bytes).map_err(|error| StoreError::Corrupt(error.into()))?;
         }
     }
-    let Value::Object(parameters) = parameters else {
-        let failure = Failure::new(FailureClass::InvalidConfig, "`parameters` is not a map");
-        return Ok(refused(failure));
+    let first = match first_turn(order, (workflow, version), snapshot, parameters, now) {
+        Ok(first) => first,
+        Err(failure) => return Ok(vec![refusal(order, failure)]),
     };
-    let parameters = match snapshot.check_parameters(&parameters) {
-        Ok(parameters) => parameters,
-        Err(problems) => {
-            let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
-            let failure = Failure::new(
-                FailureClass::InvalidInput,
-                format!("the parameters of `{}` are wrong: {}", order.child.workflow, messages.join("; ")),
-            );
-            return Ok(refused(failure));
+    // A quota bounds what is asked for from outside; a refusal here would fail what was accepted.
+    let submission = Submission { first: first.clone(), idempotency: None };
+    let answer = store.accept(vec![submission], u64::MAX).await?.pop();
+    Ok(match answer {
+        Some(Submitted::New | Submitted::Repeated(_)) => accepted(order, first),
+        _ => {
+            let message = format!("the workflow `{}` is gone", order.child.workflow);
+            vec![refusal(order, Failure::new(FailureClass::NotFound, message))]
         }
+    })
+}
+
+/// What is sent when a child was accepted.
+pub(crate) fn accepted(order: &ChildOrder, first: Turn) -> Vec<InboxMessage> {
+    let mut messages = vec![start_hint(first)];
+    if !order.child.waits {
+        messages.push(child_message(order, ChildEnding::Accepted));
+    }
+    messages
+}
+
+/// Turn 1 of a child, or why there is none. The parameters are whole.
+pub(crate) fn first_turn(
+    order: &ChildOrder,
+    (workflow, version): (WorkflowId, u32),
+    snapshot: &Workflow,
+    parameters: Value,
+    now: Timestamp,
+) -> Result<Turn, Failure> {
+    let Value::Object(parameters) = parameters else {
+        return Err(Failure::new(FailureClass::InvalidConfig, "`parameters` is not a map"));
     };
-    let first = Turn {
+    let parameters = snapshot.check_parameters(&parameters).map_err(|problems| {
+        let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+        Failure::new(
+            FailureClass::InvalidInput,
+            format!("the parameters of `{}` are wrong: {}", order.child.workflow, messages.join("; ")),
+        )
+    })?;
+    Ok(Turn {
         execution: order.child.id,
         seq: 1,
         cause: MessageId::derived(order.child.id, "accept"),
@@ -131,24 +169,9 @@ pub(crate) async fn accept(
                 task: order.task.clone(),
                 depth: order.depth,
                 waits: order.child.waits,
+                on_parent_close: order.child.on_parent_close,
             }),
         }))],
-    };
-    // A quota bounds what is asked for from outside; a refusal here would fail what was accepted.
-    let submission = Submission { first: first.clone(), idempotency: None };
-    let answer = store.accept(vec![submission], u64::MAX).await?.pop();
-    Ok(match answer {
-        Some(Submitted::New | Submitted::Repeated(_)) => {
-            let mut messages = vec![start_hint(first)];
-            if !order.child.waits {
-                messages.push(child_message(order, ChildEnding::Accepted));
-            }
-            messages
-        }
-        _ => refused(Failure::new(
-            FailureClass::NotFound,
-            format!("the workflow `{}` is gone", order.child.workflow),
-        )),
     })
 }
 
@@ -161,7 +184,8 @@ fn child_message(order: &ChildOrder, ending: ChildEnding) -> InboxMessage {
     message(order.parent, order.task.clone(), order.child.id, ending)
 }
 
-fn message(
+/// What a parent is told of its child.
+pub(crate) fn message(
     parent: ExecutionId,
     task: shared::execution::TaskKey,
     child: ExecutionId,
@@ -202,17 +226,54 @@ pub(crate) async fn close(
     kill: bool,
     now: Timestamp,
 ) -> Result<Option<InboxMessage>, StoreError> {
+    let (request, message) = closing((tenant, parent, child), kill, now);
+    Ok(store.request(request).await?.then_some(message))
+}
+
+/// The request that ends a child, and its announcement. Made twice it is the same.
+pub(crate) fn closing(
+    (tenant, parent, child): (shared::ids::TenantId, ExecutionId, ExecutionId),
+    kill: bool,
+    now: Timestamp,
+) -> (Request, InboxMessage) {
     let by = parent.to_string();
     let reason = "the execution that started it ended".to_owned();
     let body = if kill { RequestBody::Kill { by, reason } } else { RequestBody::Cancel { by, reason } };
     let id = RequestId::from_uuid(*MessageId::derived(child, "close").as_uuid());
     let request = Request { id, tenant, execution: child, body: body.clone(), at: now };
-    let kept = store.request(request).await?;
-    Ok(kept.then(|| InboxMessage {
+    let message = InboxMessage {
         id: MessageId::derived(child, "close"),
         shard: Shard::of(child),
         body: InboxBody::Request { execution: child, id, body },
-    }))
+    };
+    (request, message)
+}
+
+/// Ends a child whose caller has ended without it. The caller asked for that, unless it was lost, or there was no
+/// child yet to be asked.
+pub(crate) async fn close_if_left(
+    store: &DynStore,
+    question: &Question,
+    now: Timestamp,
+) -> Result<Option<InboxMessage>, StoreError> {
+    let row = store.execution_get(question.tenant, question.parent).await?;
+    let ended = row.is_some_and(|row| row.status.is_terminal());
+    if !ended {
+        let parent = store.load(&[question.parent]).await?.into_iter().flatten().next();
+        if !parent.is_some_and(|parent| has_left(&parent.turns, question)) {
+            return Ok(None);
+        }
+    }
+    close(store, (question.tenant, question.parent, question.child), question.kill, now).await
+}
+
+/// Whether the journal of a caller says that it ended without its child.
+pub(crate) fn has_left(turns: &[Turn], question: &Question) -> bool {
+    turns.iter().flat_map(|turn| &turn.events).any(|event| match event {
+        Event::TaskCancelled { task, .. } | Event::DecisionFailed { task, .. } => *task == question.task,
+        Event::Finished { .. } => true,
+        _ => false,
+    })
 }
 
 /// The kept events that a wait may take.
@@ -220,12 +281,17 @@ pub(crate) async fn look_out(store: &DynStore, lookout: Lookout) -> Result<Vec<I
     const MOST: u32 = 100;
     let events =
         store.events_between(lookout.tenant, &lookout.event, &lookout.key, lookout.early, MOST).await?;
+    Ok(events.iter().map(|event| event_message(&lookout, &event.received())).collect())
+}
+
+/// A kept event for a wait that may take it.
+pub(crate) fn event_message(lookout: &Lookout, event: &Received) -> InboxMessage {
     let wait = EventWait {
         execution: lookout.execution,
-        task: lookout.task,
-        event: lookout.event,
-        key: lookout.key,
+        task: lookout.task.clone(),
+        event: lookout.event.clone(),
+        key: lookout.key.clone(),
         early: lookout.early,
     };
-    Ok(events.iter().map(|event| wait.hint(&event.received())).collect())
+    wait.hint(event)
 }

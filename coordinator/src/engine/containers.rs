@@ -15,20 +15,17 @@ use shared::{
 };
 
 use super::{
-    Command, MOST_SCOPES, NeedsPayloads, TURN_BUDGET, Turning, control::read, kind_of, rendered,
-    tasks::time_limit,
+    Command, Limits, MOST_SCOPES, NeedsPayloads, Turning, control::read, kind_of, rendered, tasks::time_limit,
 };
-
-/// Rounds above which a loop's results go to the payload store as it goes on.
-const MOST_KEPT: u32 = 1_000;
-
-/// Rounds with large outputs that are kept together at most.
-const MOST_HEAVY: usize = 8;
 
 /// The largest item of a loop, in bytes of JSON.
 const LARGEST_ITEM: usize = 256 * 1024;
 
 impl Turning<'_> {
+    const fn limits(&self) -> Limits {
+        self.around.rules.limits
+    }
+
     /// Begins a container.
     pub(super) fn open(&mut self, place: Place, plan: Plan) -> Result<(), NeedsPayloads> {
         let task = self.key(place);
@@ -260,7 +257,8 @@ impl Turning<'_> {
         } else {
             list.chunks(batch).map(|chunk| Value::Array(chunk.to_vec())).collect()
         };
-        let stored = count > MOST_KEPT as usize || crate::desk::is_longer_than(items, Payload::INLINE_LIMIT);
+        let stored = count > self.limits().kept_rounds as usize
+            || crate::desk::is_longer_than(items, self.limits().inline);
         let mut lists = Vec::new();
         for (number, chunk) in rounds.chunks(Items::CHUNK as usize).enumerate() {
             let value = Value::Array(chunk.to_vec());
@@ -307,7 +305,7 @@ impl Turning<'_> {
             if live > 0 && self.execution.open_count() >= MOST_SCOPES {
                 return Ok(());
             }
-            if self.made.events.len() >= TURN_BUDGET {
+            if self.made.events.len() >= self.limits().turn_events {
                 self.go_on();
                 return Ok(());
             }
@@ -437,6 +435,7 @@ impl Turning<'_> {
     /// memory.
     fn store_rounds(&mut self, place: Place, count: u32) -> Result<(), NeedsPayloads> {
         let Some(container) = self.execution.container(place) else { return Ok(()) };
+        let limits = self.limits();
         let rounds = &container.rounds;
         let mut upto = rounds.stored;
         let mut heavy = 0;
@@ -446,12 +445,12 @@ impl Turning<'_> {
             }
             heavy += usize::from(matches!(record.output, Payload::Stored(_)));
             upto += 1;
-            if upto - rounds.stored == Items::CHUNK || heavy == MOST_HEAVY {
+            if upto - rounds.stored == Items::CHUNK || heavy == limits.heavy_rounds {
                 break;
             }
         }
-        let full = count > MOST_KEPT && upto - rounds.stored >= Items::CHUNK;
-        if full || heavy >= MOST_HEAVY {
+        let full = count > limits.kept_rounds && upto - rounds.stored >= Items::CHUNK;
+        if full || heavy >= limits.heavy_rounds {
             self.store_rounds_upto(place, upto)?;
         }
         Ok(())
@@ -516,7 +515,7 @@ impl Turning<'_> {
         let Some(container) = self.execution.container(place) else { return Ok(()) };
         let Plan::While { max_rounds, pause, .. } = container.plan else { return Ok(()) };
         let round = container.rounds.next;
-        if self.made.events.len() >= TURN_BUDGET {
+        if self.made.events.len() >= self.limits().turn_events {
             self.go_on();
             return Ok(());
         }

@@ -38,8 +38,8 @@ use serde_json::Value;
 use shared::{
     component::{Failure, FailureClass, Runs},
     execution::{
-        Child, Event, Execution, Inner, Joined, Mode, Phase, Place, ROOT, Received, SkipReason, Status,
-        TaskKey, TimerKey,
+        Child, Event, Execution, Inner, Joined, Mode, Payload, Phase, Place, ROOT, Received, SkipReason,
+        Status, TaskKey, TimerKey,
     },
     expression::{EvaluationError, Rendered},
     ids::{ExecutionId, MessageId, PayloadId, TenantId},
@@ -58,9 +58,6 @@ use scope::StateScope;
 
 /// Stored payloads that are loaded.
 pub type Loaded = HashMap<PayloadId, Arc<Value>>;
-
-/// A turn with this many events opens no further rounds of loops: the rest follows in turns of its own.
-const TURN_BUDGET: usize = 1_000;
 
 /// Scopes that may be open at once; beyond it a loop opens a round only when it has none open.
 const MOST_SCOPES: usize = 10_000;
@@ -83,6 +80,28 @@ pub struct Rules {
     pub lease: Duration,
     /// How long cancelled tasks may clean up.
     pub cancel_grace: Duration,
+    /// What is too much for one turn or for a journal.
+    pub limits: Limits,
+}
+
+/// Beyond these a decision is put off, or a value laid aside. The same for everybody: the explorer alone makes
+/// them small.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Above this many bytes of JSON a value goes to the payload store.
+    pub inline: usize,
+    /// A turn with this many events opens no further rounds of loops: the rest follows in turns of its own.
+    pub turn_events: usize,
+    /// Rounds above which a loop's results go to the payload store as it goes on.
+    pub kept_rounds: u32,
+    /// Rounds with large outputs that are kept together at most.
+    pub heavy_rounds: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { inline: Payload::INLINE_LIMIT, turn_events: 1_000, kept_rounds: 1_000, heavy_rounds: 8 }
+    }
 }
 
 impl Default for Rules {
@@ -93,6 +112,7 @@ impl Default for Rules {
             silence_cap: Duration::from_mins(30),
             lease: Duration::from_mins(1),
             cancel_grace: Duration::from_secs(10),
+            limits: Limits::default(),
         }
     }
 }
@@ -155,6 +175,12 @@ pub enum Command {
         parent: ExecutionId,
         task: TaskKey,
         ending: Box<ChildEnding>,
+    },
+    /// End this execution if the one that called it has ended, or has ended the call.
+    AskParent {
+        parent: ExecutionId,
+        task: TaskKey,
+        kill: bool,
     },
     /// Look for events that came before the wait did.
     FindEvents {
@@ -254,6 +280,8 @@ pub fn commands_again(
     if execution.ended_by == Some(cause) {
         commands.extend(ending::last_words(execution));
     }
+    let left = execution.left.iter().filter(|(ended_by, ..)| *ended_by == cause);
+    commands.extend(left.filter_map(|(_, child, policy)| children::close_by(*child, *policy)));
     for scope in execution.open_scopes() {
         for place in execution.places(scope) {
             let state = execution.at(place);
@@ -263,9 +291,6 @@ pub fn commands_again(
             match (state.phase, state.inner.as_deref()) {
                 (Phase::Calling, Some(Inner::Child(child))) => {
                     commands.push(children::order(execution, place, child));
-                }
-                (Phase::Cancelled, Some(Inner::Child(child))) => {
-                    commands.extend(children::close(child));
                 }
                 (Phase::Awaiting, Some(Inner::Wait(wait))) => commands.push(Command::FindEvents {
                     task: execution.key(place),
@@ -300,8 +325,12 @@ pub fn slots(
     payloads: &Loaded,
     rules: &Rules,
 ) -> Result<Vec<SlotClaim>, EvaluationError> {
-    let mut claims =
-        vec![SlotClaim { key: EXECUTIONS_KEY.to_owned(), limit: rules.max_concurrent_executions }];
+    let mut claims = Vec::new();
+    // Who is waited for runs in the place of the one that waits: with places of their own, as many callers as there
+    // are places would wait for ever.
+    if execution.accepted.parent.as_ref().is_none_or(|parent| !parent.waits) {
+        claims.push(SlotClaim { key: EXECUTIONS_KEY.to_owned(), limit: rules.max_concurrent_executions });
+    }
     if let Some(concurrency) = &execution.workflow.concurrency {
         let key = concurrency.key.render(&StateScope::new(execution, payloads, ROOT))?.value;
         let text = key.as_str().map_or_else(|| key.to_string(), ToOwned::to_owned);

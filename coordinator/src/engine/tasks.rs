@@ -366,7 +366,10 @@ impl Turning<'_> {
             }
             TimerKey::CancelGrace => {
                 self.clear_timer(TimerKey::CancelGrace);
-                self.end_running();
+                // A timer that was on its way when the cleaning up began has nothing to end.
+                if self.execution.is_cancelling() {
+                    self.end_running();
+                }
                 return Ok(());
             }
             TimerKey::Retry(task)
@@ -475,6 +478,7 @@ impl Turning<'_> {
 
     /// Looks for what may have been lost and sends it again.
     pub(super) fn sweep(&mut self) -> Result<(), NeedsPayloads> {
+        self.ask_parent();
         if self.execution.status == Status::Pending {
             return self.start();
         }

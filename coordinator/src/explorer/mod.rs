@@ -7,6 +7,8 @@
 #![expect(clippy::print_stdout, reason = "a run says what it did, and with which seed a fault was found")]
 
 mod broker;
+mod check;
+mod reach;
 mod shapes;
 mod storage;
 mod tests;
@@ -75,6 +77,17 @@ pub(crate) struct Tally {
     pub(crate) repeats: u64,
     pub(crate) drains: u64,
     pub(crate) checked: u64,
+    /// Decisions that asked for stored values, and of those the ones that spoilt their state.
+    pub(crate) loads: u64,
+    pub(crate) spoilt: u64,
+    pub(crate) payloads: u64,
+    /// Batches that failed between their commit and what they mean for others.
+    pub(crate) half_reached: u64,
+    pub(crate) children: u64,
+    pub(crate) answers: u64,
+    pub(crate) received: u64,
+    pub(crate) undone: u64,
+    pub(crate) rounds: u64,
 }
 
 impl Tally {
@@ -96,6 +109,15 @@ impl Tally {
             repeats,
             drains,
             checked,
+            loads,
+            spoilt,
+            payloads,
+            half_reached,
+            children,
+            answers,
+            received,
+            undone,
+            rounds,
         } = other;
         self.actions += actions;
         self.submitted += submitted;
@@ -113,6 +135,15 @@ impl Tally {
         self.repeats += repeats;
         self.drains += drains;
         self.checked += checked;
+        self.loads += loads;
+        self.spoilt += spoilt;
+        self.payloads += payloads;
+        self.half_reached += half_reached;
+        self.children += children;
+        self.answers += answers;
+        self.received += received;
+        self.undone += undone;
+        self.rounds += rounds;
     }
 }
 

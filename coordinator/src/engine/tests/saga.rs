@@ -343,8 +343,13 @@ fn an_execution_tells_the_one_that_started_it() {
         Ok(workflow) => workflow,
         Err(problems) => panic!("{problems}"),
     };
-    let parent =
-        Parent { execution: ExecutionId::generate(), task: TaskKey::of("s".into()), depth: 1, waits: true };
+    let parent = Parent {
+        execution: ExecutionId::generate(),
+        task: TaskKey::of("s".into()),
+        depth: 1,
+        waits: true,
+        on_parent_close: OnParentClose::Cancel,
+    };
     let mut case = Case::accept(workflow, json!({}), |accepted| accepted.parent = Some(parent.clone()));
     case.take(Input::Start);
     let decision = case.complete("a", Value::Null);
@@ -362,8 +367,13 @@ fn a_chain_of_sub_workflows_ends_at_its_depth() {
     else {
         panic!("it can be saved")
     };
-    let parent =
-        Parent { execution: ExecutionId::generate(), task: TaskKey::of("s".into()), depth: 10, waits: true };
+    let parent = Parent {
+        execution: ExecutionId::generate(),
+        task: TaskKey::of("s".into()),
+        depth: 10,
+        waits: true,
+        on_parent_close: OnParentClose::Cancel,
+    };
     let mut case = Case::accept(workflow, json!({}), |accepted| accepted.parent = Some(parent));
     case.take(Input::Start);
     assert_eq!(case.class("s"), "limit_exceeded");
