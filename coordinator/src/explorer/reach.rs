@@ -259,7 +259,7 @@ impl World {
         for lookout in waiting {
             // The process that announces it may die.
             if !self.plan.sweep || self.dice.chance(80) {
-                self.broker.inbox.publish(relations::event_message(&lookout, event));
+                self.broker.inbox.publish(relations::event_message(&lookout, &event));
             }
         }
     }
