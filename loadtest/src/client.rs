@@ -172,6 +172,17 @@ impl Client {
         }
     }
 
+    pub(crate) async fn cancel_all(&self, executions: &[String]) -> Result<()> {
+        stream::iter(executions)
+            .map(|id| async move {
+                let path = format!("/api/v1/executions/{id}/cancel");
+                self.send(Method::POST, &path, Some(&json!({}))).await.map(|_| ())
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
     /// When each execution with this tag ended, in microseconds since 1970.
     pub(crate) async fn finished(&self, tag: &str) -> Result<Vec<i64>> {
         let (mut ends, mut cursor) = (Vec::new(), String::new());

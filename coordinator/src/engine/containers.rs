@@ -252,18 +252,22 @@ impl Turning<'_> {
             Ok(tolerated) => tolerated,
             Err(failure) => return self.decision_failed(place, failure),
         };
-        let rounds: Vec<Value> = if batch == 1 {
-            list.clone()
-        } else {
-            list.chunks(batch).map(|chunk| Value::Array(chunk.to_vec())).collect()
-        };
         let stored = count > self.limits().kept_rounds as usize
             || crate::desk::is_longer_than(items, self.limits().inline);
         let mut lists = Vec::new();
-        for (number, chunk) in rounds.chunks(Items::CHUNK as usize).enumerate() {
-            let value = Value::Array(chunk.to_vec());
+        for (number, chunk) in list.chunks(Items::CHUNK as usize * batch).enumerate() {
+            let rounds = match batch {
+                1 => chunk.to_vec(),
+                _ => chunk.chunks(batch).map(|items| Value::Array(items.to_vec())).collect(),
+            };
+            let value = Value::Array(rounds);
             lists.push(if stored {
-                Payload::Stored(self.lay_aside(place, &format!("items/{number}"), value))
+                let stored = self.lay_aside(place, &format!("items/{number}"), value);
+                // What this turn can come to stays at hand; a turn is not long enough for the rest.
+                if number > self.limits().turn_events / Items::CHUNK as usize + 1 {
+                    self.payloads.to_mut().remove(&stored.id);
+                }
+                Payload::Stored(stored)
             } else {
                 Payload::Inline(value)
             });
