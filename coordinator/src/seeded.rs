@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-/// A planted fault. The numbers are those of the fault-test reference.
+/// A planted fault. The numbers up to 28 are those of the fault-test reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bug {
     B1AppendWithoutSequence,
@@ -29,6 +29,37 @@ pub(crate) enum Bug {
     B25MultipleAckCoversUnconfirmed,
     B27LostFenceDropsTheBatch,
     B28SlotNotReleased,
+    B29CompensationOldestFirst,
+    B30CompensationNotedAtTheRootOnly,
+    B31FinallySkippedAfterCancel,
+    B32RaceLeavesLosersRunning,
+    B33RoundOpenedTwice,
+    B34LoopEndsBeforeItsRounds,
+    B35ChildIdIsNew,
+    B36ParentNotToldAgain,
+    B37EventsNotLookedFor,
+    B38EarlySignalDropped,
+    B39SecondAnswerCounts,
+    B40AnswerDecidesNothing,
+    B41KillRunsFinally,
+    B42LateResultOfAClosedRound,
+    B43StopReachesOutside,
+    B44RestOfATurnForgotten,
+    B45PayloadKeptAfterTheCommit,
+    B46HalfADecisionKept,
+    B47ChildNotClosed,
+    B48ReminderExpires,
+    B49OutcomeNotAsked,
+    B50EventReceivedTwice,
+    // What the explorer found in the engine itself; each was mended.
+    B51GraceEndsTheCleaningUp,
+    B52PauseKeepsItsTimer,
+    B53ChildTakesAPlace,
+    B54CloseNotRepeated,
+    B55ParentNotAsked,
+    B56LaidAsideNotAtHand,
+    B57RestNotRepeated,
+    B58ListInPartsNotAtHand,
 }
 
 impl Bug {

@@ -3,20 +3,6 @@
 //! [`decide`] reads no clock, no random source and no store, and awaits nothing. The same state and
 //! input give the same turn on every machine, which is what lets a crash be repaired by deciding again.
 
-/// Whether the schedule explorer planted this fault; never outside tests.
-#[cfg(test)]
-macro_rules! planted {
-    ($bug:ident) => {
-        crate::seeded::has(crate::seeded::Bug::$bug)
-    };
-}
-#[cfg(not(test))]
-macro_rules! planted {
-    ($bug:ident) => {
-        false
-    };
-}
-
 mod children;
 mod containers;
 mod control;
