@@ -244,16 +244,16 @@ impl Loop<'_> {
         let mut again = Vec::new();
         let mut late = Vec::new();
         let mut sweep_again = Vec::new();
+        let mut forgotten = Vec::new();
         for (work, mut made) in decided {
             late.append(&mut made.late);
             sweep_again.append(&mut made.sweep_again);
-            for request in made.forget.drain(..) {
-                self.ports.store.forget_request(request).await?;
-            }
+            let forget = std::mem::take(&mut made.forget);
             let (mine, rest) = kept.split_at(made.planned.len());
             kept = rest;
             match self.desk.settle(made, mine, outgoing) {
-                Settled::Done => {}
+                // What came to nothing did so after the turns of this batch, so only with them.
+                Settled::Done => forgotten.extend(forget),
                 Settled::DecideAgain => {
                     Stats::add(&self.stats.superseded, 1);
                     self.desk.drop_execution(work.execution);
@@ -264,6 +264,9 @@ impl Loop<'_> {
                     self.desk.drop_execution(work.execution);
                 }
             }
+        }
+        for request in forgotten {
+            self.ports.store.forget_request(request).await?;
         }
         if !late.is_empty() {
             Stats::add(&self.stats.late_results, late.len() as u64);
