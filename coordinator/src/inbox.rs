@@ -376,9 +376,13 @@ impl Loop<'_> {
 
     /// What durable turns mean for other executions. Everything here may be done twice.
     async fn reach_out(&mut self, outgoing: &mut Outgoing) -> Result<(), StoreError> {
-        let store = &self.ports.store;
         let now = self.clock.now();
         let mut hints = Vec::new();
+        // Starts before ends: what is started and ended in one batch must be there to be ended.
+        for order in outgoing.children.drain(..) {
+            hints.extend(self.start_child(&order).await?);
+        }
+        let store = &self.ports.store;
         for notice in outgoing.parents.drain(..) {
             hints.push(relations::tell(store, notice).await?);
         }
@@ -394,9 +398,6 @@ impl Loop<'_> {
                 shard: Shard::of(execution),
                 body: InboxBody::Wake { execution },
             });
-        }
-        for order in outgoing.children.drain(..) {
-            hints.extend(self.start_child(&order).await?);
         }
         outgoing.hints.extend(hints);
         Ok(())
