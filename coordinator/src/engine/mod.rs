@@ -260,6 +260,9 @@ pub fn commands_again(
     if execution.ended_by == Some(cause) {
         commands.extend(ending::last_words(execution));
     }
+    let left =
+        execution.left.iter().filter(|(ended_by, ..)| *ended_by == cause && !planted!(B54CloseNotRepeated));
+    commands.extend(left.filter_map(|(_, child, policy)| children::close_by(*child, *policy)));
     for scope in execution.open_scopes() {
         for place in execution.places(scope) {
             let state = execution.at(place);
@@ -269,9 +272,6 @@ pub fn commands_again(
             match (state.phase, state.inner.as_deref()) {
                 (Phase::Calling, Some(Inner::Child(child))) => {
                     commands.push(children::order(execution, place, child));
-                }
-                (Phase::Cancelled, Some(Inner::Child(child))) => {
-                    commands.extend(children::close(child));
                 }
                 (Phase::Awaiting, Some(Inner::Wait(wait))) => commands.push(Command::FindEvents {
                     task: execution.key(place),

@@ -327,6 +327,9 @@ pub struct Execution {
     pub undo_failed: Vec<TaskKey>,
     /// Detached sub-workflows that end with this execution.
     pub detached: Vec<(ExecutionId, OnParentClose)>,
+    /// Sub-workflows whose caller ended before they did, with the message whose turn ended it: their end may have to
+    /// be asked for again.
+    pub left: Vec<(MessageId, ExecutionId, OnParentClose)>,
     /// Signals nothing has waited for yet, in order.
     pub signals: Vec<Received>,
     /// The ids of the events and signals that were received.
@@ -358,8 +361,8 @@ impl PartialEq for Execution {
             && self.free == other.free
             && self.lookup == other.lookup
             && (&self.dispatched, &self.ready, &self.loops) == (&other.dispatched, &other.ready, &other.loops)
-            && (&self.undo, &self.undo_failed, &self.detached)
-                == (&other.undo, &other.undo_failed, &other.detached)
+            && (&self.undo, &self.undo_failed, &self.detached, &self.left)
+                == (&other.undo, &other.undo_failed, &other.detached, &other.left)
             && (&self.signals, &self.received) == (&other.signals, &other.received)
             && (&self.cancel, &self.outcome, self.on_failure_begun, self.finally_begun)
                 == (&other.cancel, &other.outcome, other.on_failure_begun, other.finally_begun)
@@ -406,6 +409,7 @@ impl Execution {
             undo: Vec::new(),
             undo_failed: Vec::new(),
             detached: Vec::new(),
+            left: Vec::new(),
             signals: Vec::new(),
             received: HashSet::new(),
             cancel: None,
@@ -725,6 +729,7 @@ impl Execution {
             }
             Event::DecisionFailed { task, failure } => {
                 let place = self.place_of(task)?;
+                self.leave_child(place, cause);
                 self.fail(place, failure.clone());
             }
             Event::Delayed { task, until } => self.begin(task, Phase::Delayed(*until), at)?,
@@ -745,6 +750,7 @@ impl Execution {
             }
             Event::TaskCancelled { task, .. } => {
                 let place = self.place_of(task)?;
+                self.leave_child(place, cause);
                 let state = self.at_mut(place);
                 state.fence = None;
                 state.cause = cause;
@@ -1083,19 +1089,25 @@ impl Execution {
                             self.close_scope(scope);
                         }
                     }
-                    Some(Inner::Child(child)) => {
-                        if !child.waits && phase == Phase::Completed {
-                            if child.on_parent_close != OnParentClose::Leave {
-                                self.detached.push((child.id, child.on_parent_close));
-                            }
-                        } else if phase == Phase::Cancelled {
-                            // Kept, so that its end can be asked for again.
-                            self.at_mut(place).inner = Some(Box::new(Inner::Child(child)));
-                        }
+                    Some(Inner::Child(child))
+                        if !child.waits
+                            && phase == Phase::Completed
+                            && child.on_parent_close != OnParentClose::Leave =>
+                    {
+                        self.detached.push((child.id, child.on_parent_close));
                     }
                     _ => {}
                 }
             }
+        }
+    }
+
+    /// A caller ends. Whether its sub-workflow has ended is not known here, and asking for that twice is harmless.
+    fn leave_child(&mut self, place: Place, cause: MessageId) {
+        if let Some(Inner::Child(child)) = self.at(place).inner.as_deref()
+            && child.on_parent_close != OnParentClose::Leave
+        {
+            self.left.push((cause, child.id, child.on_parent_close));
         }
     }
 
