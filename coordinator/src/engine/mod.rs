@@ -306,8 +306,13 @@ pub fn slots(
     payloads: &Loaded,
     rules: &Rules,
 ) -> Result<Vec<SlotClaim>, EvaluationError> {
-    let mut claims =
-        vec![SlotClaim { key: EXECUTIONS_KEY.to_owned(), limit: rules.max_concurrent_executions }];
+    let mut claims = Vec::new();
+    // Who is waited for runs in the place of the one that waits: with places of their own, as many callers as there
+    // are places would wait for ever.
+    if execution.accepted.parent.as_ref().is_none_or(|parent| !parent.waits || planted!(B53ChildTakesAPlace))
+    {
+        claims.push(SlotClaim { key: EXECUTIONS_KEY.to_owned(), limit: rules.max_concurrent_executions });
+    }
     if let Some(concurrency) = &execution.workflow.concurrency {
         let key = concurrency.key.render(&StateScope::new(execution, payloads, ROOT))?.value;
         let text = key.as_str().map_or_else(|| key.to_string(), ToOwned::to_owned);
