@@ -366,7 +366,10 @@ impl Turning<'_> {
             }
             TimerKey::CancelGrace => {
                 self.clear_timer(TimerKey::CancelGrace);
-                self.end_running();
+                // A timer that was on its way when the cleaning up began has nothing to end.
+                if self.execution.is_cancelling() || planted!(B51GraceEndsTheCleaningUp) {
+                    self.end_running();
+                }
                 return Ok(());
             }
             TimerKey::Retry(task)
