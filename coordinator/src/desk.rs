@@ -227,6 +227,17 @@ pub struct Notice {
     pub ending: ChildEnding,
 }
 
+/// A sub-workflow that asks whether its caller still wants it.
+#[derive(Debug)]
+pub struct Question {
+    pub tenant: TenantId,
+    pub parent: ExecutionId,
+    pub child: ExecutionId,
+    pub task: TaskKey,
+    /// How it ends when not.
+    pub kill: bool,
+}
+
 /// A wait whose event may have come before it.
 #[derive(Debug)]
 pub struct Lookout {
@@ -255,6 +266,8 @@ pub struct Outgoing {
     pub close: Vec<(TenantId, ExecutionId, ExecutionId, bool)>,
     /// What the executions of sub-workflows say to those that started them.
     pub parents: Vec<Notice>,
+    /// Sub-workflows that ask whether their callers still want them.
+    pub questions: Vec<Question>,
     /// Waits whose event may have come before them.
     pub waits: Vec<Lookout>,
     /// Messages to other executions, put together from the above.
@@ -716,6 +729,9 @@ fn push(tenant: TenantId, execution: ExecutionId, command: Command, outgoing: &m
         Command::CloseChild { child, kill } => outgoing.close.push((tenant, execution, child, kill)),
         Command::TellParent { parent, task, ending } => {
             outgoing.parents.push(Notice { tenant, parent, child: execution, task, ending: *ending });
+        }
+        Command::AskParent { parent, task, kill } => {
+            outgoing.questions.push(Question { tenant, parent, child: execution, task, kill });
         }
         Command::FindEvents { task, event, key, early } => {
             outgoing.waits.push(Lookout { tenant, execution, task, event, key, early });

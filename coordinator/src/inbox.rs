@@ -389,6 +389,9 @@ impl Loop<'_> {
         for (tenant, parent, child, kill) in outgoing.close.drain(..) {
             hints.extend(relations::close(store, (tenant, parent, child), kill, now).await?);
         }
+        for question in outgoing.questions.drain(..) {
+            hints.extend(relations::close_if_left(store, &question, now).await?);
+        }
         for lookout in outgoing.waits.drain(..) {
             hints.extend(relations::look_out(store, lookout).await?);
         }

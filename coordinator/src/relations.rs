@@ -19,7 +19,7 @@ use shared::{
 };
 
 use crate::{
-    desk::{Lookout, Notice},
+    desk::{Lookout, Notice, Question},
     engine::ChildOrder,
 };
 
@@ -167,6 +167,7 @@ pub(crate) fn first_turn(
                 task: order.task.clone(),
                 depth: order.depth,
                 waits: order.child.waits,
+                on_parent_close: order.child.on_parent_close,
             }),
         }))],
     })
@@ -244,6 +245,33 @@ pub(crate) fn closing(
         body: InboxBody::Request { execution: child, id, body },
     };
     (request, message)
+}
+
+/// Ends a child whose caller has ended without it. The caller asked for that, unless it was lost, or there was no
+/// child yet to be asked.
+pub(crate) async fn close_if_left(
+    store: &DynStore,
+    question: &Question,
+    now: Timestamp,
+) -> Result<Option<InboxMessage>, StoreError> {
+    let row = store.execution_get(question.tenant, question.parent).await?;
+    let ended = row.is_some_and(|row| row.status.is_terminal());
+    if !ended {
+        let parent = store.load(&[question.parent]).await?.into_iter().flatten().next();
+        if !parent.is_some_and(|parent| has_left(&parent.turns, question)) {
+            return Ok(None);
+        }
+    }
+    close(store, (question.tenant, question.parent, question.child), question.kill, now).await
+}
+
+/// Whether the journal of a caller says that it ended without its child.
+pub(crate) fn has_left(turns: &[Turn], question: &Question) -> bool {
+    turns.iter().flat_map(|turn| &turn.events).any(|event| match event {
+        Event::TaskCancelled { task, .. } | Event::DecisionFailed { task, .. } => *task == question.task,
+        Event::Finished { .. } => true,
+        _ => false,
+    })
 }
 
 /// The kept events that a wait may take.

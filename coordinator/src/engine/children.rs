@@ -97,6 +97,21 @@ impl Turning<'_> {
         Ok(())
     }
 
+    /// A caller that ended asks its sub-workflows to end, and that may be lost with the queue: so they ask too.
+    pub(super) fn ask_parent(&mut self) {
+        if let Some(parent) = &self.execution.accepted.parent
+            && parent.on_parent_close != OnParentClose::Leave
+            && self.execution.cancel.is_none()
+            && !planted!(B55ParentNotAsked)
+        {
+            self.made.commands.push(Command::AskParent {
+                parent: parent.execution,
+                task: parent.task.clone(),
+                kill: parent.on_parent_close == OnParentClose::Kill,
+            });
+        }
+    }
+
     /// A sub-workflow ended, was accepted (when nobody waits for its end), or could not be started.
     pub(super) fn child_ended(
         &mut self,

@@ -162,6 +162,12 @@ pub enum Command {
         task: TaskKey,
         ending: Box<ChildEnding>,
     },
+    /// End this execution if the one that called it has ended, or has ended the call.
+    AskParent {
+        parent: ExecutionId,
+        task: TaskKey,
+        kill: bool,
+    },
     /// Look for events that came before the wait did.
     FindEvents {
         task: TaskKey,

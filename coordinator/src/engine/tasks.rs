@@ -478,6 +478,7 @@ impl Turning<'_> {
 
     /// Looks for what may have been lost and sends it again.
     pub(super) fn sweep(&mut self) -> Result<(), NeedsPayloads> {
+        self.ask_parent();
         if self.execution.status == Status::Pending {
             return self.start();
         }

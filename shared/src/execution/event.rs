@@ -117,6 +117,13 @@ pub struct Parent {
     pub depth: u32,
     /// Whether the parent waits for the end.
     pub waits: bool,
+    /// What becomes of it when its caller ends first.
+    #[serde(default = "leave")]
+    pub on_parent_close: OnParentClose,
+}
+
+fn leave() -> OnParentClose {
+    OnParentClose::Leave
 }
 
 /// A container as it was opened: its config, resolved.
