@@ -376,6 +376,10 @@ impl Turning<'_> {
                     if container.rounds.live() == 0
                         && container.rounds.paused_until.is_none_or(|until| until <= self.around.now) =>
                 {
+                    if container.rounds.paused_until.is_some() && !planted!(B52PauseKeepsItsTimer) {
+                        let task = self.key(place);
+                        self.clear_timer(TimerKey::Pause(task));
+                    }
                     self.next_while_round(place, true)?;
                 }
                 _ => {}
