@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use shared::{
     component::{Failure, FailureClass, control},
     execution::{
-        Event, Items, Payload, Phase, Place, Plan, Record, RoundsPlan, SkipReason, Status, StoredPayload,
-        TimerKey,
+        Event, Execution, Items, Payload, Phase, Place, Plan, Record, RoundsPlan, SkipReason, Status,
+        StoredPayload, TimerKey,
     },
     expression::{EvaluationError, Expression},
     ids::PayloadId,
@@ -586,6 +586,18 @@ impl Turning<'_> {
         let last = kept.last().and_then(|record| record.get("output")).cloned().unwrap_or_default();
         Ok(json!({ "iterations": container.rounds.closed, "last": last, "rounds": kept }))
     }
+}
+
+/// Whether a loop could open a round: what a turn put off.
+pub(super) fn has_more(execution: &Execution, place: Place) -> bool {
+    execution.container(place).is_some_and(|container| {
+        let rounds = &container.rounds;
+        match &container.plan {
+            Plan::Rounds(plan) => rounds.next < plan.count && rounds.live() < plan.max_parallel,
+            Plan::While { .. } => rounds.live() == 0 && rounds.paused_until.is_none(),
+            _ => false,
+        }
+    })
 }
 
 /// A round's failure as its loop's.

@@ -292,6 +292,11 @@ pub fn commands_again(
     if execution.is_cancelling() || execution.status.is_terminal() {
         return Ok(commands);
     }
+    // Which turn put rounds off is not known; a wake too many changes nothing.
+    let has_more = execution.loops.iter().any(|place| containers::has_more(execution, *place));
+    if has_more && !planted!(B57RestNotRepeated) {
+        commands.push(Command::GoOn);
+    }
     for place in &execution.dispatched {
         let state = execution.at(*place);
         if state.cause == cause && state.fence.is_none() {
