@@ -464,8 +464,6 @@ impl Turning<'_> {
     fn store_rounds_upto(&mut self, place: Place, upto: u32) -> Result<(), NeedsPayloads> {
         let list = self.records(place, upto)?;
         let rounds = self.lay_aside(place, &format!("rounds/{upto}"), Value::Array(list));
-        // Nothing looks into it again here.
-        self.payloads.to_mut().remove(&rounds.id);
         let task = self.key(place);
         self.emit(Event::RoundsStored { task, upto, rounds });
         Ok(())
@@ -510,6 +508,13 @@ impl Turning<'_> {
         let size = parts.iter().map(|part| part.size).sum();
         let stored = StoredPayload { id: self.payload_id(place, "output"), size };
         self.made.payloads.push((stored.id, shared::port::store::list_of_parts(&ids)));
+        // Whoever looks into it in this turn needs the parts of earlier ones, and asks for them.
+        let lists: Option<Vec<&Vec<Value>>> =
+            ids.iter().map(|id| self.payloads.get(id).and_then(|list| list.as_array())).collect();
+        if let Some(lists) = lists.filter(|_| !planted!(B58ListInPartsNotAtHand)) {
+            let whole = Value::Array(lists.into_iter().flatten().cloned().collect());
+            self.payloads.to_mut().insert(stored.id, Arc::new(whole));
+        }
         self.container_done(place, Payload::Stored(stored), Vec::new())
     }
 

@@ -33,6 +33,7 @@ use shared::{
         queue::Audience,
         store::{
             FinishedTask, HumanTaskChange, LateResult, SlotClaim, StatusChange, TimerChange, WaitChange,
+            parts_of,
         },
     },
     time::Timestamp,
@@ -240,13 +241,9 @@ pub fn decide(
         ordered: 0,
         goes_on: false,
     };
-    for input in inputs {
-        turning.take(input)?;
+    if let Err(NeedsPayloads(ids)) = turning.decide(inputs) {
+        return Err(NeedsPayloads(turning.in_parts(ids)));
     }
-    turning.advance()?;
-    turning.fill_room()?;
-    // What could not be prepared has failed, and its readers may be ready.
-    turning.advance()?;
     turning.tell_stopped();
     let Turning { execution, made, .. } = turning;
     if !made.events.is_empty() {
@@ -381,6 +378,31 @@ struct Turning<'a> {
 }
 
 impl Turning<'_> {
+    fn decide(&mut self, inputs: &[Input<'_>]) -> Result<(), NeedsPayloads> {
+        for input in inputs {
+            self.take(input)?;
+        }
+        self.advance()?;
+        self.fill_room()?;
+        // What could not be prepared has failed, and its readers may be ready.
+        self.advance()
+    }
+
+    /// A list that this turn lays aside in parts is nowhere yet: its parts are what can be loaded.
+    fn in_parts(&self, ids: Vec<PayloadId>) -> Vec<PayloadId> {
+        let mut wanted = Vec::new();
+        for id in ids {
+            let made = self.made.payloads.iter().find(|(made, _)| *made == id);
+            match made.and_then(|(_, bytes)| parts_of(bytes)) {
+                Some(parts) => {
+                    wanted.extend(parts.into_iter().filter(|part| !self.payloads.contains_key(part)));
+                }
+                None => wanted.push(id),
+            }
+        }
+        wanted
+    }
+
     fn emit(&mut self, event: Event) {
         // Every event is about a component of this workflow: the keys are taken from it.
         let applied = self.execution.apply(&event, self.around.now, self.cause);
