@@ -113,12 +113,35 @@ pub fn check(row: &ExecutionRow, workflow: &Arc<Workflow>, turns: &[Turn], findi
     }
 }
 
+/// Sees what the fold of a journal goes through.
+pub(crate) trait Watch {
+    /// The state before an event.
+    fn before(&mut self, state: &Execution, turn: &Turn, event: &Event);
+    /// The state after a turn.
+    fn after(&mut self, state: &Execution, turn: &Turn);
+}
+
+impl Watch for () {
+    fn before(&mut self, _: &Execution, _: &Turn, _: &Event) {}
+    fn after(&mut self, _: &Execution, _: &Turn) {}
+}
+
 /// Folds a journal event by event and says which rule a step breaks. `None` when it does not fold.
 pub fn journal(
     id: ExecutionId,
     workflow: &Arc<Workflow>,
     turns: &[Turn],
     findings: &mut Vec<Finding>,
+) -> Option<Execution> {
+    journal_watched(id, workflow, turns, findings, &mut ())
+}
+
+pub(crate) fn journal_watched(
+    id: ExecutionId,
+    workflow: &Arc<Workflow>,
+    turns: &[Turn],
+    findings: &mut Vec<Finding>,
+    watch: &mut impl Watch,
 ) -> Option<Execution> {
     let (first, rest) = turns.split_first()?;
     let mut state = match Execution::replay(Arc::clone(workflow), std::slice::from_ref(first)) {
@@ -144,12 +167,14 @@ pub fn journal(
                 return None;
             }
             step(&state, turn, event, findings);
+            watch.before(&state, turn, event);
             if let Err(error) = state.apply(event, turn.at, turn.cause) {
                 findings.push(finding("I13", id, error.to_string()));
                 return None;
             }
         }
         state.close_turn(turn.at);
+        watch.after(&state, turn);
     }
     Some(state)
 }

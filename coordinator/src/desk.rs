@@ -481,6 +481,7 @@ impl Desk {
         self.outstanding -= execution.dispatched.len() as u64;
         // Only a state that holds stored payloads can ask for one, and then half a decision must be undone.
         let backup = may_need_payloads(&execution, work).then(|| execution.clone());
+        let keeps_half = planted!(B46HalfADecisionKept);
         let outcome = self.decide_matters(
             &mut execution,
             work,
@@ -490,6 +491,7 @@ impl Desk {
         );
         if outcome.is_err() {
             match backup {
+                _ if keeps_half => {}
                 Some(backup) => execution = backup,
                 // Half a decision spoilt it: it must be read again.
                 None => return outcome.map(|()| None),

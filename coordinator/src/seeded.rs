@@ -63,7 +63,7 @@ pub(crate) enum Bug {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 54] = [
         Self::B1AppendWithoutSequence,
         Self::B2AckBeforeCommit,
         Self::B3AckBeforeConfirmNoSweep,
@@ -88,6 +88,36 @@ impl Bug {
         Self::B25MultipleAckCoversUnconfirmed,
         Self::B27LostFenceDropsTheBatch,
         Self::B28SlotNotReleased,
+        Self::B29CompensationOldestFirst,
+        Self::B30CompensationNotedAtTheRootOnly,
+        Self::B31FinallySkippedAfterCancel,
+        Self::B32RaceLeavesLosersRunning,
+        Self::B33RoundOpenedTwice,
+        Self::B34LoopEndsBeforeItsRounds,
+        Self::B35ChildIdIsNew,
+        Self::B36ParentNotToldAgain,
+        Self::B37EventsNotLookedFor,
+        Self::B38EarlySignalDropped,
+        Self::B39SecondAnswerCounts,
+        Self::B40AnswerDecidesNothing,
+        Self::B41KillRunsFinally,
+        Self::B42LateResultOfAClosedRound,
+        Self::B43StopReachesOutside,
+        Self::B44RestOfATurnForgotten,
+        Self::B45PayloadKeptAfterTheCommit,
+        Self::B46HalfADecisionKept,
+        Self::B47ChildNotClosed,
+        Self::B48ReminderExpires,
+        Self::B49OutcomeNotAsked,
+        Self::B50EventReceivedTwice,
+        Self::B51GraceEndsTheCleaningUp,
+        Self::B52PauseKeepsItsTimer,
+        Self::B53ChildTakesAPlace,
+        Self::B54CloseNotRepeated,
+        Self::B55ParentNotAsked,
+        Self::B56LaidAsideNotAtHand,
+        Self::B57RestNotRepeated,
+        Self::B58ListInPartsNotAtHand,
     ];
 }
 

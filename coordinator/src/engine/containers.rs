@@ -15,8 +15,7 @@ use shared::{
 };
 
 use super::{
-    Command, Limits, MOST_SCOPES, NeedsPayloads, Turning, control::read, kind_of, rendered,
-    tasks::time_limit,
+    Command, Limits, MOST_SCOPES, NeedsPayloads, Turning, control::read, kind_of, rendered, tasks::time_limit,
 };
 
 /// The largest item of a loop, in bytes of JSON.
@@ -152,7 +151,9 @@ impl Turning<'_> {
         let output = self
             .value(self.execution.at(place).output.as_ref())
             .map_err(|missing| NeedsPayloads(vec![missing]))?;
-        self.end_scope(place.scope);
+        if !planted!(B32RaceLeavesLosersRunning) {
+            self.end_scope(place.scope);
+        }
         let output = json!({ "winner": winner, "output": output });
         self.container_done(owner, Payload::Inline(output), vec![winner])
     }
@@ -299,7 +300,8 @@ impl Turning<'_> {
         loop {
             let Some(container) = self.execution.container(place) else { return Ok(()) };
             let Plan::Rounds(plan) = &container.plan else { return Ok(()) };
-            let (round, live) = (container.rounds.next, container.rounds.live());
+            let (next, live) = (container.rounds.next, container.rounds.live());
+            let round = if planted!(B33RoundOpenedTwice) && live == 1 { next - 1 } else { next };
             if round >= plan.count || live >= plan.max_parallel {
                 return Ok(());
             }
@@ -356,7 +358,9 @@ impl Turning<'_> {
     fn go_on(&mut self) {
         if !self.goes_on {
             self.goes_on = true;
-            self.made.commands.push(Command::GoOn);
+            if !planted!(B44RestOfATurnForgotten) {
+                self.made.commands.push(Command::GoOn);
+            }
         }
     }
 
@@ -429,7 +433,7 @@ impl Turning<'_> {
         }
         self.store_rounds(place, plan.count)?;
         let Some(container) = self.execution.container(place) else { return Ok(()) };
-        if container.rounds.closed == plan.count {
+        if container.rounds.closed == plan.count || planted!(B34LoopEndsBeforeItsRounds) {
             self.finish_rounds(place)
         } else {
             self.open_rounds(place)

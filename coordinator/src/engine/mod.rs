@@ -24,8 +24,8 @@ use serde_json::Value;
 use shared::{
     component::{Failure, FailureClass, Runs},
     execution::{
-        Child, Event, Execution, Inner, Joined, Mode, Payload, Phase, Place, ROOT, Received, SkipReason, Status,
-        TaskKey, TimerKey,
+        Child, Event, Execution, Inner, Joined, Mode, Payload, Phase, Place, ROOT, Received, SkipReason,
+        Status, TaskKey, TimerKey,
     },
     expression::{EvaluationError, Rendered},
     ids::{ExecutionId, MessageId, PayloadId, TenantId},
@@ -260,7 +260,7 @@ pub fn commands_again(
     payloads: &Loaded,
 ) -> Result<Vec<Command>, NeedsPayloads> {
     let mut commands = Vec::new();
-    if execution.ended_by == Some(cause) {
+    if execution.ended_by == Some(cause) && !planted!(B36ParentNotToldAgain) {
         commands.extend(ending::last_words(execution));
     }
     let left =
@@ -456,6 +456,9 @@ impl Turning<'_> {
             }
             Input::Timer(key) => return self.timer(key),
             Input::Request(RequestBody::Cancel { by, reason }) => self.cancel(by, reason),
+            Input::Request(RequestBody::Kill { by, reason }) if planted!(B41KillRunsFinally) => {
+                self.cancel(by, reason);
+            }
             Input::Request(RequestBody::Kill { by, reason }) => self.kill(by, reason),
             Input::Request(RequestBody::Answer { task, answer }) => return self.answer(task, answer),
             Input::Request(RequestBody::Claim { task, by }) => self.claim(task, by),
@@ -535,7 +538,10 @@ impl Turning<'_> {
         let workflow = Arc::clone(&self.execution.workflow);
         let component = &workflow.components[place.index()];
         let completed = self.phase(place) == Phase::Completed;
-        if completed && component.compensate.is_some() {
+        if completed
+            && component.compensate.is_some()
+            && (place.scope == ROOT || !planted!(B30CompensationNotedAtTheRootOnly))
+        {
             self.note_compensation(place)?;
         }
         let readers = component.outgoing.iter().map(|(reader, _)| *reader);

@@ -7,6 +7,8 @@
 #![expect(clippy::print_stdout, reason = "a run says what it did, and with which seed a fault was found")]
 
 mod broker;
+mod check;
+mod reach;
 mod shapes;
 mod storage;
 mod tests;
@@ -29,11 +31,22 @@ pub(crate) struct Plan {
     pub(crate) lease_all: bool,
     /// Inbox messages in a batch, at most.
     pub(crate) batch: usize,
+    /// Whether little is too much for a turn or a journal.
+    pub(crate) small: bool,
 }
 
 impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
-        Self { seed, bug: None, faults: 5, sweep: true, affinity: true, lease_all: false, batch: 6 }
+        Self {
+            seed,
+            bug: None,
+            faults: 5,
+            sweep: true,
+            affinity: true,
+            lease_all: false,
+            batch: 6,
+            small: seed.is_multiple_of(3),
+        }
     }
 
     /// The plan that gives a planted fault a chance: where a second layer would hide it, that layer is off.
@@ -45,8 +58,18 @@ impl Plan {
             | Bug::B10AckBeforeLease
             | Bug::B11AckBeforeResultConfirm
             | Bug::B25MultipleAckCoversUnconfirmed
-            | Bug::B12LeasesNeverExpire => Self { sweep: false, lease_all: seed.is_multiple_of(2), ..plain },
+            | Bug::B12LeasesNeverExpire
+            | Bug::B36ParentNotToldAgain
+            | Bug::B37EventsNotLookedFor
+            | Bug::B44RestOfATurnForgotten
+            | Bug::B54CloseNotRepeated
+            | Bug::B57RestNotRepeated => Self { sweep: false, lease_all: seed.is_multiple_of(2), ..plain },
             Bug::B5NoSweep => Self { ..plain },
+            Bug::B55ParentNotAsked => Self { faults: 15, ..plain },
+            Bug::B45PayloadKeptAfterTheCommit
+            | Bug::B46HalfADecisionKept
+            | Bug::B56LaidAsideNotAtHand
+            | Bug::B58ListInPartsNotAtHand => Self { small: true, batch: 12, ..plain },
             Bug::B7LeasedResultWithoutToken => Self { lease_all: true, ..plain },
             Bug::B1AppendWithoutSequence
             | Bug::B17CacheKeptAfterConflict
@@ -75,6 +98,17 @@ pub(crate) struct Tally {
     pub(crate) repeats: u64,
     pub(crate) drains: u64,
     pub(crate) checked: u64,
+    /// Decisions that asked for stored values, and of those the ones that spoilt their state.
+    pub(crate) loads: u64,
+    pub(crate) spoilt: u64,
+    pub(crate) payloads: u64,
+    /// Batches that failed between their commit and what they mean for others.
+    pub(crate) half_reached: u64,
+    pub(crate) children: u64,
+    pub(crate) answers: u64,
+    pub(crate) received: u64,
+    pub(crate) undone: u64,
+    pub(crate) rounds: u64,
 }
 
 impl Tally {
@@ -96,6 +130,15 @@ impl Tally {
             repeats,
             drains,
             checked,
+            loads,
+            spoilt,
+            payloads,
+            half_reached,
+            children,
+            answers,
+            received,
+            undone,
+            rounds,
         } = other;
         self.actions += actions;
         self.submitted += submitted;
@@ -113,6 +156,15 @@ impl Tally {
         self.repeats += repeats;
         self.drains += drains;
         self.checked += checked;
+        self.loads += loads;
+        self.spoilt += spoilt;
+        self.payloads += payloads;
+        self.half_reached += half_reached;
+        self.children += children;
+        self.answers += answers;
+        self.received += received;
+        self.undone += undone;
+        self.rounds += rounds;
     }
 }
 

@@ -8,8 +8,13 @@ use shared::{
     workflow::{self, Workflow},
 };
 
-/// How a task of a shape behaves, read from its config: the workers are scripted by it.
+/// How a task of a shape behaves, read from its config: the workers are scripted by it. How many attempts fail,
+/// with which class, and what is given.
 pub(super) const FAIL_FIRST: &str = "fail_first";
+pub(super) const CLASS: &str = "class";
+pub(super) const GIVES: &str = "gives";
+/// Names of shapes that are meant to fail begin with this.
+pub(super) const FAILS: &str = "fails_";
 
 fn ports(_: &Value) -> OwnPorts {
     OwnPorts::none()
@@ -19,8 +24,32 @@ fn decision_ports(_: &Value) -> OwnPorts {
     OwnPorts::one_of(&["true", "false"])
 }
 
+fn caught(_: &Value) -> OwnPorts {
+    OwnPorts { names: vec!["caught".to_owned()], exclusive: false }
+}
+
+fn approval_ports(_: &Value) -> OwnPorts {
+    OwnPorts::one_of(&["approved", "rejected", "expired"])
+}
+
+fn human_ports(_: &Value) -> OwnPorts {
+    OwnPorts::one_of(&["submitted", "expired"])
+}
+
+fn received(_: &Value) -> OwnPorts {
+    OwnPorts { names: vec!["received".to_owned()], exclusive: false }
+}
+
 fn field(_: &Value, _: &[&str]) -> Field {
     Field::Template
+}
+
+fn while_field(_: &Value, path: &[&str]) -> Field {
+    if path == ["condition"] { Field::Deferred } else { Field::Template }
+}
+
+fn wait_field(_: &Value, path: &[&str]) -> Field {
+    if path == ["filter"] { Field::Deferred } else { Field::Template }
 }
 
 fn decision_field(_: &Value, _: &[&str]) -> Field {
@@ -50,12 +79,27 @@ macro_rules! schema_of {
     };
 }
 
-/// A handful of types: what the engine decides, and one task.
+/// What the engine decides, and one task.
 pub(crate) fn catalogue() -> Catalogue {
     let mut decision = descriptor("decision", Runs::Coordinator, schema_of!(control::Decision));
     decision.ports = decision_ports;
     decision.field = decision_field;
+    let control = |kind, schema| descriptor(kind, Runs::Coordinator, schema);
     Catalogue::new(&[
+        control("group", schema_of!(control::Group)),
+        control("loop", schema_of!(control::Loop)),
+        control("for_loop", schema_of!(control::ForLoop)),
+        control("race", schema_of!(control::Race)),
+        control("sub_workflow", schema_of!(control::SubWorkflow)),
+        Descriptor { field: while_field, ..control("while_loop", schema_of!(control::WhileLoop)) },
+        Descriptor { ports: caught, ..control("try_catch", schema_of!(control::TryCatch)) },
+        Descriptor { ports: approval_ports, ..control("approval", schema_of!(control::Approval)) },
+        Descriptor { ports: human_ports, ..control("human_task", schema_of!(control::HumanTask)) },
+        Descriptor {
+            ports: received,
+            field: wait_field,
+            ..control("wait_for_event", schema_of!(control::WaitForEvent))
+        },
         descriptor("start", Runs::Coordinator, schema_of!(control::Start)),
         descriptor("end", Runs::Coordinator, schema_of!(control::End)),
         descriptor("noop", Runs::Coordinator, schema_of!(control::Noop)),
@@ -164,6 +208,340 @@ components:
   p3: { type: work, needs: [go] }
   p4: { type: work, needs: [go] }
   all: { type: work, needs: [p1, p2, p3, p4] }
+",
+    // Groups: one with a handled failure inside, one that stops and leaves its sibling alone.
+    r"
+workflow: v1
+name: groups
+components:
+  g:
+    type: group
+    components:
+      a: { type: work, config: { fail_first: 9, class: user } }
+      b: { type: work, needs: [a.error] }
+  s:
+    type: group
+    config: { on_unhandled_failure: stop }
+    components:
+      c: { type: work, config: { fail_first: 9, class: user } }
+      d: { type: work }
+      e: { type: delay, config: { for: 20s } }
+  side: { type: work }
+  more: { type: work, needs: [side] }
+  mend: { type: work, needs: [s.error] }
+  after: { type: work, needs: [g, mend, more] }
+",
+    // A loop whose first failed round ends it.
+    r"
+workflow: v1
+name: fails_each
+components:
+  l:
+    type: loop
+    config: { items: [1, 2, 3, 4], max_parallel: 2 }
+    components:
+      a: { type: work, config: { fail_first: '${{ 9 if item == 2 else 0 }}', class: user } }
+      b: { type: work, needs: [a] }
+  after: { type: work, needs: [l] }
+",
+    // A loop that collects, and one that bears one failure.
+    r"
+workflow: v1
+name: collects
+components:
+  l:
+    type: loop
+    config: { items: [1, 2, 3], max_parallel: 2, on_item_error: collect }
+    components:
+      a: { type: work, config: { fail_first: '${{ 9 if item != 2 else 0 }}', class: user } }
+  m:
+    type: loop
+    needs: [l]
+    config: { items: [1, 2, 3], max_parallel: 3, tolerate: 1 }
+    components:
+      b: { type: work, config: { fail_first: '${{ 9 if item == 1 else 0 }}', class: user } }
+  after: { type: work, needs: [m], config: { seen: '${{ components.m.output | length }}' } }
+",
+    // A loop that bears less than what fails.
+    r"
+workflow: v1
+name: fails_beyond
+components:
+  l:
+    type: loop
+    config: { items: [1, 2, 3, 4], max_parallel: 3, tolerate: 1 }
+    components:
+      a: { type: work, config: { fail_first: '${{ 9 if item > 2 else 0 }}', class: user } }
+",
+    // A race with a losing loop and a losing wait.
+    r"
+workflow: v1
+name: raced
+components:
+  r:
+    type: race
+    components:
+      fast: { type: work }
+      slow:
+        type: for_loop
+        config: { to: 3, max_parallel: 2 }
+        components:
+          a: { type: work }
+      late: { type: delay, config: { for: 40s } }
+      asked: { type: approval, config: { assignees: [ann] } }
+      event: { type: wait_for_event, config: { event: none, key: k } }
+  won: { type: work, needs: [r.fast] }
+  lost: { type: work, needs: [r.slow] }
+",
+    // Loops in loops.
+    r"
+workflow: v1
+name: nested
+components:
+  o:
+    type: loop
+    config: { items: [1, 2], max_parallel: 2 }
+    components:
+      i:
+        type: for_loop
+        config: { to: 2, max_parallel: 2 }
+        components:
+          x: { type: work, config: { n: '${{ item }}' } }
+      last: { type: work, needs: [i], config: { n: '${{ components.i.output | length }}' } }
+",
+    // Rounds with a pause between them.
+    r"
+workflow: v1
+name: paused
+components:
+  w:
+    type: while_loop
+    config: { condition: 'iteration < 3', pause: 10s, keep_last: 2 }
+    components:
+      a: { type: work, config: { gives: '${{ iteration }}' } }
+  after: { type: work, needs: [w], config: { rounds: '${{ components.w.output.iterations }}' } }
+",
+    // A body that fails while its sibling runs, is caught and followed by `finally`.
+    r"
+workflow: v1
+name: caught
+components:
+  t:
+    type: try_catch
+    components:
+      a: { type: work, config: { fail_first: 9, class: user } }
+      b: { type: work }
+    catch:
+      c: { type: work, config: { why: '${{ error.class }}' } }
+    finally:
+      f: { type: work }
+  told: { type: work, needs: [t.caught] }
+",
+    // Three steps that can be undone, one of them in the rounds of a loop; then a failure.
+    r"
+workflow: v1
+name: fails_saga
+on_failure:
+  tell: { type: work }
+finally:
+  last: { type: work }
+components:
+  a: { type: work, compensate: { type: work, config: { undo: '${{ this.output }}' } } }
+  l:
+    type: loop
+    needs: [a]
+    config: { items: [x, y], max_parallel: 2 }
+    components:
+      hold: { type: work, compensate: { type: work, config: { undo: '${{ item }}' } } }
+  c:
+    type: work
+    needs: [l]
+    compensate:
+      type: work
+      config: { fail_first: 1 }
+      retry: { max_attempts: 2, backoff: fixed, initial: 2s, on: [unavailable] }
+  ship: { type: work, needs: [c], config: { fail_first: 9, class: user } }
+",
+    // The same, and all is well; cancelled, it is undone.
+    r"
+workflow: v1
+name: saga
+compensate_on_cancel: true
+finally:
+  last: { type: work }
+components:
+  a: { type: work, compensate: { type: work } }
+  g:
+    type: group
+    needs: [a]
+    components:
+      b: { type: work, compensate: { type: work } }
+  c: { type: work, needs: [g] }
+  d: { type: work, needs: [c] }
+",
+    // A time limit in the middle, then the cleaning up.
+    r"
+workflow: v1
+name: fails_late
+timeout: 30s
+on_failure:
+  h: { type: work }
+finally:
+  f: { type: work }
+components:
+  a: { type: work, compensate: { type: work } }
+  d: { type: delay, needs: [a], config: { for: 10m } }
+",
+    // All must approve, in time, and are reminded.
+    r"
+workflow: v1
+name: approved
+components:
+  r:
+    type: approval
+    config: { assignees: [ann, bob], quorum: all, expires: 60s, remind_every: 15s }
+  done: { type: work, needs: [r.approved] }
+  no: { type: work, needs: [r.rejected] }
+  late: { type: work, needs: [r.expired] }
+",
+    // One answer is enough, two race; then somebody hands something in.
+    r"
+workflow: v1
+name: asked
+components:
+  r: { type: approval, config: { assignees: [ann, bob], expires: 5m, on_expiry: approve } }
+  h:
+    type: human_task
+    needs: [r.approved]
+    config: { assignees: [ann], form: { type: object }, escalate: [{ after: 20s, to: [bob] }] }
+  after: { type: work, needs: [h.submitted] }
+",
+    // A person says whether it took effect.
+    r"
+workflow: v1
+name: dark
+finally:
+  f: { type: work }
+components:
+  pay: { type: work, delivery: at_most_once, compensate: { type: work } }
+  after: { type: work, needs: [pay] }
+",
+    // An event that is early or late, and one that comes in time or not.
+    r"
+workflow: v1
+name: awaits
+parameters: { key: { type: string, default: k } }
+components:
+  w: { type: wait_for_event, config: { event: paid, key: '${{ parameters.key }}', within: 3h, early: 1h } }
+  a: { type: work, needs: [w.received] }
+  s: { type: wait_for_event, config: { event: go, key: k, within: 15s } }
+  b: { type: work, needs: [s.received] }
+  late: { type: work, needs: [s.timeout] }
+",
+    // Two signals for two waits that begin later.
+    r"
+workflow: v1
+name: signalled
+components:
+  a: { type: work }
+  l:
+    type: for_loop
+    needs: [a]
+    config: { to: 2, max_parallel: 2 }
+    components:
+      w: { type: wait_for_event, config: { event: go, key: k, within: 3h } }
+      b: { type: work, needs: [w] }
+",
+    // Calls another, and goes on with what it gave.
+    r"
+workflow: v1
+name: calls
+components:
+  s: { type: sub_workflow, config: { workflow: child, version: 1 } }
+  after: { type: work, needs: [s], config: { n: '${{ components.s.output }}' } }
+  h: { type: work, needs: [s.error] }
+",
+    r"
+workflow: v1
+name: child
+output: { n: '${{ components.b.output }}' }
+components:
+  a: { type: work }
+  pause: { type: delay, needs: [a], config: { for: 12s } }
+  b: { type: work, needs: [pause], config: { gives: [1, 2, 3] } }
+",
+    // Starts others that end with it, or go on.
+    r"
+workflow: v1
+name: detached
+components:
+  s: { type: sub_workflow, config: { workflow: child, version: 1, wait: false, on_parent_close: kill } }
+  t: { type: sub_workflow, config: { workflow: child, version: 1, wait: false } }
+  after: { type: work, needs: [s, t] }
+",
+    // One call a round, and one of them fails.
+    r"
+workflow: v1
+name: calls_each
+components:
+  l:
+    type: loop
+    config: { items: [calls, fails_beyond], max_parallel: 2, on_item_error: collect }
+    components:
+      s: { type: sub_workflow, config: { workflow: '${{ item }}', version: 1 } }
+  after: { type: work, needs: [l] }
+",
+    // A call that loses a race, and one that takes too long.
+    r"
+workflow: v1
+name: calls_in_vain
+components:
+  r:
+    type: race
+    components:
+      s: { type: sub_workflow, config: { workflow: asked, version: 1 } }
+      d: { type: delay, config: { for: 3s } }
+  t: { type: sub_workflow, timeout: 6s, config: { workflow: child, version: 1, on_parent_close: kill } }
+  after: { type: work, needs: [r, t.timeout], join: any }
+",
+    // More rounds than a turn holds where turns are short.
+    r"
+workflow: v1
+name: many
+components:
+  l:
+    type: for_loop
+    config: { to: 9, max_parallel: 4 }
+    components:
+      v: { type: set_variables, config: { values: { n: '${{ item }}' } } }
+  w:
+    type: while_loop
+    needs: [l]
+    config: { condition: 'iteration < 6' }
+    components:
+      n: { type: noop, config: { value: '${{ iteration }}' } }
+  after: { type: work, needs: [w], config: { seen: '${{ components.l.output | length }}' } }
+",
+    // Values that lie in the payload store: the items of a loop, what its rounds give, and what it gives.
+    r"
+workflow: v1
+name: heavy
+output: { all: '${{ components.l.output }}' }
+components:
+  list: { type: work, config: { gives: [one, two, three] } }
+  l:
+    type: loop
+    needs: [list]
+    config: { items: '${{ components.list.output }}', max_parallel: 2 }
+    components:
+      a: { type: work, config: { gives: '${{ item }}' } }
+      v: { type: set_variables, needs: [a], config: { values: { it: '${{ item }}', got: '${{ components.a.output }}' } } }
+  side: { type: work, needs: [list], config: { fail_first: 1 }, retry: { max_attempts: 2, backoff: fixed, initial: 1s, on: [unavailable] } }
+  when:
+    type: work
+    needs: [l, side]
+    when: 'components.list.output | length == 3'
+    config: { all: '${{ components.l.output }}', n: '${{ components.l.output | length }}' }
 ",
 ];
 

@@ -1,11 +1,16 @@
 //! A store in memory with commit points. Rows are serialisable; a commit may be unknown.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
+use serde_json::Value;
 use shared::{
-    execution::{Event, Status, TimerKey, Turn},
-    ids::{ExecutionId, RequestId, Token},
-    port::store::{Commit, Kept, TimerChange},
+    component::Failure,
+    execution::{Event, Payload, Received, Status, TaskKey, TimerKey, Turn},
+    ids::{ExecutionId, PayloadId, RequestId, Token},
+    port::store::{Commit, HumanTaskChange, HumanTaskStatus, Kept, TimerChange, WaitChange},
     time::Timestamp,
     wire::RequestBody,
 };
@@ -18,6 +23,23 @@ pub(super) struct Row {
     pub(super) status: Status,
     pub(super) sweep_at: Option<Timestamp>,
     pub(super) blocked_by: Option<String>,
+    pub(super) output: Option<Payload>,
+    pub(super) failure: Option<Failure>,
+}
+
+/// The event, the key, and since when.
+pub(super) type Awaited = (String, String, Timestamp);
+
+impl Row {
+    fn new(first: &Turn) -> Self {
+        Self {
+            status: Status::Pending,
+            sweep_at: Some(first.at.after(std::time::Duration::from_secs(10))),
+            blocked_by: None,
+            output: None,
+            failure: None,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +53,16 @@ pub(super) struct Storage {
     pub(super) idempotency: HashMap<String, ExecutionId>,
     /// The most holders a key had at once, with its limit.
     pub(super) most_holders: HashMap<String, (usize, u32)>,
+    pub(super) payloads: HashMap<(ExecutionId, PayloadId), Vec<u8>>,
+    /// What people are asked, as the last turn left it.
+    pub(super) people: BTreeMap<(ExecutionId, TaskKey), HumanTaskChange>,
+    pub(super) waits: BTreeMap<(ExecutionId, TaskKey), Awaited>,
+    /// Events that were published, with when.
+    pub(super) events: Vec<(Timestamp, Received)>,
+    /// Children that were asked to end while they were open, or found ended.
+    pub(super) asked_to_close: HashSet<ExecutionId>,
+    /// Turns in all journals.
+    pub(super) turns: u64,
 }
 
 impl Storage {
@@ -41,16 +73,59 @@ impl Storage {
         }
         let id = first.execution;
         self.idempotency.insert(key.to_owned(), id);
-        self.rows.insert(
-            id,
-            Row {
-                status: Status::Pending,
-                sweep_at: Some(first.at.after(std::time::Duration::from_secs(10))),
-                blocked_by: None,
-            },
-        );
-        self.journals.insert(id, vec![first]);
+        self.keep_first(first);
         id
+    }
+
+    /// Keeps the first turn of an execution that is not there yet.
+    pub(super) fn keep_first(&mut self, first: Turn) {
+        let id = first.execution;
+        if !self.journals.contains_key(&id) {
+            self.rows.insert(id, Row::new(&first));
+            self.journals.insert(id, vec![first]);
+            self.turns += 1;
+        }
+    }
+
+    /// Keeps a request for an execution that is open; the same again is the same.
+    pub(super) fn request(
+        &mut self,
+        id: RequestId,
+        execution: ExecutionId,
+        body: RequestBody,
+        at: Timestamp,
+    ) -> bool {
+        if self.requests.iter().any(|(kept, ..)| *kept == id) {
+            return true;
+        }
+        let open = self.rows.get(&execution).is_some_and(|row| !row.status.is_terminal());
+        if open {
+            self.requests.push((id, execution, body, at));
+        }
+        open
+    }
+
+    /// A stored value, put together when it lies there in parts.
+    pub(super) fn payload(&self, execution: ExecutionId, id: PayloadId) -> Option<Arc<Value>> {
+        let bytes = self.payloads.get(&(execution, id))?;
+        let Some((1, parts)) = bytes.split_first() else {
+            return serde_json::from_slice(bytes).ok().map(Arc::new);
+        };
+        let mut whole = Vec::new();
+        for part in parts.chunks(16) {
+            let part = PayloadId::from_uuid(uuid::Uuid::from_slice(part).ok()?);
+            let list: Vec<Value> = serde_json::from_slice(self.payloads.get(&(execution, part))?).ok()?;
+            whole.extend(list);
+        }
+        Some(Arc::new(Value::Array(whole)))
+    }
+
+    /// The value itself, wherever it lies.
+    pub(super) fn value(&self, execution: ExecutionId, payload: &Payload) -> Option<Value> {
+        match payload {
+            Payload::Inline(value) => Some(value.clone()),
+            Payload::Stored(stored) => self.payload(execution, stored.id).map(|value| (*value).clone()),
+        }
     }
 
     pub(super) fn commit(&mut self, commits: &[Commit]) -> Vec<Kept> {
@@ -106,11 +181,16 @@ impl Storage {
         let journal = self.journals.entry(id).or_default();
         if !has(Bug::B16AcknowledgedCommitRolledBack) || commit.turn.seq % 7 != 3 {
             journal.push(commit.turn.clone());
+            self.turns += 1;
         }
         let Some(row) = self.rows.get_mut(&id) else { return Kept::Committed };
-        row.blocked_by = None;
+        if commit.change.is_some() || commit.release || !commit.take.is_empty() {
+            row.blocked_by = None;
+        }
         if let Some(change) = &commit.change {
             row.status = change.status;
+            row.output = change.output.clone().or(row.output.take());
+            row.failure = change.failure.clone().or(row.failure.take());
         }
         if let Some(at) = commit.sweep_at {
             row.sweep_at = Some(at);
@@ -128,6 +208,19 @@ impl Storage {
                 }
             }
         }
+        for person in &commit.people {
+            self.people.insert((id, person.task.clone()), person.clone());
+        }
+        for wait in &commit.waits {
+            match wait {
+                WaitChange::Open { task, event, key, early } => {
+                    self.waits.insert((id, task.clone()), (event.clone(), key.clone(), *early));
+                }
+                WaitChange::Close { task } => {
+                    self.waits.remove(&(id, task.clone()));
+                }
+            }
+        }
         if let Some(request) = commit.request {
             self.requests.retain(|(held, ..)| *held != request);
         }
@@ -136,6 +229,12 @@ impl Storage {
                 self.slots.retain(|(_, holder)| *holder != id);
             }
             self.timers.retain(|(owner, _), _| *owner != id);
+            self.waits.retain(|(owner, _), _| *owner != id);
+            for ((owner, _), person) in &mut self.people {
+                if *owner == id && person.status == HumanTaskStatus::Open {
+                    person.status = HumanTaskStatus::Cancelled;
+                }
+            }
         }
         Kept::Committed
     }
@@ -143,14 +242,14 @@ impl Storage {
     pub(super) fn has_dispatch(
         &self,
         execution: ExecutionId,
-        component: &str,
+        key: &TaskKey,
         attempt: u32,
         dispatch: u32,
     ) -> bool {
         self.journals.get(&execution).is_some_and(|turns| {
             turns.iter().flat_map(|turn| &turn.events).any(|event| {
                 matches!(event, Event::TaskDispatched { task, attempt: a, dispatch: d }
-                    if task.component.as_str() == component && *a == attempt && *d == dispatch)
+                    if task == key && *a == attempt && *d == dispatch)
             })
         })
     }
@@ -158,14 +257,14 @@ impl Storage {
     pub(super) fn has_grant(
         &self,
         execution: ExecutionId,
-        component: &str,
+        key: &TaskKey,
         attempt: u32,
         token: Token,
     ) -> bool {
         self.journals.get(&execution).is_some_and(|turns| {
             turns.iter().flat_map(|turn| &turn.events).any(|event| {
                 matches!(event, Event::TaskGranted { task, attempt: a, token: t, .. }
-                    if task.component.as_str() == component && *a == attempt && *t == token)
+                    if task == key && *a == attempt && *t == token)
             })
         })
     }

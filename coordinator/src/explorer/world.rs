@@ -9,9 +9,11 @@ use std::{
 use serde_json::{Map, Value};
 use shared::{
     component::{Failure, FailureClass},
-    execution::{Accepted, Event, Execution, Iteration, Mode, Payload, Status, TimerKey, Turn},
+    execution::{
+        Accepted, Event, Execution, Mode, Payload, Received, Status, StoredPayload, TaskKey, TimerKey, Turn,
+    },
     ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId, WorkflowId},
-    port::store::Kept,
+    port::store::{HumanTaskStatus, Kept},
     time::Timestamp,
     wire::{Ask, AskKind, Control, Ending, InboxBody, InboxMessage, Renewal, RequestBody, Task, TaskResult},
     workflow::{Delivery, Priority},
@@ -20,15 +22,19 @@ use shared::{
 use super::{
     Dice, Plan, Tally, Violation,
     broker::{Broker, Tag, serves},
+    check::{self, History},
     shapes,
     storage::Storage,
 };
 use crate::{
     audit,
     desk::{self, Aside, Decided, Desk, Outgoing, Settled, Work},
-    engine::Rules,
+    engine::{Limits, Loaded, NeedsPayloads, Rules},
     seeded::{Bug, has},
 };
+
+/// What is lost has been noticed by then.
+const NOTICED: Duration = Duration::from_mins(65);
 
 const LEASE: Duration = Duration::from_mins(1);
 
@@ -39,6 +45,8 @@ enum Stage {
     Received { works: Vec<Work>, aside: Aside, tags: Vec<Tag> },
     /// Decided; to be committed.
     Decided { decided: Vec<(Work, Decided)>, outgoing: Box<Outgoing>, tags: Vec<Tag> },
+    /// Committed; other executions are to be reached.
+    Kept { outgoing: Box<Outgoing>, tags: Vec<Tag> },
 }
 
 /// Durable turns on their way to the broker.
@@ -95,10 +103,10 @@ struct Worker {
 
 /// One effect that a task had outside.
 #[derive(Debug, Clone)]
-struct Effect {
-    execution: ExecutionId,
-    component: String,
-    attempt: u32,
+pub(super) struct Effect {
+    pub(super) execution: ExecutionId,
+    pub(super) task: TaskKey,
+    pub(super) attempt: u32,
     token: Option<Token>,
     at_most_once: bool,
 }
@@ -115,23 +123,33 @@ struct Client {
 }
 
 pub(super) struct World {
-    plan: Plan,
-    dice: Dice,
-    now: Timestamp,
-    storage: Storage,
-    broker: Broker,
+    pub(super) plan: Plan,
+    pub(super) dice: Dice,
+    pub(super) now: Timestamp,
+    rules: Rules,
+    pub(super) storage: Storage,
+    pub(super) broker: Broker,
     coordinators: Vec<Coordinator>,
     workers: Vec<Worker>,
     clients: Vec<Client>,
-    effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
+    /// Executions that a client asked to be killed, with the request.
+    pub(super) kills: Vec<(ExecutionId, RequestId)>,
+    /// Signals that were sent, and to whom.
+    pub(super) signals: Vec<(ExecutionId, RequestId)>,
     connections: u64,
     pub(super) tally: Tally,
-    violation: Option<Violation>,
-    faults_on: bool,
+    pub(super) violation: Option<Violation>,
+    pub(super) faults_on: bool,
 }
 
-fn rules() -> Rules {
-    Rules { max_concurrent_executions: 4, ..Rules::default() }
+fn rules(small: bool) -> Rules {
+    let limits = if small {
+        Limits { inline: 24, turn_events: 12, kept_rounds: 2, heavy_rounds: 2 }
+    } else {
+        Limits::default()
+    };
+    Rules { max_concurrent_executions: 4, limits, ..Rules::default() }
 }
 
 impl World {
@@ -139,6 +157,7 @@ impl World {
         let mut world = Self {
             dice: Dice::new(plan.seed),
             plan,
+            rules: rules(plan.small),
             now: Timestamp::from_micros(1_700_000_000_000_000),
             storage: Storage::default(),
             broker: Broker::default(),
@@ -146,6 +165,8 @@ impl World {
             workers: Vec::new(),
             clients: Vec::new(),
             effects: Vec::new(),
+            kills: Vec::new(),
+            signals: Vec::new(),
             connections: 0,
             tally: Tally::default(),
             violation: None,
@@ -176,7 +197,7 @@ impl World {
 
     fn new_desk(&self) -> Desk {
         // Tasks held back when a coordinator dies are found by the sweep alone.
-        let mut desk = Desk::new(rules(), if self.plan.sweep { 8 } else { 1_000 }, None);
+        let mut desk = Desk::new(self.rules.clone(), if self.plan.sweep { 8 } else { 1_000 }, None);
         for workflow in shapes::shapes() {
             desk.learn(Arc::clone(workflow));
         }
@@ -190,7 +211,7 @@ impl World {
         Worker { alive: true, id, connection, running: Vec::new() }
     }
 
-    fn broken(&mut self, invariant: &'static str, message: String) {
+    pub(super) fn broken(&mut self, invariant: &'static str, message: String) {
         if self.violation.is_none() {
             self.violation = Some(Violation { invariant, message });
         }
@@ -217,6 +238,9 @@ impl World {
         if self.violation.is_none() {
             self.check();
         }
+        if self.violation.is_some() && std::env::var("EXPLORER_SEED").is_ok() {
+            self.tell_all();
+        }
         self.tally.submitted = self.clients.len() as u64;
         let result = self.violation.map_or(Ok(()), Err);
         (self.tally, result)
@@ -224,15 +248,22 @@ impl World {
 
     fn act(&mut self) {
         self.now = self.now.after(Duration::from_micros(50 + self.dice.next() % 5_000));
-        match self.dice.below(20) {
+        match self.dice.below(22) {
             0 => self.submit(),
             1 if self.dice.chance(25) => self.cancel(),
-            2 => self.fire_timers(),
-            3 if self.dice.chance(30) => self.sweep(),
+            1 if self.dice.chance(50) => self.person(),
+            20 if self.dice.chance(20) => self.event(),
+            20 if self.dice.chance(20) => self.signal(),
+            2 => {
+                self.fire_timers();
+            }
+            3 if self.dice.chance(30) => {
+                self.sweep();
+            }
             4 if self.dice.chance(30) => {
                 self.now = self.now.after(Duration::from_millis(self.dice.next() % 40_000));
             }
-            5..=11 => {
+            5..=12 => {
                 let index = self.dice.below(self.coordinators.len());
                 self.step_coordinator(index);
             }
@@ -252,7 +283,7 @@ impl World {
             self.submit_again(index);
             return;
         }
-        if self.clients.len() >= 8 {
+        if self.clients.len() >= 7 {
             return;
         }
         let shape = self.dice.below(shapes::shapes().len());
@@ -261,7 +292,9 @@ impl World {
         self.submit_again(self.clients.len() - 1);
     }
 
-    fn first_turn(&mut self, shape: usize) -> Turn {
+    fn first_turn(&mut self, client: usize) -> Turn {
+        let shape = self.clients[client].shape;
+        let key = Value::from(format!("k-{}", client % 3));
         let workflow = &shapes::shapes()[shape];
         let execution = ExecutionId::from_uuid(self.dice.uuid());
         Turn {
@@ -275,7 +308,7 @@ impl World {
                 workflow: WorkflowId::from_uuid(uuid::Uuid::from_u128(shape as u128 + 1)),
                 version: 1,
                 hash: workflow.hash.clone(),
-                parameters: Map::new(),
+                parameters: Map::from_iter([("key".to_owned(), key)]),
                 priority: Priority::Normal,
                 mode: Mode::Live,
                 scheduled_at: None,
@@ -286,7 +319,7 @@ impl World {
     }
 
     fn submit_again(&mut self, index: usize) {
-        let first = self.first_turn(self.clients[index].shape);
+        let first = self.first_turn(index);
         let key = self.clients[index].key.clone();
         // B13: look, and insert a moment later without looking again.
         let mut check_key = true;
@@ -296,7 +329,7 @@ impl World {
                 return;
             }
             for _ in 1..self.clients[index].checked {
-                let again = self.first_turn(self.clients[index].shape);
+                let again = self.first_turn(index);
                 let id = self.storage.accept(again.clone(), &key, false);
                 self.clients[index].answers.insert(id);
                 self.publish_start(again);
@@ -314,7 +347,7 @@ impl World {
                 self.clients[index].answers.insert(first.execution);
             }
             if has(Bug::B15UnknownSubmitRepeatedWithNewId) {
-                let again = self.first_turn(self.clients[index].shape);
+                let again = self.first_turn(index);
                 let id = self.storage.accept(again.clone(), &key, false);
                 self.clients[index].answers.insert(id);
                 self.publish_start(again);
@@ -359,9 +392,31 @@ impl World {
             return;
         }
         let execution = open[self.dice.below(open.len())];
+        let (by, reason) = ("client".to_owned(), String::new());
+        let body = if self.dice.chance(30) {
+            RequestBody::Kill { by, reason }
+        } else {
+            RequestBody::Cancel { by, reason }
+        };
+        let kills = matches!(body, RequestBody::Kill { .. });
+        let id = self.request(execution, body);
+        if kills {
+            self.kills.push((execution, id));
+        }
+    }
+
+    /// The API accepts a request: a row, and a hint that may be lost.
+    pub(super) fn request(&mut self, execution: ExecutionId, body: RequestBody) -> RequestId {
         let id = RequestId::from_uuid(self.dice.uuid());
-        let body = RequestBody::Cancel { by: "client".to_owned(), reason: String::new() };
-        self.storage.requests.push((id, execution, body.clone(), self.now));
+        let body = match body {
+            RequestBody::Signal { signal } => {
+                RequestBody::Signal { signal: Received { id: id.to_string(), ..signal } }
+            }
+            other => other,
+        };
+        if !self.storage.request(id, execution, body.clone(), self.now) {
+            return id;
+        }
         if !self.plan.sweep || self.dice.chance(80) {
             self.broker.inbox.publish(InboxMessage {
                 id: MessageId::derived(execution, &format!("request/{id}")),
@@ -369,11 +424,12 @@ impl World {
                 body: InboxBody::Request { execution, id, body },
             });
         }
+        id
     }
 
     // ---- timers and sweeps -----------------------------------------------------------------
 
-    fn fire_timers(&mut self) {
+    fn fire_timers(&mut self) -> bool {
         let due: Vec<(ExecutionId, TimerKey, Timestamp)> = self
             .storage
             .timers
@@ -381,6 +437,7 @@ impl World {
             .filter(|(_, (due, _))| *due <= self.now)
             .map(|((execution, key), (due, _))| (*execution, key.clone(), *due))
             .collect();
+        let fires = !due.is_empty();
         for (execution, key, due) in due {
             if has(Bug::B12LeasesNeverExpire) && matches!(key, TimerKey::Lease(_)) {
                 continue;
@@ -391,9 +448,11 @@ impl World {
                 body: InboxBody::Timer { execution, key },
             });
         }
+        fires
     }
 
-    fn sweep(&mut self) {
+    /// Answers whether anything was due; who waits for a slot is woken in any case.
+    fn sweep(&mut self) -> bool {
         let sweep = self.plan.sweep && !has(Bug::B5NoSweep);
         let mut found: Vec<(ExecutionId, InboxBody)> = Vec::new();
         for (id, row) in &mut self.storage.rows {
@@ -413,6 +472,7 @@ impl World {
                 ));
             }
         }
+        let is_due = found.iter().any(|(_, body)| !matches!(body, InboxBody::Wake { .. }));
         for (execution, body) in found {
             let id = match &body {
                 InboxBody::Request { id, .. } => MessageId::derived(execution, &format!("request/{id}")),
@@ -420,6 +480,7 @@ impl World {
             };
             self.broker.inbox.publish(InboxMessage { id, shard: Shard::of(execution), body });
         }
+        is_due
     }
 
     // ---- coordinators ----------------------------------------------------------------------
@@ -436,6 +497,7 @@ impl World {
             None => self.receive(index),
             Some(Stage::Received { works, aside, tags }) => self.decide(index, works, aside, tags),
             Some(Stage::Decided { decided, outgoing, tags }) => self.commit(index, decided, *outgoing, tags),
+            Some(Stage::Kept { outgoing, tags }) => self.reach_out(index, *outgoing, tags),
         }
     }
 
@@ -514,29 +576,60 @@ impl World {
                 None => {}
             }
         }
-        let payloads = crate::engine::Loaded::new();
         let mut made = Vec::with_capacity(works.len());
         for work in works.iter() {
-            let mut fresh = || PayloadId::from_uuid(uuid::Uuid::nil());
+            let mut payloads = Loaded::new();
+            let ahead = self.coordinators[index].desk.execution(work.execution).map(Execution::items_ahead);
+            for id in ahead.into_iter().flatten() {
+                self.load(work.execution, id, &mut payloads);
+            }
             let mut decided = None;
-            for _ in 0..2 {
+            for _ in 0..8 {
+                let dice = &mut self.dice;
+                let mut fresh = || PayloadId::from_uuid(dice.uuid());
                 match self.coordinators[index].desk.decide(work, now, false, &payloads, &mut fresh) {
                     Ok(Some(done)) => {
                         decided = Some(done);
                         break;
                     }
                     Ok(None) => self.read(index, work.execution),
-                    Err(_) => self.broken("I1", "a decision asked for payloads that do not exist".to_owned()),
+                    Err(NeedsPayloads(ids)) => {
+                        self.tally.loads += 1;
+                        for id in ids {
+                            self.load(work.execution, id, &mut payloads);
+                        }
+                        if self.coordinators[index].desk.execution(work.execution).is_none() {
+                            self.tally.spoilt += 1;
+                            self.read(index, work.execution);
+                        }
+                    }
                 }
+                if self.violation.is_some() {
+                    break;
+                }
+            }
+            if decided.is_none() {
+                self.broken("I1", format!("{} cannot be decided", work.execution));
             }
             made.push(decided.unwrap_or_else(|| Decided::about(work.execution)));
         }
         made
     }
 
+    fn load(&mut self, execution: ExecutionId, id: PayloadId, payloads: &mut Loaded) {
+        match self.storage.payload(execution, id) {
+            Some(value) => {
+                payloads.insert(id, value);
+            }
+            None => self.broken("I0", format!("{execution} refers to {id}, which was not kept")),
+        }
+    }
+
     fn read(&mut self, index: usize, execution: ExecutionId) {
-        if let Some(turns) = self.storage.journals.get(&execution).cloned() {
-            self.adopt(index, &turns);
+        if let Some(turns) = self.storage.journals.get(&execution)
+            && let Err(error) = self.coordinators[index].desk.adopt(turns)
+        {
+            self.broken("I13", format!("a journal does not fold: {error}"));
         }
     }
 
@@ -569,10 +662,7 @@ impl World {
         }
         if !works.is_empty() {
             // Always second: the messages go back.
-            let connection = self.coordinators[index].connection;
-            for tag in tags {
-                self.broker.inbox.requeue(tag, connection);
-            }
+            self.give_back(index, &tags);
             return;
         }
         let fed = self.coordinators[index].desk.feed();
@@ -609,7 +699,38 @@ impl World {
                 self.broker.inbox.ack(*tag, connection);
             }
         }
+        let reaches = !(outgoing.parents.is_empty()
+            && outgoing.close.is_empty()
+            && outgoing.waits.is_empty()
+            && outgoing.questions.is_empty()
+            && outgoing.wake.is_empty()
+            && outgoing.children.is_empty());
+        if reaches {
+            self.coordinators[index].stage = Some(Stage::Kept { outgoing: Box::new(outgoing), tags });
+        } else {
+            self.coordinators[index].publishing.push_back(Publishing { outgoing, tags });
+        }
+    }
+
+    /// Does what durable turns mean for other executions, and may fail in the middle.
+    fn reach_out(&mut self, index: usize, mut outgoing: Outgoing, tags: Vec<Tag>) {
+        let faults = if self.faults_on { self.plan.faults } else { 0 };
+        if !self.reach(&mut outgoing, faults) {
+            self.tally.half_reached += 1;
+            self.give_back(index, &tags);
+            return;
+        }
         self.coordinators[index].publishing.push_back(Publishing { outgoing, tags });
+    }
+
+    /// A batch failed: everything is forgotten, and its messages go back.
+    fn give_back(&mut self, index: usize, tags: &[Tag]) {
+        let coordinator = &mut self.coordinators[index];
+        coordinator.desk.drop_all();
+        let connection = coordinator.connection;
+        for tag in tags {
+            self.broker.inbox.requeue(*tag, connection);
+        }
     }
 
     /// Commits; `None` when the outcome is unknown and the batch goes back.
@@ -624,11 +745,11 @@ impl World {
             .iter_mut()
             .flat_map(|(_, made)| made.planned.iter_mut().filter_map(|planned| planned.commit.take()))
             .collect();
+        let mut payloads = Vec::new();
         for (_, made) in decided.iter_mut() {
             self.tally.late += made.late.len() as u64;
-            for request in made.forget.drain(..) {
-                self.storage.requests.retain(|(held, ..)| *held != request);
-            }
+            self.tally.payloads += made.payloads.len() as u64;
+            payloads.append(&mut made.payloads);
             for (execution, at) in made.sweep_again.drain(..) {
                 if let Some(row) = self.storage.rows.get_mut(&execution)
                     && !row.status.is_terminal()
@@ -638,28 +759,31 @@ impl World {
             }
         }
         let unknown = self.faults_on && !commits.is_empty() && self.dice.chance(self.plan.faults);
+        let too_late = unknown && has(Bug::B45PayloadKeptAfterTheCommit);
+        if !too_late {
+            for (_, execution, id, bytes) in payloads {
+                self.storage.payloads.insert((execution, id), bytes);
+            }
+        }
         if unknown {
             self.tally.unknown_commits += 1;
             if self.dice.chance(50) {
                 self.storage.commit(&commits);
             }
-            let coordinator = &mut self.coordinators[index];
-            coordinator.desk.drop_all();
-            let connection = coordinator.connection;
-            for tag in tags {
-                self.broker.inbox.requeue(*tag, connection);
-            }
+            self.give_back(index, tags);
             return None;
         }
         let kept = self.storage.commit(&commits);
         let mut kept: &[Kept] = &kept;
         let mut again = Vec::new();
-        for (work, made) in decided.drain(..) {
+        let mut forgotten = Vec::new();
+        for (work, mut made) in decided.drain(..) {
+            let forget = std::mem::take(&mut made.forget);
             let (mine, rest) = kept.split_at(made.planned.len());
             kept = rest;
             let desk = &mut self.coordinators[index].desk;
             match desk.settle(made, mine, outgoing) {
-                Settled::Done => {}
+                Settled::Done => forgotten.extend(forget),
                 Settled::DecideAgain => {
                     self.tally.superseded += 1;
                     if !has(Bug::B17CacheKeptAfterConflict) {
@@ -669,6 +793,10 @@ impl World {
                 }
                 Settled::Blocked => desk.drop_execution(work.execution),
             }
+        }
+        for request in forgotten {
+            self.lost_signal(request);
+            self.storage.requests.retain(|(held, ..)| *held != request);
         }
         Some(again)
     }
@@ -684,13 +812,17 @@ impl World {
             }
             self.tally.checked += 1;
             match Execution::replay(Arc::clone(&cached.workflow), turns) {
-                Ok(folded) if folded == *cached => {}
-                Ok(_) => wrong = Some(format!("the state of {id} in memory differs from its journal")),
-                Err(error) => wrong = Some(format!("the journal of {id} does not fold: {error}")),
+                Ok(folded) if folded == *cached => {
+                    wrong = wrong.or(check::rows(&folded, &self.storage));
+                }
+                Ok(_) => {
+                    wrong = Some(("I13", format!("the state of {id} in memory differs from its journal")));
+                }
+                Err(error) => wrong = Some(("I13", format!("the journal of {id} does not fold: {error}"))),
             }
         }
-        if let Some(message) = wrong {
-            self.broken("I13", message);
+        if let Some((invariant, message)) = wrong {
+            self.broken(invariant, message);
         }
     }
 
@@ -702,6 +834,15 @@ impl World {
         };
         for task in &outgoing.tasks {
             self.dispatch(task.clone());
+        }
+        for hint in &outgoing.hints {
+            self.broker.inbox.publish(hint.clone());
+        }
+        if self.faults_on && !outgoing.hints.is_empty() && self.dice.chance(self.plan.faults) {
+            self.tally.lost_confirms += 1;
+            for hint in &outgoing.hints {
+                self.broker.inbox.publish(hint.clone());
+            }
         }
         if self.faults_on && !outgoing.tasks.is_empty() && self.dice.chance(self.plan.faults) {
             // The confirm was lost: they are there, and are published again.
@@ -727,12 +868,17 @@ impl World {
 
     /// A4: what is published is in the journal.
     fn dispatch(&mut self, task: Task) {
-        if !self.storage.has_dispatch(task.execution, task.component.as_str(), task.attempt, task.dispatch)
+        if !self.storage.has_dispatch(task.execution, &task.key(), task.attempt, task.dispatch)
             && !has(Bug::B16AcknowledgedCommitRolledBack)
             && !has(Bug::B27LostFenceDropsTheBatch)
             && !has(Bug::B14UnknownCommitTakenAsSuccess)
         {
             self.broken("A4", format!("{} was published before its turn was durable", task.key()));
+        }
+        if let Some((_, id)) =
+            task.references.iter().find(|(_, id)| self.storage.payload(task.execution, *id).is_none())
+        {
+            self.broken("I0", format!("{} was published, and its {id} was not kept", task.key()));
         }
         self.broker.tasks.publish(task);
     }
@@ -850,7 +996,7 @@ impl World {
                 };
                 self.effects.push(Effect {
                     execution: task.execution,
-                    component: task.component.to_string(),
+                    task: task.key(),
                     attempt: task.attempt,
                     token,
                     at_most_once: task.delivery == Delivery::AtMostOnce,
@@ -887,8 +1033,9 @@ impl World {
                     self.renew(&task, worker, token);
                     return;
                 }
+                let ending = self.outcome(&task);
                 let running = &mut self.workers[index].running[at];
-                running.ending = Some(outcome(&task));
+                running.ending = Some(ending);
                 running.step = Step::Report;
             }
             Step::Report => {
@@ -913,7 +1060,7 @@ impl World {
         }
     }
 
-    fn inbox_message(&mut self, execution: ExecutionId, body: InboxBody) {
+    pub(super) fn inbox_message(&mut self, execution: ExecutionId, body: InboxBody) {
         let id = MessageId::from_uuid(self.dice.uuid());
         self.broker.inbox.publish(InboxMessage { id, shard: Shard::of(execution), body });
     }
@@ -922,7 +1069,7 @@ impl World {
         let ask = Ask {
             execution: task.execution,
             component: task.component.clone(),
-            iteration: Iteration::default(),
+            iteration: task.iteration.clone(),
             attempt: task.attempt,
             worker,
             token,
@@ -935,7 +1082,7 @@ impl World {
         let renewals = vec![Renewal {
             execution: task.execution,
             component: task.component.clone(),
-            iteration: Iteration::default(),
+            iteration: task.iteration.clone(),
             token,
         }];
         self.inbox_message(task.execution, InboxBody::Renew { worker, renewals });
@@ -945,7 +1092,7 @@ impl World {
         let result = TaskResult {
             execution: task.execution,
             component: task.component.clone(),
-            iteration: Iteration::default(),
+            iteration: task.iteration.clone(),
             attempt: task.attempt,
             dispatch: task.dispatch,
             worker,
@@ -1102,30 +1249,62 @@ impl World {
     }
 
     fn drain(&mut self) {
+        // Since when nothing has happened.
+        let mut idle = self.now;
         for round in 0..20_000 {
-            if self.storage.open() == 0 {
+            let rests = self.storage.open() == 0 && self.broker.inbox.len() == 0 && !self.is_busy();
+            if rests || self.violation.is_some() {
                 return;
             }
             self.now = self.now.after(Duration::from_millis(1));
-            let before = (self.broker.inbox.len(), self.broker.tasks.len());
+            let turns = self.storage.turns;
             for index in 0..self.coordinators.len() {
                 self.step_coordinator(index);
             }
             for index in 0..self.workers.len() {
                 self.step_worker(index);
             }
-            if before == (0, 0) || round % 256 == 0 {
-                self.fire_timers();
-                self.sweep();
+            if self.storage.turns != turns {
+                idle = self.now;
             }
-            if before == (0, 0) {
-                // Nothing is under way but what time brings.
+            let under_way = self.broker.inbox.len() > 0 || self.broker.tasks.len() > 0 || self.is_busy();
+            let mut is_due = false;
+            if !under_way || round % 256 == 0 {
+                is_due = self.fire_timers();
+                is_due |= self.sweep();
+            }
+            if under_way || is_due {
+                continue;
+            }
+            if self.workers.iter().any(|worker| !worker.running.is_empty()) {
                 self.now = self.now.after(Duration::from_secs(2));
+                continue;
             }
-            if self.violation.is_some() {
-                return;
+            // Nothing is under way but what time, people and events bring.
+            if self.now.since(idle) > NOTICED {
+                self.stands_for_a_reason();
+            }
+            if !(self.dice.chance(50) && (self.person_in_the_end() || self.event_in_the_end())) {
+                self.now = self.next_instant();
             }
         }
+        self.stuck();
+    }
+
+    /// Whether a coordinator is in the middle of something.
+    fn is_busy(&self) -> bool {
+        self.coordinators.iter().any(|one| one.stage.is_some() || !one.publishing.is_empty())
+    }
+
+    /// When something is due next.
+    fn next_instant(&self) -> Timestamp {
+        let timers = self.storage.timers.values().map(|(due, _)| *due);
+        let sweeps = self.storage.rows.values().filter_map(|row| row.sweep_at).filter(|_| self.plan.sweep);
+        let next = timers.chain(sweeps).min().unwrap_or_else(|| self.now.after(Duration::from_mins(1)));
+        next.max(self.now.after(Duration::from_secs(2)))
+    }
+
+    fn stuck(&mut self) {
         let stuck: Vec<String> = self
             .storage
             .rows
@@ -1134,6 +1313,59 @@ impl World {
             .map(|(id, row)| format!("{id} ({}): {}", row.status.as_str(), self.describe(*id)))
             .collect();
         self.broken("I1", format!("stuck: {}", stuck.join(", ")));
+    }
+
+    /// I1: what is quiet waits for something that can be seen.
+    fn stands_for_a_reason(&mut self) {
+        let standing =
+            self.storage.rows.iter().find(|(id, row)| !row.status.is_terminal() && !self.has_a_reason(**id));
+        if let Some((id, row)) = standing {
+            let message = format!("{id} ({}) stands still: {}", row.status.as_str(), self.describe(*id));
+            self.broken("I1", message);
+        }
+    }
+
+    fn has_a_reason(&self, id: ExecutionId) -> bool {
+        self.storage.timers.keys().any(|(owner, _)| *owner == id)
+            || self
+                .storage
+                .people
+                .iter()
+                .any(|((owner, _), person)| *owner == id && person.status == HumanTaskStatus::Open)
+            || self.storage.rows[&id].blocked_by.as_ref().is_some_and(|key| {
+                self.storage
+                    .slots
+                    .iter()
+                    .any(|(held, holder)| held == key && self.has_a_reason_but(*holder, id))
+            })
+            || self
+                .children_of(id)
+                .any(|child| !self.storage.rows[&child].status.is_terminal() && self.has_a_reason(child))
+    }
+
+    /// Whether the holder of a slot stands for a reason of its own.
+    fn has_a_reason_but(&self, holder: ExecutionId, waiting: ExecutionId) -> bool {
+        self.storage.timers.keys().any(|(owner, _)| *owner == holder)
+            || self
+                .storage
+                .people
+                .iter()
+                .any(|((owner, _), person)| *owner == holder && person.status == HumanTaskStatus::Open)
+            || self.children_of(holder).any(|child| {
+                child != waiting
+                    && !self.storage.rows[&child].status.is_terminal()
+                    && self.has_a_reason_but(child, waiting)
+            })
+    }
+
+    /// Every journal, for whoever looks into a seed.
+    fn tell_all(&self) {
+        for (id, turns) in &self.storage.journals {
+            println!("--- {id}");
+            for turn in turns {
+                println!("{} {} {} {:?}", turn.seq, turn.at, turn.cause, turn.events);
+            }
+        }
     }
 
     /// The end of a journal, for whoever looks for the reason.
@@ -1153,10 +1385,16 @@ impl World {
 
     fn check(&mut self) {
         let mut findings = Vec::new();
+        let mut wrong = None;
         for (id, turns) in &self.storage.journals {
             let hash = Desk::hash_of(turns).unwrap_or_default();
             let Some(workflow) = shapes::shapes().iter().find(|shape| shape.hash == hash) else { continue };
-            if let Some(state) = audit::journal(*id, workflow, turns, &mut findings) {
+            let mut history = History::of(*id, workflow);
+            let state = audit::journal_watched(*id, workflow, turns, &mut findings, &mut history);
+            let mut tally = self.tally;
+            wrong = wrong.or(history.end(state.as_ref(), self, &mut tally));
+            self.tally = tally;
+            if let Some(state) = state {
                 let row = &self.storage.rows[id];
                 if state.status != row.status {
                     self.violation = Some(Violation {
@@ -1164,7 +1402,9 @@ impl World {
                         message: format!("{id}: row and journal disagree"),
                     });
                 }
-                self.tally.ended += 1;
+                if !workflow.name.starts_with(shapes::FAILS) {
+                    self.tally.ended += 1;
+                }
                 if state.status == Status::Completed {
                     self.tally.completed += 1;
                 }
@@ -1184,6 +1424,10 @@ impl World {
             };
             self.broken(invariant, first.message);
         }
+        if let Some((invariant, message)) = wrong {
+            self.broken(invariant, message);
+        }
+        self.check_children();
         for index in 0..self.clients.len() {
             let answers = self.clients[index].answers.clone();
             if answers.len() > 1 {
@@ -1207,11 +1451,11 @@ impl World {
     }
 
     fn check_effects(&mut self) {
-        let mut by_attempt: HashMap<(ExecutionId, String, u32), u32> = HashMap::new();
+        let mut by_attempt: HashMap<(ExecutionId, TaskKey, u32), u32> = HashMap::new();
         let mut wrong = None;
         for effect in &self.effects {
             let count = by_attempt
-                .entry((effect.execution, effect.component.clone(), effect.attempt))
+                .entry((effect.execution, effect.task.clone(), effect.attempt))
                 .and_modify(|count| *count += 1)
                 .or_insert(1);
             if *count > 1 {
@@ -1219,15 +1463,15 @@ impl World {
             }
             if effect.at_most_once {
                 let granted = effect.token.is_some_and(|token| {
-                    self.storage.has_grant(effect.execution, &effect.component, effect.attempt, token)
+                    self.storage.has_grant(effect.execution, &effect.task, effect.attempt, token)
                 });
                 if !granted {
-                    wrong = Some(("I5", format!("{} took effect without its grant", effect.component)));
+                    wrong = Some(("I5", format!("{} took effect without its grant", effect.task)));
                 }
                 if *count > 1 {
                     wrong = Some((
                         "I7",
-                        format!("{} took effect twice in attempt {}", effect.component, effect.attempt),
+                        format!("{} took effect twice in attempt {}", effect.task, effect.attempt),
                     ));
                 }
             }
@@ -1239,14 +1483,26 @@ impl World {
             self.broken(invariant, message);
         }
     }
-}
 
-/// What a task of the shapes gives: its config says how often it fails first.
-fn outcome(task: &Task) -> Ending {
-    let fail_first = task.config.get(shapes::FAIL_FIRST).and_then(Value::as_u64).unwrap_or(0);
-    if u64::from(task.attempt) <= fail_first {
-        Ending::Failed(Failure::new(FailureClass::Unavailable, "not yet"))
-    } else {
-        Ending::Completed { output: Payload::Inline(Value::from(task.attempt)), ports: Vec::new() }
+    /// What a task of the shapes gives: its config says how often it fails first, and what it gives then. A worker
+    /// keeps what is large in the payload store.
+    fn outcome(&mut self, task: &Task) -> Ending {
+        let fail_first = task.config.get(shapes::FAIL_FIRST).and_then(Value::as_u64).unwrap_or(0);
+        if u64::from(task.attempt) <= fail_first {
+            let class = task.config.get(shapes::CLASS).and_then(Value::as_str);
+            let class = class.and_then(|class| class.parse().ok()).unwrap_or(FailureClass::Unavailable);
+            return Ending::Failed(Failure::new(class, "not yet"));
+        }
+        let value = task.config.get(shapes::GIVES).cloned().unwrap_or_else(|| Value::from(task.attempt));
+        let bytes = value.to_string().into_bytes();
+        let output = if bytes.len() > 8 && self.rules.limits.inline < 100 {
+            let id = PayloadId::from_uuid(self.dice.uuid());
+            let size = bytes.len() as u64;
+            self.storage.payloads.insert((task.execution, id), bytes);
+            Payload::Stored(StoredPayload { id, size })
+        } else {
+            Payload::Inline(value)
+        };
+        Ending::Completed { output, ports: Vec::new() }
     }
 }
