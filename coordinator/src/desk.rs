@@ -20,7 +20,7 @@ use shared::{
     ids::{ExecutionId, MessageId, PayloadId, RequestId, TenantId},
     port::{
         progress::{ComponentProgress, Update},
-        store::{Commit, Kept, LateResult, TimerChange},
+        store::{Commit, Kept, LateResult, TimerChange, parts_of},
     },
     time::Timestamp,
     wire::{Ask, ChildEnding, InboxBody, InboxMessage, Renewal, RequestBody, Task, TaskResult, WorkerRecord},
@@ -481,6 +481,7 @@ impl Desk {
         self.outstanding -= execution.dispatched.len() as u64;
         // Only a state that holds stored payloads can ask for one, and then half a decision must be undone.
         let backup = may_need_payloads(&execution, work).then(|| execution.clone());
+        let keeps_half = planted!(B46HalfADecisionKept);
         let outcome = self.decide_matters(
             &mut execution,
             work,
@@ -490,6 +491,7 @@ impl Desk {
         );
         if outcome.is_err() {
             match backup {
+                _ if keeps_half => {}
                 Some(backup) => execution = backup,
                 // Half a decision spoilt it: it must be read again.
                 None => return outcome.map(|()| None),
@@ -519,7 +521,7 @@ impl Desk {
     ) -> Result<(), NeedsPayloads> {
         // With the values that this batch itself makes too large for the journal: the store has them only later.
         let mut payloads = Cow::Borrowed(around.payloads);
-        for matter in &work.matters {
+        for (position, matter) in work.matters.iter().enumerate() {
             let inputs: Vec<Input<'_>> = matter.said.iter().map(Said::as_input).collect();
             let surroundings = Surroundings {
                 rules: &self.rules,
@@ -569,6 +571,12 @@ impl Desk {
             let mut change = change;
             let tenant = execution.accepted.tenant;
             let id = execution.id;
+            if position + 1 < work.matters.len() && !planted!(B56LaidAsideNotAtHand) {
+                for (id, bytes) in &laid_aside {
+                    let value = read_back(bytes, &payloads)?;
+                    payloads.to_mut().insert(*id, Arc::new(value));
+                }
+            }
             decided
                 .payloads
                 .extend(laid_aside.into_iter().map(|(payload, bytes)| (tenant, id, payload, bytes)));
@@ -748,6 +756,20 @@ fn may_need_payloads(execution: &Execution, work: &Work) -> bool {
             | Said::Child(_, _, ChildEnding::Completed { output }) => stored(output),
             _ => false,
         })
+}
+
+/// A value that was laid aside a moment ago. Lists in parts are put together: older parts must be loaded for that.
+fn read_back(bytes: &[u8], payloads: &Loaded) -> Result<Value, NeedsPayloads> {
+    let Some(parts) = parts_of(bytes) else {
+        // It was written from a value.
+        return Ok(serde_json::from_slice(bytes).unwrap_or_default());
+    };
+    let missing: Vec<PayloadId> = parts.iter().filter(|part| !payloads.contains_key(part)).copied().collect();
+    if !missing.is_empty() {
+        return Err(NeedsPayloads(missing));
+    }
+    let lists = parts.iter().filter_map(|part| payloads.get(part)?.as_array());
+    Ok(Value::Array(lists.flatten().cloned().collect()))
 }
 
 /// Moves values that are too large for the journal to the payload store.

@@ -409,7 +409,7 @@ impl Loop<'_> {
     async fn start_child(&mut self, order: &ChildOrder) -> Result<Vec<InboxMessage>, StoreError> {
         let store = &self.ports.store;
         if let Some(row) = store.execution_get(order.tenant, order.child.id).await? {
-            return Ok(relations::told_again(store, order, row).await?.into_iter().collect());
+            return relations::told_again(store, order, row).await;
         }
         let (id, version, hash) = match relations::find_workflow(store, order).await? {
             Ok(found) => found,

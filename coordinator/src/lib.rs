@@ -3,6 +3,20 @@
 //! Nobody else decides what happens to an execution. This crate knows no adapter: it is given a store,
 //! a queue and a progress display.
 
+/// Whether the schedule explorer planted this fault; never outside tests.
+#[cfg(test)]
+macro_rules! planted {
+    ($bug:ident) => {
+        crate::seeded::has(crate::seeded::Bug::$bug)
+    };
+}
+#[cfg(not(test))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 pub mod audit;
 pub mod desk;
 pub mod engine;

@@ -48,16 +48,29 @@ pub(crate) async fn find_workflow(
     }
 }
 
-/// What to tell a parent of a child that was accepted before. `None` when there is nothing to tell yet.
+/// What to send of a child that was accepted before: its end to its parent, or its start again, as whoever accepted
+/// it may have been lost before it said so.
 pub(crate) async fn told_again(
     store: &DynStore,
     order: &ChildOrder,
     row: ExecutionRow,
-) -> Result<Option<InboxMessage>, StoreError> {
-    match notice_again(order, row.status, row.output, row.failure) {
-        Some(notice) => tell(store, notice).await.map(Some),
-        None => Ok(None),
+) -> Result<Vec<InboxMessage>, StoreError> {
+    let mut messages = start_again(order, row.status);
+    if let Some(notice) = notice_again(order, row.status, row.output, row.failure) {
+        messages.push(tell(store, notice).await?);
     }
+    Ok(messages)
+}
+
+/// Wakes a child that has not begun.
+pub(crate) fn start_again(order: &ChildOrder, status: Status) -> Vec<InboxMessage> {
+    let child = order.child.id;
+    let wake = InboxMessage {
+        id: MessageId::derived(child, "start"),
+        shard: Shard::of(child),
+        body: InboxBody::Wake { execution: child },
+    };
+    if status == Status::Pending { vec![wake] } else { Vec::new() }
 }
 
 /// What the row of a child that was accepted before says to its parent. `None` while it is open.

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-/// A planted fault. The numbers are those of the fault-test reference.
+/// A planted fault. The numbers up to 28 are those of the fault-test reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bug {
     B1AppendWithoutSequence,
@@ -49,12 +49,21 @@ pub(crate) enum Bug {
     B46HalfADecisionKept,
     B47ChildNotClosed,
     B48ReminderExpires,
-    B49OutcomeAskedAndRetried,
+    B49OutcomeNotAsked,
     B50EventReceivedTwice,
+    // What the explorer found in the engine itself; each was mended.
+    B51GraceEndsTheCleaningUp,
+    B52PauseKeepsItsTimer,
+    B53ChildTakesAPlace,
+    B54CloseNotRepeated,
+    B55ParentNotAsked,
+    B56LaidAsideNotAtHand,
+    B57RestNotRepeated,
+    B58ListInPartsNotAtHand,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 46] = [
+    pub(crate) const ALL: [Self; 54] = [
         Self::B1AppendWithoutSequence,
         Self::B2AckBeforeCommit,
         Self::B3AckBeforeConfirmNoSweep,
@@ -99,8 +108,16 @@ impl Bug {
         Self::B46HalfADecisionKept,
         Self::B47ChildNotClosed,
         Self::B48ReminderExpires,
-        Self::B49OutcomeAskedAndRetried,
+        Self::B49OutcomeNotAsked,
         Self::B50EventReceivedTwice,
+        Self::B51GraceEndsTheCleaningUp,
+        Self::B52PauseKeepsItsTimer,
+        Self::B53ChildTakesAPlace,
+        Self::B54CloseNotRepeated,
+        Self::B55ParentNotAsked,
+        Self::B56LaidAsideNotAtHand,
+        Self::B57RestNotRepeated,
+        Self::B58ListInPartsNotAtHand,
     ];
 }
 

@@ -33,12 +33,16 @@ pub(super) fn close_by(child: ExecutionId, policy: OnParentClose) -> Option<Comm
 /// The command that starts a sub-workflow.
 pub(super) fn order(execution: &Execution, place: Place, child: &Child) -> Command {
     let accepted = &execution.accepted;
+    let mut child = child.clone();
+    if planted!(B35ChildIdIsNew) {
+        child.id = ExecutionId::derived(execution.id, &execution.seq.to_string(), execution.last_at);
+    }
     Command::StartChild(Box::new(ChildOrder {
         tenant: accepted.tenant,
         parent: execution.id,
         task: execution.key(place),
         depth: accepted.parent.as_ref().map_or(0, |parent| parent.depth) + 1,
-        child: child.clone(),
+        child,
         priority: accepted.priority,
         mode: accepted.mode,
         principal: accepted.principal.clone(),
@@ -102,6 +106,7 @@ impl Turning<'_> {
         if let Some(parent) = &self.execution.accepted.parent
             && parent.on_parent_close != OnParentClose::Leave
             && self.execution.cancel.is_none()
+            && !planted!(B55ParentNotAsked)
         {
             self.made.commands.push(Command::AskParent {
                 parent: parent.execution,

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use shared::{
     component::{Failure, FailureClass, control},
     execution::{
-        Event, Items, Payload, Phase, Place, Plan, Record, RoundsPlan, SkipReason, Status, StoredPayload,
-        TimerKey,
+        Event, Execution, Items, Payload, Phase, Place, Plan, Record, RoundsPlan, SkipReason, Status,
+        StoredPayload, TimerKey,
     },
     expression::{EvaluationError, Expression},
     ids::PayloadId,
@@ -151,7 +151,9 @@ impl Turning<'_> {
         let output = self
             .value(self.execution.at(place).output.as_ref())
             .map_err(|missing| NeedsPayloads(vec![missing]))?;
-        self.end_scope(place.scope);
+        if !planted!(B32RaceLeavesLosersRunning) {
+            self.end_scope(place.scope);
+        }
         let output = json!({ "winner": winner, "output": output });
         self.container_done(owner, Payload::Inline(output), vec![winner])
     }
@@ -302,7 +304,8 @@ impl Turning<'_> {
         loop {
             let Some(container) = self.execution.container(place) else { return Ok(()) };
             let Plan::Rounds(plan) = &container.plan else { return Ok(()) };
-            let (round, live) = (container.rounds.next, container.rounds.live());
+            let (next, live) = (container.rounds.next, container.rounds.live());
+            let round = if planted!(B33RoundOpenedTwice) && live == 1 { next - 1 } else { next };
             if round >= plan.count || live >= plan.max_parallel {
                 return Ok(());
             }
@@ -359,7 +362,9 @@ impl Turning<'_> {
     fn go_on(&mut self) {
         if !self.goes_on {
             self.goes_on = true;
-            self.made.commands.push(Command::GoOn);
+            if !planted!(B44RestOfATurnForgotten) {
+                self.made.commands.push(Command::GoOn);
+            }
         }
     }
 
@@ -379,6 +384,10 @@ impl Turning<'_> {
                     if container.rounds.live() == 0
                         && container.rounds.paused_until.is_none_or(|until| until <= self.around.now) =>
                 {
+                    if container.rounds.paused_until.is_some() && !planted!(B52PauseKeepsItsTimer) {
+                        let task = self.key(place);
+                        self.clear_timer(TimerKey::Pause(task));
+                    }
                     self.next_while_round(place, true)?;
                 }
                 _ => {}
@@ -428,7 +437,7 @@ impl Turning<'_> {
         }
         self.store_rounds(place, plan.count)?;
         let Some(container) = self.execution.container(place) else { return Ok(()) };
-        if container.rounds.closed == plan.count {
+        if container.rounds.closed == plan.count || planted!(B34LoopEndsBeforeItsRounds) {
             self.finish_rounds(place)
         } else {
             self.open_rounds(place)
@@ -463,8 +472,6 @@ impl Turning<'_> {
     fn store_rounds_upto(&mut self, place: Place, upto: u32) -> Result<(), NeedsPayloads> {
         let list = self.records(place, upto)?;
         let rounds = self.lay_aside(place, &format!("rounds/{upto}"), Value::Array(list));
-        // Nothing looks into it again here.
-        self.payloads.to_mut().remove(&rounds.id);
         let task = self.key(place);
         self.emit(Event::RoundsStored { task, upto, rounds });
         Ok(())
@@ -509,6 +516,13 @@ impl Turning<'_> {
         let size = parts.iter().map(|part| part.size).sum();
         let stored = StoredPayload { id: self.payload_id(place, "output"), size };
         self.made.payloads.push((stored.id, shared::port::store::list_of_parts(&ids)));
+        // Whoever looks into it in this turn needs the parts of earlier ones, and asks for them.
+        let lists: Option<Vec<&Vec<Value>>> =
+            ids.iter().map(|id| self.payloads.get(id).and_then(|list| list.as_array())).collect();
+        if let Some(lists) = lists.filter(|_| !planted!(B58ListInPartsNotAtHand)) {
+            let whole = Value::Array(lists.into_iter().flatten().cloned().collect());
+            self.payloads.to_mut().insert(stored.id, Arc::new(whole));
+        }
         self.container_done(place, Payload::Stored(stored), Vec::new())
     }
 
@@ -585,6 +599,18 @@ impl Turning<'_> {
         let last = kept.last().and_then(|record| record.get("output")).cloned().unwrap_or_default();
         Ok(json!({ "iterations": container.rounds.closed, "last": last, "rounds": kept }))
     }
+}
+
+/// Whether a loop could open a round: what a turn put off.
+pub(super) fn has_more(execution: &Execution, place: Place) -> bool {
+    execution.container(place).is_some_and(|container| {
+        let rounds = &container.rounds;
+        match &container.plan {
+            Plan::Rounds(plan) => rounds.next < plan.count && rounds.live() < plan.max_parallel,
+            Plan::While { .. } => rounds.live() == 0 && rounds.paused_until.is_none(),
+            _ => false,
+        }
+    })
 }
 
 /// A round's failure as its loop's.

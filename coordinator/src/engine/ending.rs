@@ -106,6 +106,9 @@ impl Turning<'_> {
         });
         self.emit(Event::Stopping { failure, owner, round });
         self.end_scope(scope);
+        if planted!(B43StopReachesOutside) {
+            self.end_running();
+        }
         self.ended.push_back(scope);
     }
 
@@ -164,6 +167,7 @@ impl Turning<'_> {
                     self.end_scope(scope);
                 }
             }
+            Some(Inner::Child(_)) if planted!(B47ChildNotClosed) => {}
             Some(Inner::Child(child)) => {
                 let close = children::close(child);
                 self.made.commands.extend(close);
@@ -274,8 +278,9 @@ impl Turning<'_> {
         let undoes = !self.execution.undo.is_empty()
             && (status == Status::Failed || (status == Status::Cancelled && workflow.compensate_on_cancel));
         let handles = status == Status::Failed && workflow.on_failure.is_some();
+        let skips = planted!(B31FinallySkippedAfterCancel) && status == Status::Cancelled;
         let began = self.execution.started_at.is_some();
-        if began && (undoes || handles || workflow.finally.is_some()) {
+        if began && (undoes || handles || workflow.finally.is_some()) && !skips {
             self.clear_timer(TimerKey::Timeout);
             self.clear_timer(TimerKey::CancelGrace);
             self.emit(Event::Concluded { status, failure });
@@ -290,7 +295,8 @@ impl Turning<'_> {
         let Some(outcome) = self.execution.outcome.clone() else { return Ok(()) };
         let workflow = Arc::clone(&self.execution.workflow);
         while self.execution.must_undo() {
-            let Some(undo) = self.execution.undo.last().cloned() else { break };
+            let next = if planted!(B29CompensationOldestFirst) { 0 } else { self.execution.undo.len() - 1 };
+            let Some(undo) = self.execution.undo.get(next).cloned() else { break };
             if undo.failure.is_some() {
                 self.emit(Event::Compensated { task: undo.task, failure: undo.failure });
                 continue;

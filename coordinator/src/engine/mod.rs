@@ -3,20 +3,6 @@
 //! [`decide`] reads no clock, no random source and no store, and awaits nothing. The same state and
 //! input give the same turn on every machine, which is what lets a crash be repaired by deciding again.
 
-/// Whether the schedule explorer planted this fault; never outside tests.
-#[cfg(test)]
-macro_rules! planted {
-    ($bug:ident) => {
-        crate::seeded::has(crate::seeded::Bug::$bug)
-    };
-}
-#[cfg(not(test))]
-macro_rules! planted {
-    ($bug:ident) => {
-        false
-    };
-}
-
 mod children;
 mod containers;
 mod control;
@@ -47,6 +33,7 @@ use shared::{
         queue::Audience,
         store::{
             FinishedTask, HumanTaskChange, LateResult, SlotClaim, StatusChange, TimerChange, WaitChange,
+            parts_of,
         },
     },
     time::Timestamp,
@@ -254,13 +241,9 @@ pub fn decide(
         ordered: 0,
         goes_on: false,
     };
-    for input in inputs {
-        turning.take(input)?;
+    if let Err(NeedsPayloads(ids)) = turning.decide(inputs) {
+        return Err(NeedsPayloads(turning.in_parts(ids)));
     }
-    turning.advance()?;
-    turning.fill_room()?;
-    // What could not be prepared has failed, and its readers may be ready.
-    turning.advance()?;
     turning.tell_stopped();
     let Turning { execution, made, .. } = turning;
     if !made.events.is_empty() {
@@ -277,10 +260,11 @@ pub fn commands_again(
     payloads: &Loaded,
 ) -> Result<Vec<Command>, NeedsPayloads> {
     let mut commands = Vec::new();
-    if execution.ended_by == Some(cause) {
+    if execution.ended_by == Some(cause) && !planted!(B36ParentNotToldAgain) {
         commands.extend(ending::last_words(execution));
     }
-    let left = execution.left.iter().filter(|(ended_by, ..)| *ended_by == cause);
+    let left =
+        execution.left.iter().filter(|(ended_by, ..)| *ended_by == cause && !planted!(B54CloseNotRepeated));
     commands.extend(left.filter_map(|(_, child, policy)| children::close_by(*child, *policy)));
     for scope in execution.open_scopes() {
         for place in execution.places(scope) {
@@ -305,6 +289,11 @@ pub fn commands_again(
     if execution.is_cancelling() || execution.status.is_terminal() {
         return Ok(commands);
     }
+    // Which turn put rounds off is not known; a wake too many changes nothing.
+    let has_more = execution.loops.iter().any(|place| containers::has_more(execution, *place));
+    if has_more && !planted!(B57RestNotRepeated) {
+        commands.push(Command::GoOn);
+    }
     for place in &execution.dispatched {
         let state = execution.at(*place);
         if state.cause == cause && state.fence.is_none() {
@@ -328,7 +317,8 @@ pub fn slots(
     let mut claims = Vec::new();
     // Who is waited for runs in the place of the one that waits: with places of their own, as many callers as there
     // are places would wait for ever.
-    if execution.accepted.parent.as_ref().is_none_or(|parent| !parent.waits) {
+    if execution.accepted.parent.as_ref().is_none_or(|parent| !parent.waits || planted!(B53ChildTakesAPlace))
+    {
         claims.push(SlotClaim { key: EXECUTIONS_KEY.to_owned(), limit: rules.max_concurrent_executions });
     }
     if let Some(concurrency) = &execution.workflow.concurrency {
@@ -388,6 +378,31 @@ struct Turning<'a> {
 }
 
 impl Turning<'_> {
+    fn decide(&mut self, inputs: &[Input<'_>]) -> Result<(), NeedsPayloads> {
+        for input in inputs {
+            self.take(input)?;
+        }
+        self.advance()?;
+        self.fill_room()?;
+        // What could not be prepared has failed, and its readers may be ready.
+        self.advance()
+    }
+
+    /// A list that this turn lays aside in parts is nowhere yet: its parts are what can be loaded.
+    fn in_parts(&self, ids: Vec<PayloadId>) -> Vec<PayloadId> {
+        let mut wanted = Vec::new();
+        for id in ids {
+            let made = self.made.payloads.iter().find(|(made, _)| *made == id);
+            match made.and_then(|(_, bytes)| parts_of(bytes)) {
+                Some(parts) => {
+                    wanted.extend(parts.into_iter().filter(|part| !self.payloads.contains_key(part)));
+                }
+                None => wanted.push(id),
+            }
+        }
+        wanted
+    }
+
     fn emit(&mut self, event: Event) {
         // Every event is about a component of this workflow: the keys are taken from it.
         let applied = self.execution.apply(&event, self.around.now, self.cause);
@@ -441,6 +456,9 @@ impl Turning<'_> {
             }
             Input::Timer(key) => return self.timer(key),
             Input::Request(RequestBody::Cancel { by, reason }) => self.cancel(by, reason),
+            Input::Request(RequestBody::Kill { by, reason }) if planted!(B41KillRunsFinally) => {
+                self.cancel(by, reason);
+            }
             Input::Request(RequestBody::Kill { by, reason }) => self.kill(by, reason),
             Input::Request(RequestBody::Answer { task, answer }) => return self.answer(task, answer),
             Input::Request(RequestBody::Claim { task, by }) => self.claim(task, by),
@@ -520,7 +538,10 @@ impl Turning<'_> {
         let workflow = Arc::clone(&self.execution.workflow);
         let component = &workflow.components[place.index()];
         let completed = self.phase(place) == Phase::Completed;
-        if completed && component.compensate.is_some() {
+        if completed
+            && component.compensate.is_some()
+            && (place.scope == ROOT || !planted!(B30CompensationNotedAtTheRootOnly))
+        {
             self.note_compensation(place)?;
         }
         let readers = component.outgoing.iter().map(|(reader, _)| *reader);

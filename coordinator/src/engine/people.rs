@@ -209,7 +209,7 @@ impl Turning<'_> {
         let task = self.key(place);
         self.clear_timer(TimerKey::Person(task.clone()));
         let Some(person) = self.execution.person(place) else { return Ok(()) };
-        if person.ask.expires_at.is_some_and(|at| at <= now) {
+        if person.ask.expires_at.is_some_and(|at| at <= now || planted!(B48ReminderExpires)) {
             let on_expiry = person.ask.on_expiry;
             let (status, port) = match (on_expiry, person.ask.kind) {
                 (OnExpiry::Approve, PersonKind::Approval) => (HumanTaskStatus::Approved, "approved"),
@@ -247,7 +247,7 @@ impl Turning<'_> {
         let Some(person) = self.execution.person(place) else { return Ok(()) };
         let is_asked = person.assignees.contains(&answer.for_assignee);
         let has_answered = person.answers.iter().any(|earlier| earlier.for_assignee == answer.for_assignee);
-        if !is_asked || has_answered {
+        if !is_asked || (has_answered && !planted!(B39SecondAnswerCounts)) {
             return Ok(());
         }
         let fits = match person.ask.kind {
@@ -282,7 +282,7 @@ impl Turning<'_> {
             (_, AnswerVerdict::Reject) => {
                 self.person_done(place, HumanTaskStatus::Rejected, "rejected", Some(answer))
             }
-            (_, AnswerVerdict::Approve) if approvals >= quorum => {
+            (_, AnswerVerdict::Approve) if approvals >= quorum && !planted!(B40AnswerDecidesNothing) => {
                 self.person_done(place, HumanTaskStatus::Approved, "approved", Some(answer))
             }
             (_, AnswerVerdict::Approve) => {
@@ -391,7 +391,14 @@ impl Turning<'_> {
             key: config.key.clone(),
             early,
         });
-        self.made.commands.push(Command::FindEvents { task, event: config.event, key: config.key, early });
+        if !planted!(B37EventsNotLookedFor) {
+            self.made.commands.push(Command::FindEvents {
+                task,
+                event: config.event,
+                key: config.key,
+                early,
+            });
+        }
         for signal in self.execution.signals.clone() {
             if self.phase(place) == Phase::Awaiting {
                 self.offer_event(place, &signal)?;
@@ -415,10 +422,9 @@ impl Turning<'_> {
 
     /// A signal goes to the first component that waits for its name, or is kept for one that will.
     pub(super) fn signal(&mut self, signal: &Received) -> Result<(), NeedsPayloads> {
-        if self.execution.received.contains(&signal.identity())
-            || self.execution.signals.iter().any(|kept| kept.identity() == signal.identity())
-            || self.execution.is_cancelling()
-        {
+        let known = self.execution.received.contains(&signal.identity())
+            || self.execution.signals.iter().any(|kept| kept.identity() == signal.identity());
+        if (known && !planted!(B50EventReceivedTwice)) || self.execution.is_cancelling() {
             return Ok(());
         }
         let open: Vec<u32> = self.execution.open_scopes().collect();
@@ -429,6 +435,9 @@ impl Turning<'_> {
                     return Ok(());
                 }
             }
+        }
+        if planted!(B38EarlySignalDropped) {
+            return Ok(());
         }
         if self.execution.signals.len() >= MOST_SIGNALS {
             let name = &signal.kind;

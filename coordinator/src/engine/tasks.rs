@@ -79,7 +79,11 @@ impl Turning<'_> {
     // ---- what workers say ------------------------------------------------------------------
 
     pub(super) fn result(&mut self, result: &TaskResult) -> Result<(), NeedsPayloads> {
-        let key = result.key();
+        let mut key = result.key();
+        if planted!(B42LateResultOfAClosedRound) && self.execution.place_of(&key).is_err() {
+            let mut running = self.execution.dispatched.iter().map(|place| self.execution.key(*place));
+            key = running.rfind(|it| it.component == key.component).unwrap_or(key);
+        }
         let place = match self.execution.place_of(&key) {
             Ok(place) => place,
             Err(ReplayError::ScopeNotOpen(_)) => {
@@ -206,7 +210,8 @@ impl Turning<'_> {
         let component = self.execution.component(place);
         let at_most_once_in_the_dark =
             component.delivery == Delivery::AtMostOnce && failure.class == FailureClass::OutcomeUnknown;
-        if at_most_once_in_the_dark && !self.is_failure_read(place) {
+        let asks = !planted!(B49OutcomeNotAsked);
+        if at_most_once_in_the_dark && !self.is_failure_read(place) && asks {
             self.ask_for_the_outcome(place, &failure.message);
             return Ok(());
         }
@@ -367,7 +372,7 @@ impl Turning<'_> {
             TimerKey::CancelGrace => {
                 self.clear_timer(TimerKey::CancelGrace);
                 // A timer that was on its way when the cleaning up began has nothing to end.
-                if self.execution.is_cancelling() {
+                if self.execution.is_cancelling() || planted!(B51GraceEndsTheCleaningUp) {
                     self.end_running();
                 }
                 return Ok(());

@@ -15,7 +15,7 @@ use shared::{
     ids::{ExecutionId, MessageId},
     port::store::HumanTaskStatus,
     time::Timestamp,
-    workflow::{Part, Workflow},
+    workflow::{Output, Part, Workflow},
 };
 
 use super::{Tally, storage::Storage, world::World};
@@ -47,21 +47,26 @@ pub(super) fn rows(state: &Execution, storage: &Storage) -> Option<Wrong> {
         return None;
     }
     for (owner, key) in storage.timers.keys() {
-        let task = match key {
-            _ if *owner != id => continue,
-            TimerKey::Scheduled | TimerKey::Timeout | TimerKey::CancelGrace => continue,
-            TimerKey::Retry(task)
-            | TimerKey::Delay(task)
-            | TimerKey::Lease(task)
-            | TimerKey::Queue(task)
-            | TimerKey::Total(task)
-            | TimerKey::Person(task)
-            | TimerKey::Within(task)
-            | TimerKey::Pause(task) => task,
+        if *owner != id {
+            continue;
+        }
+        let at = |task: &TaskKey| state.place_of(task).ok().map(|place| state.at(place));
+        let runs = match key {
+            TimerKey::Scheduled | TimerKey::Timeout | TimerKey::CancelGrace => true,
+            TimerKey::Retry(task) => at(task).is_some_and(|it| matches!(it.phase, Phase::Retrying(_))),
+            TimerKey::Delay(task) => at(task).is_some_and(|it| matches!(it.phase, Phase::Delayed(_))),
+            TimerKey::Lease(task) => {
+                at(task).is_some_and(|it| it.fence.as_ref().is_some_and(|it| it.leased_until.is_some()))
+            }
+            TimerKey::Person(task) => at(task).is_some_and(|it| it.phase == Phase::Asked),
+            TimerKey::Within(task) => at(task).is_some_and(|it| it.phase == Phase::Awaiting),
+            TimerKey::Pause(task) => at(task).is_some_and(|it| {
+                matches!(it.inner.as_deref(), Some(Inner::Container(it)) if it.rounds.paused_until.is_some())
+            }),
+            TimerKey::Queue(task) | TimerKey::Total(task) => at(task).is_some_and(|it| !it.phase.is_settled()),
         };
-        let runs = state.place_of(task).is_ok_and(|place| !state.at(place).phase.is_settled());
         if !runs {
-            return wrong(format!("the timer {key} is set, and {task} has ended"));
+            return wrong(format!("the timer {key} is set for what is over"));
         }
     }
     let timer = |key: TimerKey| storage.timers.contains_key(&(id, key));
@@ -106,6 +111,8 @@ pub(super) struct History {
     id: ExecutionId,
     workflow: Arc<Workflow>,
     wrong: Option<Wrong>,
+    /// Attempts whose result counted.
+    counted: Vec<(TaskKey, u32)>,
     completed: Vec<TaskKey>,
     noted: Vec<TaskKey>,
     undone: Vec<(TaskKey, bool)>,
@@ -124,6 +131,7 @@ impl History {
             id,
             workflow: Arc::clone(workflow),
             wrong: None,
+            counted: Vec::new(),
             completed: Vec::new(),
             noted: Vec::new(),
             undone: Vec::new(),
@@ -222,6 +230,14 @@ impl History {
         tally.undone += self.undone.len() as u64;
         tally.received += self.received.len() as u64;
         tally.rounds += self.rounds.values().map(BTreeMap::len).sum::<usize>() as u64;
+        let without_effect = self.counted.iter().find(|(task, attempt)| {
+            !world.effects.iter().any(|effect| {
+                effect.execution == self.id && effect.task == *task && effect.attempt == *attempt
+            })
+        });
+        if let Some((task, attempt)) = without_effect.cloned() {
+            self.is_wrong("I4", format!("attempt {attempt} of {task} completed, and nobody had run it"));
+        }
         self.undoing(state, world);
         self.loops(world);
         self.calls(state, world);
@@ -328,7 +344,7 @@ impl History {
                 && let [first, .., last] = &world.storage.journals[&call.child][..]
             {
                 // Asked at once, unless that was lost or there was no child yet; then by its own sweeps.
-                let at_once = world.tally.wipes == 0 && first.at < left;
+                let at_once = world.tally.wipes == 0 && first.at < left && left < last.at;
                 let long = last.at.since(left.max(first.at)) > std::time::Duration::from_mins(40);
                 if at_once || long {
                     let message = format!("{} ended, and {} was not asked to end", call.task, call.child);
@@ -397,6 +413,21 @@ impl Watch for History {
                 }
             }
             _ => {}
+        }
+        if let Event::TaskFailed { task, failure, retry_at: None, .. } = event
+            && failure.class == FailureClass::OutcomeUnknown
+            && let Some(place) = place
+            && !state.component(place).outgoing.iter().any(|(_, port)| *port == Output::Error)
+        {
+            self.is_wrong("I27", format!("{task} failed in the dark, and nobody was asked"));
+        }
+        if let Event::EventReceived { task, id } = event
+            && !self.received.insert(id.clone())
+        {
+            self.is_wrong("I25", format!("{task} received {id} again"));
+        }
+        if let Event::TaskCompleted { task, attempt, .. } = event {
+            self.counted.push((task.clone(), *attempt));
         }
         match event {
             Event::TaskCompleted { output, ports, .. } | Event::Decided { output, ports, .. } => {
@@ -505,11 +536,6 @@ impl Watch for History {
                 });
                 if !counts {
                     self.is_wrong("I27", format!("an answer to {task} counted twice, or late, or wrongly"));
-                }
-            }
-            Event::EventReceived { task, id } => {
-                if !self.received.insert(id.clone()) {
-                    self.is_wrong("I25", format!("{task} received {id} again"));
                 }
             }
             Event::TaskLost { task, .. }

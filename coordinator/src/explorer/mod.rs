@@ -31,11 +31,22 @@ pub(crate) struct Plan {
     pub(crate) lease_all: bool,
     /// Inbox messages in a batch, at most.
     pub(crate) batch: usize,
+    /// Whether little is too much for a turn or a journal.
+    pub(crate) small: bool,
 }
 
 impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
-        Self { seed, bug: None, faults: 5, sweep: true, affinity: true, lease_all: false, batch: 6 }
+        Self {
+            seed,
+            bug: None,
+            faults: 5,
+            sweep: true,
+            affinity: true,
+            lease_all: false,
+            batch: 6,
+            small: seed.is_multiple_of(3),
+        }
     }
 
     /// The plan that gives a planted fault a chance: where a second layer would hide it, that layer is off.
@@ -47,8 +58,18 @@ impl Plan {
             | Bug::B10AckBeforeLease
             | Bug::B11AckBeforeResultConfirm
             | Bug::B25MultipleAckCoversUnconfirmed
-            | Bug::B12LeasesNeverExpire => Self { sweep: false, lease_all: seed.is_multiple_of(2), ..plain },
+            | Bug::B12LeasesNeverExpire
+            | Bug::B36ParentNotToldAgain
+            | Bug::B37EventsNotLookedFor
+            | Bug::B44RestOfATurnForgotten
+            | Bug::B54CloseNotRepeated
+            | Bug::B57RestNotRepeated => Self { sweep: false, lease_all: seed.is_multiple_of(2), ..plain },
             Bug::B5NoSweep => Self { ..plain },
+            Bug::B55ParentNotAsked => Self { faults: 15, ..plain },
+            Bug::B45PayloadKeptAfterTheCommit
+            | Bug::B46HalfADecisionKept
+            | Bug::B56LaidAsideNotAtHand
+            | Bug::B58ListInPartsNotAtHand => Self { small: true, batch: 12, ..plain },
             Bug::B7LeasedResultWithoutToken => Self { lease_all: true, ..plain },
             Bug::B1AppendWithoutSequence
             | Bug::B17CacheKeptAfterConflict

@@ -113,7 +113,9 @@ impl World {
     fn start_child(&mut self, order: &ChildOrder) -> Vec<InboxMessage> {
         if let Some(row) = self.storage.rows.get(&order.child.id) {
             let notice = relations::notice_again(order, row.status, row.output.clone(), row.failure.clone());
-            return notice.map(|notice| self.tell(notice)).into_iter().collect();
+            let mut messages = relations::start_again(order, row.status);
+            messages.extend(notice.map(|notice| self.tell(notice)));
+            return messages;
         }
         let found = shapes::shapes().iter().position(|shape| shape.name == order.child.workflow);
         let Some(shape) = found else {
@@ -136,7 +138,13 @@ impl World {
             Ok(first) => {
                 self.tally.children += 1;
                 self.storage.keep_first(first.clone());
-                relations::accepted(order, first)
+                let mut messages = relations::accepted(order, first);
+                if !self.plan.sweep {
+                    // Nothing else would find a child whose caller was cancelled before the start was announced.
+                    let start = messages.remove(0);
+                    self.broker.inbox.publish(start);
+                }
+                messages
             }
             Err(failure) => vec![relations::refusal(order, failure)],
         }

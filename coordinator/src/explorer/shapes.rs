@@ -536,11 +536,12 @@ components:
     components:
       a: { type: work, config: { gives: '${{ item }}' } }
       v: { type: set_variables, needs: [a], config: { values: { it: '${{ item }}', got: '${{ components.a.output }}' } } }
+  side: { type: work, needs: [list], config: { fail_first: 1 }, retry: { max_attempts: 2, backoff: fixed, initial: 1s, on: [unavailable] } }
   when:
     type: work
-    needs: [l]
+    needs: [l, side]
     when: 'components.list.output | length == 3'
-    config: { all: '${{ components.l.output }}' }
+    config: { all: '${{ components.l.output }}', n: '${{ components.l.output | length }}' }
 ",
 ];
 

@@ -184,7 +184,9 @@ impl Storage {
             self.turns += 1;
         }
         let Some(row) = self.rows.get_mut(&id) else { return Kept::Committed };
-        row.blocked_by = None;
+        if commit.change.is_some() || commit.release || !commit.take.is_empty() {
+            row.blocked_by = None;
+        }
         if let Some(change) = &commit.change {
             row.status = change.status;
             row.output = change.output.clone().or(row.output.take());

@@ -33,6 +33,9 @@ use crate::{
     seeded::{Bug, has},
 };
 
+/// What is lost has been noticed by then.
+const NOTICED: Duration = Duration::from_mins(65);
+
 const LEASE: Duration = Duration::from_mins(1);
 
 /// A batch of a coordinator between two awaits.
@@ -103,7 +106,7 @@ struct Worker {
 pub(super) struct Effect {
     pub(super) execution: ExecutionId,
     pub(super) task: TaskKey,
-    attempt: u32,
+    pub(super) attempt: u32,
     token: Option<Token>,
     at_most_once: bool,
 }
@@ -140,9 +143,8 @@ pub(super) struct World {
     pub(super) faults_on: bool,
 }
 
-/// In every third world little is too much for a turn or a journal.
-fn rules(seed: u64) -> Rules {
-    let limits = if seed.is_multiple_of(3) {
+fn rules(small: bool) -> Rules {
+    let limits = if small {
         Limits { inline: 24, turn_events: 12, kept_rounds: 2, heavy_rounds: 2 }
     } else {
         Limits::default()
@@ -155,7 +157,7 @@ impl World {
         let mut world = Self {
             dice: Dice::new(plan.seed),
             plan,
-            rules: rules(plan.seed),
+            rules: rules(plan.small),
             now: Timestamp::from_micros(1_700_000_000_000_000),
             storage: Storage::default(),
             broker: Broker::default(),
@@ -302,6 +304,7 @@ impl World {
             at: self.now,
             events: vec![Event::Accepted(Box::new(Accepted {
                 parent: None,
+                trigger: None,
                 tenant: TenantId::DEFAULT,
                 workflow: WorkflowId::from_uuid(uuid::Uuid::from_u128(shape as u128 + 1)),
                 version: 1,
@@ -312,7 +315,6 @@ impl World {
                 scheduled_at: None,
                 tags: Vec::new(),
                 principal: "explorer".to_owned(),
-                trigger: None,
             }))],
         }
     }
@@ -606,6 +608,9 @@ impl World {
                 if self.violation.is_some() {
                     break;
                 }
+            }
+            if decided.is_none() {
+                self.broken("I1", format!("{} cannot be decided", work.execution));
             }
             made.push(decided.unwrap_or_else(|| Decided::about(work.execution)));
         }
@@ -1245,10 +1250,11 @@ impl World {
     }
 
     fn drain(&mut self) {
-        // How often time was moved on without anything happening.
-        let mut idle = 0;
+        // Since when nothing has happened.
+        let mut idle = self.now;
         for round in 0..20_000 {
-            if self.storage.open() == 0 || self.violation.is_some() {
+            let rests = self.storage.open() == 0 && self.broker.inbox.len() == 0 && !self.is_busy();
+            if rests || self.violation.is_some() {
                 return;
             }
             self.now = self.now.after(Duration::from_millis(1));
@@ -1260,7 +1266,7 @@ impl World {
                 self.step_worker(index);
             }
             if self.storage.turns != turns {
-                idle = 0;
+                idle = self.now;
             }
             let under_way = self.broker.inbox.len() > 0 || self.broker.tasks.len() > 0 || self.is_busy();
             let mut is_due = false;
@@ -1276,8 +1282,7 @@ impl World {
                 continue;
             }
             // Nothing is under way but what time, people and events bring.
-            idle += 1;
-            if idle > 6 {
+            if self.now.since(idle) > NOTICED {
                 self.stands_for_a_reason();
             }
             if !(self.dice.chance(50) && (self.person_in_the_end() || self.event_in_the_end())) {

@@ -332,7 +332,7 @@ pub struct Execution {
     pub left: Vec<(MessageId, ExecutionId, OnParentClose)>,
     /// Signals nothing has waited for yet, in order.
     pub signals: Vec<Received>,
-    /// The identities of the events and signals that were received.
+    /// The ids of the events and signals that were received.
     pub received: HashSet<String>,
     pub cancel: Option<Cancel>,
     /// What follows is only cleaning up.
@@ -1089,13 +1089,12 @@ impl Execution {
                             self.close_scope(scope);
                         }
                     }
-                    Some(Inner::Child(child)) => {
+                    Some(Inner::Child(child))
                         if !child.waits
                             && phase == Phase::Completed
-                            && child.on_parent_close != OnParentClose::Leave
-                        {
-                            self.detached.push((child.id, child.on_parent_close));
-                        }
+                            && child.on_parent_close != OnParentClose::Leave =>
+                    {
+                        self.detached.push((child.id, child.on_parent_close));
                     }
                     _ => {}
                 }

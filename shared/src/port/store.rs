@@ -599,6 +599,12 @@ pub fn list_of_parts(parts: &[PayloadId]) -> Vec<u8> {
 
 const PARTS: u8 = 1;
 
+/// The parts that such bytes name; `None` for a JSON text.
+pub fn parts_of(bytes: &[u8]) -> Option<Vec<PayloadId>> {
+    let (&PARTS, ids) = bytes.split_first()? else { return None };
+    ids.chunks(16).map(|id| uuid::Uuid::from_slice(id).ok().map(PayloadId::from_uuid)).collect()
+}
+
 /// The JSON text of a payload, put together when it lies there in parts.
 pub async fn payload_whole(
     payloads: &(impl Payloads + ?Sized),

@@ -578,3 +578,60 @@ fn nothing_is_left_of_a_container_that_ended() {
     assert_eq!(case.state.open_count(), 1);
     assert!(case.state.dispatched.is_empty() && case.state.loops.is_empty());
 }
+
+/// A sweep may come before the timer does, and the timer would then be due for ever.
+#[test]
+fn a_pause_that_something_else_ended_has_no_timer() {
+    let mut case = Case::start(
+        "w: { type: while_loop, config: { condition: 'iteration < 2', pause: 30s }, components: { a: { type: work } } }",
+    );
+    case.complete("a[0]", Value::Null);
+    case.now = case.now.after(seconds(31));
+    case.sweep();
+    case.shows("a[1] running");
+    assert!(case.timers.is_empty(), "{:?}", case.timers);
+}
+
+#[test]
+fn a_message_again_goes_on_with_the_rounds_that_were_put_off() {
+    let mut case = Case::accept_with(
+        "",
+        "l: { type: for_loop, config: { to: 5000, max_parallel: 100 }, components: { a: { type: noop } } }",
+        json!({}),
+    );
+    let decision = case.take(Input::Start);
+    assert!(decision.commands.contains(&Command::GoOn));
+    let cause = case.turns[1].cause;
+    assert_eq!(commands_again(&case.state, cause, &case.payloads), Ok(vec![Command::GoOn]));
+}
+
+/// The parts of the list lie in the store, the list itself does not yet.
+#[test]
+fn what_follows_a_long_loop_can_look_into_its_output() {
+    let mut case = Case::start(
+        "l: { type: for_loop, config: { to: 1100, max_parallel: 1 }, components: { a: { type: work } } }
+         after: { type: work, needs: [l], config: { seen: '${{ components.l.output | length }}' } }",
+    );
+    for round in 0..1_099 {
+        let decision = case.complete(&format!("a[{round}]"), json!(round));
+        for (id, bytes) in decision.payloads {
+            case.payloads.insert(id, Arc::new(serde_json::from_slice(&bytes).unwrap_or_default()));
+        }
+    }
+    let kept = std::mem::take(&mut case.payloads);
+    let last = case.report("a[1099]", completed(json!(1), &[]));
+    let cause = MessageId::generate();
+    let decided =
+        |case: &Case| decide(&mut case.state.clone(), &[Input::Result(&last)], cause, &case.around());
+    let Err(NeedsPayloads(ids)) = decided(&case) else { panic!("the earlier parts are not loaded") };
+    assert_eq!(ids.len(), 2);
+    for id in ids {
+        let Some(list) = kept.get(&id) else { panic!("{id} was never kept") };
+        case.payloads.insert(id, Arc::clone(list));
+    }
+    let seen = decided(&case).map(|decision| match &decision.commands[..] {
+        [Command::Dispatch(task)] => task.config["seen"].clone(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(seen, Ok(json!(1_100)));
+}

@@ -4,7 +4,10 @@ use shared::wire::{InboxBody, InboxMessage};
 use shared::{ids::Shard, port::store::Kept};
 
 use super::*;
-use crate::desk::{Desk, Outgoing, gather};
+use crate::{
+    desk::{Desk, Outgoing, gather},
+    engine::Limits,
+};
 
 /// A desk that keeps every turn, and one batch after the other.
 struct Office {
@@ -207,4 +210,34 @@ fn a_value_that_became_too_large_is_at_hand_for_the_rest_of_its_batch() {
     assert!(matches!(output("both"), Some(Payload::Stored(_))), "two values of 40 kB are too large together");
     assert_eq!(output("use"), Some(Payload::Inline(json!({ "n": 40_000 }))));
     assert_eq!(office.sent.len(), 4);
+}
+
+#[test]
+fn a_value_that_was_laid_aside_is_at_hand_for_the_rest_of_its_batch() {
+    let mut office = Office::open(
+        "l: { type: loop, config: { items: [one, two, three], max_parallel: 1 }, components: { a: { type: work } } }
+         go: { type: work }",
+        100,
+    );
+    office.desk =
+        Desk::new(Rules { limits: Limits { inline: 8, ..Limits::default() }, ..Rules::default() }, 100, None);
+    office.desk.learn(Arc::clone(&office.workflow));
+    let execution = office.accept(1, 1);
+    // The list of the first loop is laid aside by the first message, and read by the second.
+    let first = TaskResult {
+        execution,
+        component: "a".into(),
+        iteration: shared::execution::Iteration(vec![0]),
+        attempt: 1,
+        dispatch: 1,
+        worker: worker(1),
+        token: None,
+        started_at: office.now,
+        finished_at: office.now,
+        ending: completed(json!(1), &[]),
+        log: Vec::new(),
+    };
+    office.batch(execution, vec![InboxBody::Wake { execution }, InboxBody::Results { results: vec![first] }]);
+    let sent: Vec<String> = office.sent.iter().map(|task| task.key().to_string()).collect();
+    assert_eq!(sent, ["go", "a[0]", "a[1]"]);
 }

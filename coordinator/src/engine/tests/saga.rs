@@ -379,3 +379,86 @@ fn a_chain_of_sub_workflows_ends_at_its_depth() {
     assert_eq!(case.class("s"), "limit_exceeded");
     assert!(orders(&case).is_empty());
 }
+
+/// A timer that was on its way when the cleaning up began.
+#[test]
+fn the_grace_of_a_cancel_does_not_end_what_cleans_up() {
+    let mut case = Case::start_with(
+        "compensate_on_cancel: true",
+        "a: { type: work, compensate: { type: work } }",
+        json!({}),
+    );
+    case.cancel();
+    case.complete("a", Value::Null);
+    case.shows("a.compensate running");
+    assert!(case.take(Input::Timer(&TimerKey::CancelGrace)).events.is_empty());
+    case.complete("a.compensate", Value::Null);
+    case.ends(Status::Cancelled);
+}
+
+fn closed_again(case: &Case) -> Vec<Command> {
+    let Some(last) = case.turns.last() else { panic!("there are turns") };
+    let Ok(commands) = commands_again(&case.state, last.cause, &case.payloads) else {
+        panic!("the payloads were there")
+    };
+    commands.into_iter().filter(|command| matches!(command, Command::CloseChild { .. })).collect()
+}
+
+#[test]
+fn the_message_that_ended_a_call_asks_for_the_end_of_its_child_again() {
+    let mut case = Case::start(
+        "r: { type: race, components: { s: { type: sub_workflow, config: { workflow: child, version: 1 } }, fast: { type: work } } }
+         after: { type: work, needs: [r] }",
+    );
+    let child = orders(&case)[0].0;
+    case.complete("fast", Value::Null);
+    case.shows("r completed, after running");
+    assert_eq!(closed_again(&case), [Command::CloseChild { child, kill: false }]);
+
+    let mut case = Case::start(
+        "s: { type: sub_workflow, timeout: 5s, config: { workflow: child, version: 1, on_parent_close: kill } }
+         after: { type: work, needs: [s.timeout] }",
+    );
+    let child = orders(&case)[0].0;
+    case.tick(seconds(5));
+    case.shows("s failed, after running");
+    assert_eq!(closed_again(&case), [Command::CloseChild { child, kill: true }]);
+}
+
+fn called(policy: OnParentClose, waits: bool) -> Case {
+    let Ok(workflow) = read("", "a: { type: work }") else { panic!("it can be saved") };
+    let parent = Parent {
+        execution: ExecutionId::generate(),
+        task: TaskKey::of("s".into()),
+        depth: 1,
+        waits,
+        on_parent_close: policy,
+    };
+    let mut case = Case::accept(workflow, json!({}), |accepted| accepted.parent = Some(parent));
+    case.take(Input::Start);
+    case
+}
+
+#[test]
+fn a_sub_workflow_asks_now_and_then_whether_it_is_still_wanted() {
+    for (policy, kill) in [
+        (OnParentClose::Cancel, Some(false)),
+        (OnParentClose::Kill, Some(true)),
+        (OnParentClose::Leave, None),
+    ] {
+        let mut case = called(policy, true);
+        let asked = case.sweep().commands.iter().find_map(|command| match command {
+            Command::AskParent { kill, .. } => Some(*kill),
+            _ => None,
+        });
+        assert_eq!(asked, kill);
+    }
+}
+
+#[test]
+fn who_is_waited_for_takes_no_place_of_its_own() {
+    let places =
+        |case: &Case| super::super::slots(&case.state, &case.payloads, &case.rules).map(|it| it.len()).ok();
+    assert_eq!(places(&called(OnParentClose::Cancel, true)), Some(0));
+    assert_eq!(places(&called(OnParentClose::Leave, false)), Some(1));
+}
