@@ -3,7 +3,8 @@
 //! What it keeps is the effect log of the invariants: an effect is a call that arrived here.
 //!
 //! `POST /effect/<label>/<component>?<script>` with
-//! `fail=n` (the first n calls of a task are answered 503), `status=s` (always s), `delay_ms=n`, `hang=1`,
+//! `fail=n` (the first n calls of a task are answered 503), `status=s` (always s), `delay_ms=n`, `hang=n` (the first n are
+//! never answered),
 //! `bytes=n` (the answer holds a text of n bytes). `/shop/<label>/orders` is the shop of the examples: its first
 //! answer is 503. `/play/<label>/<path>` answers as the test said with [`Probe::plays`], and 404 otherwise.
 
@@ -131,7 +132,7 @@ async fn effect(
 ) -> Response {
     let (index, number) = log.begin(&label, &component, &headers, &body);
     let given = |name: &str| script.get(name).copied().unwrap_or(0);
-    if given("hang") > 0 {
+    if number as u64 <= given("hang") {
         tokio::time::sleep(Duration::from_hours(1)).await;
     }
     tokio::time::sleep(Duration::from_millis(given("delay_ms"))).await;

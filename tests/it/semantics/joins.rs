@@ -216,7 +216,9 @@ async fn j16_both_sides_of_a_decision_are_refused_when_saving(place: &Place) -> 
     let mistake = refused(place, &text).await?;
     is_mistake(&mistake, "never_ready", "components.c.needs", "did you mean `join: any`?")?;
     // What is suggested runs.
-    let case = Case::start(place, &text[text.find("  which").unwrap_or(0)..].replace("[a, b]", "[a, b], join: any")).await?;
+    let case =
+        Case::start(place, &text[text.find("  which").unwrap_or(0)..].replace("[a, b]", "[a, b], join: any"))
+            .await?;
     case.ends("completed").await?;
     case.shows("a skipped, b completed, c completed").await
 }

@@ -83,8 +83,10 @@ async fn p3_completed_fires_success_and_the_chosen_ports(place: &Place) -> Resul
     )
     .await?;
     case.ends("completed").await?;
-    case.shows("success completed, one completed, two skipped, three completed, default skipped, error skipped")
-        .await
+    case.shows(
+        "success completed, one completed, two skipped, three completed, default skipped, error skipped",
+    )
+    .await
 }
 
 async fn p4_failed_fires_error(place: &Place) -> Result<()> {
