@@ -36,6 +36,7 @@ mod operations;
 mod people;
 mod readme;
 mod restarts;
+mod semantics;
 mod triggers;
 mod workflows;
 

@@ -141,12 +141,17 @@ fn completes(port: &Output) -> bool {
     matches!(port, Output::Success | Output::Own(_))
 }
 
+/// Whether two ports of one component never fire both, whatever its type: it completes, fails or times out.
+fn exclude(first: &Output, second: &Output) -> bool {
+    !(completes(first) && completes(second)) && first != second
+}
+
 /// A join that can never be met: which component, and the two ports of one router it would need.
 #[derive(Debug)]
 pub(crate) struct Never {
     pub(crate) component: usize,
     pub(crate) router: usize,
-    pub(crate) ports: (usize, usize),
+    pub(crate) ports: (Output, Output),
     /// Whether the component names both ports itself.
     pub(crate) direct: bool,
 }
@@ -183,7 +188,17 @@ pub(crate) fn never(points: &[Point], order: &[usize]) -> Vec<Never> {
                 }
             }
             Join::All | Join::Any => {
+                let mut named: BTreeMap<usize, &Output> = BTreeMap::new();
                 for need in &point.needs {
+                    let first = *named.entry(need.from).or_insert(&need.port);
+                    if exclude(first, &need.port) && broken.insert(*index) {
+                        found.push(Never {
+                            component: *index,
+                            router: need.from,
+                            ports: (first.clone(), need.port.clone()),
+                            direct: true,
+                        });
+                    }
                     if broken.contains(&need.from) {
                         broken.insert(*index);
                     }
@@ -199,7 +214,7 @@ pub(crate) fn never(points: &[Point], order: &[usize]) -> Vec<Never> {
                                     found.push(Never {
                                         component: *index,
                                         router,
-                                        ports: (*other, port),
+                                        ports: (Output::Own(*other), Output::Own(port)),
                                         direct: names(*other) && names(port),
                                     });
                                 }

@@ -9,7 +9,7 @@ use super::{
     check::{Checker, Draft, Found, below, list, path_of},
     containers::Plan,
     graph::{self, Point, Sets},
-    model::Part,
+    model::{Output, Part},
     problem::nearest,
 };
 use crate::{
@@ -226,7 +226,13 @@ impl Checker<'_> {
         let draft = |position: usize| &plan.drafts[plan.scopes[scope].components[position]];
         for never in graph::never(points, order) {
             let router = draft(never.router);
-            let (first, second) = (&router.ports.names[never.ports.0], &router.ports.names[never.ports.1]);
+            let name = |port: &Output| match port {
+                Output::Success => "success",
+                Output::Error => "error",
+                Output::Timeout => "timeout",
+                Output::Own(own) => router.ports.names[*own].as_str(),
+            };
+            let (first, second) = (name(&never.ports.0), name(&never.ports.1));
             let Draft { id, path, .. } = draft(never.component);
             let message = if never.direct {
                 format!(

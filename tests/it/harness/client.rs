@@ -263,6 +263,24 @@ impl Api {
         Ok(sights)
     }
 
+    /// Where every component of an execution stands now: the first of its live events.
+    pub(crate) async fn snapshot(&self, id: &str) -> Result<Value> {
+        let url = format!("{}/api/v1/executions/{id}/events", self.base);
+        let answer = self.http.get(url).header("accept", "text/event-stream").send().await?;
+        ensure!(answer.status().as_u16() == 200, "events are answered with {}", answer.status());
+        let mut stream = answer.bytes_stream();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk.context("the stream of events broke off")?);
+            let Some(end) = bytes.windows(2).position(|pair| pair == b"\n\n") else { continue };
+            let block = std::str::from_utf8(&bytes[..end])?;
+            ensure!(block.lines().any(|line| line == "event: snapshot"), "a snapshot comes first: {block}");
+            let data = block.lines().find_map(|line| line.strip_prefix("data: ")).context("no data")?;
+            return Ok(serde_json::from_str(data)?);
+        }
+        bail!("the stream of events ended without one")
+    }
+
     /// Waits until the API answers.
     pub(crate) async fn is_up(&self, within: Duration) -> Result<Duration> {
         let started = Instant::now();

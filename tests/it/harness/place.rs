@@ -101,7 +101,7 @@ pub(crate) fn settings(folder: &Path, over: &Value) -> Result<PathBuf> {
         "logging": { "level": "info" },
         // Short, so that a test of a lease need not wait for a minute.
         "engine": { "lease_seconds": 6, "silence_seconds": 20, "sweep_seconds": 1, "cancel_grace_seconds": 3 },
-        "worker": { "handover_after_seconds": 2, "renewal_seconds": 2, "heartbeat_seconds": 1, "drain_seconds": 5 },
+        "worker": { "tags": ["eu"], "handover_after_seconds": 2, "renewal_seconds": 2, "heartbeat_seconds": 1, "drain_seconds": 5 },
         "components": {
             "connectors": {
                 "examples": { "folder": { "root": workspace().join("examples/data") } },
@@ -309,6 +309,21 @@ impl Place {
         let logs = vec![front.log()];
         let (api, probe) = (Api::new(&front.base())?, Probe::start().await?);
         Ok(Self { shape: self.shape, api, probe, front, processes: vec![process], logs })
+    }
+
+    /// A further worker of a cluster, alone in its pool; ended when it is dropped.
+    pub(crate) async fn second_worker(&self, pool: &str) -> Result<Process> {
+        let own = Member { name: super::unique_name("worker"), listen: None, ..self.front.clone() };
+        let command = own.command(&["--set", &format!("worker.pool={pool}"), "worker"])?;
+        let process = Process::start(&own.name, command, &own.log())?;
+        let path = "/api/v1/workers";
+        let known = until(PATIENCE, "the worker", async || {
+            let workers = self.api.get(path).await?.expect(200)?;
+            let found = workers["items"].as_array().into_iter().flatten().any(|one| one["pool"] == pool);
+            Ok(found.then_some(()))
+        });
+        known.await.with_context(|| process.tail(40))?;
+        Ok(process)
     }
 
     /// Runs the binary with the settings of this place.

@@ -3,9 +3,10 @@
 //! What it keeps is the effect log of the invariants: an effect is a call that arrived here.
 //!
 //! `POST /effect/<label>/<component>?<script>` with
-//! `fail=n` (the first n calls of a task are answered 503), `status=s` (always s), `delay_ms=n`, `hang=1`,
+//! `fail=n` (the first n calls of a task are answered 503), `status=s` (always s), `delay_ms=n`, `hang=n` (the first n are
+//! never answered),
 //! `bytes=n` (the answer holds a text of n bytes). `/shop/<label>/orders` is the shop of the examples: its first
-//! answer is 503.
+//! answer is 503. `/play/<label>/<path>` answers as the test said with [`Probe::plays`], and 404 otherwise.
 
 use std::{
     collections::HashMap,
@@ -18,7 +19,7 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, Method, StatusCode},
     response::{IntoResponse, Response},
     routing::{any, post},
 };
@@ -30,6 +31,7 @@ use shared::time::{Clock, SystemClock, Timestamp};
 pub(crate) struct Effect {
     /// What the test calls it.
     pub(crate) label: String,
+    /// The component, or method and path below `/play`.
     pub(crate) component: String,
     /// The `Idempotency-Key`: execution and component.
     pub(crate) key: String,
@@ -48,9 +50,14 @@ impl Effect {
     }
 }
 
+/// What is answered to a body.
+type Part = fn(&Value) -> (u16, Value);
+
 #[derive(Default)]
 struct Log {
     effects: Mutex<Vec<Effect>>,
+    /// By label, and method and path.
+    parts: Mutex<HashMap<(String, String), Part>>,
 }
 
 impl Log {
@@ -91,11 +98,18 @@ impl Probe {
         let router = Router::new()
             .route("/effect/{label}/{component}", any(effect))
             .route("/shop/{label}/orders", post(shop))
+            .route("/play/{label}/{*path}", any(play))
             .with_state(Arc::clone(&log));
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         let base = format!("http://{}", listener.local_addr()?);
         super::beside(async move { axum::serve(listener, router).await });
         Ok(Self { base, log })
+    }
+
+    /// Below `/play`, `what` (such as `POST stock/holds`) is answered like this from now on.
+    pub(crate) fn plays(&self, label: &str, what: &str, part: fn(&Value) -> (u16, Value)) {
+        let mut parts = self.log.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.insert((label.to_owned(), what.to_owned()), part);
     }
 
     /// Every call so far, in the order of arrival.
@@ -118,7 +132,7 @@ async fn effect(
 ) -> Response {
     let (index, number) = log.begin(&label, &component, &headers, &body);
     let given = |name: &str| script.get(name).copied().unwrap_or(0);
-    if given("hang") > 0 {
+    if number as u64 <= given("hang") {
         tokio::time::sleep(Duration::from_hours(1)).await;
     }
     tokio::time::sleep(Duration::from_millis(given("delay_ms"))).await;
@@ -133,6 +147,22 @@ async fn effect(
         answer["text"] = Value::from("x".repeat(*bytes as usize));
     }
     (status, Json(answer)).into_response()
+}
+
+async fn play(
+    State(log): State<Arc<Log>>,
+    method: Method,
+    Path((label, path)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let what = format!("{method} {path}");
+    let (index, _) = log.begin(&label, &what, &headers, &body);
+    log.end(index);
+    let part = log.parts.lock().unwrap_or_else(PoisonError::into_inner).get(&(label, what)).copied();
+    let Some(part) = part else { return StatusCode::NOT_FOUND.into_response() };
+    let (status, answer) = part(&serde_json::from_slice(&body).unwrap_or(Value::Null));
+    (StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT), Json(answer)).into_response()
 }
 
 async fn shop(
