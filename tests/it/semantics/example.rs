@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::Case;
-use crate::harness::{place::Place, unique_name, workspace};
+use crate::harness::{place::Place, probe::Part, unique_name, workspace};
 
 both_shapes!(
     example_low_risk,
@@ -41,14 +41,14 @@ async fn order<'a>(place: &'a Place, score: u32, broken: &str, edits: &[(&str, &
         ensure!(text.contains(from), "the document has no `{from}`");
         text = text.replace(from, to);
     }
-    let scored: fn(&Value) -> (u16, Value) =
+    let scored: Part =
         if score > 80 { |_| (200, json!({ "score": 99 })) } else { |_| (200, json!({ "score": 1 })) };
-    let held: fn(&Value) -> (u16, Value) = if broken == SECOND_HOLD {
+    let held: Part = if broken == SECOND_HOLD {
         |body| if body["line"] == 0 { (201, json!({ "id": "h0" })) } else { (409, json!({})) }
     } else {
         |body| (201, json!({ "id": format!("h{}", body["line"]) }))
     };
-    let parts: [(&str, fn(&Value) -> (u16, Value)); 7] = [
+    let parts: [(&str, Part); 7] = [
         (&format!("GET shop/{ORDER}"), |_| {
             let lines = json!([{ "sku": "s0", "stock": true }, { "sku": "digital", "stock": false }, { "sku": "s1", "stock": true }]);
             (200, json!({ "lines": lines }))
