@@ -51,7 +51,7 @@ impl Effect {
 }
 
 /// What is answered to a body.
-type Part = fn(&Value) -> (u16, Value);
+pub(crate) type Part = fn(&Value) -> (u16, Value);
 
 #[derive(Default)]
 struct Log {
@@ -107,7 +107,7 @@ impl Probe {
     }
 
     /// Below `/play`, `what` (such as `POST stock/holds`) is answered like this from now on.
-    pub(crate) fn plays(&self, label: &str, what: &str, part: fn(&Value) -> (u16, Value)) {
+    pub(crate) fn plays(&self, label: &str, what: &str, part: Part) {
         let mut parts = self.log.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.insert((label.to_owned(), what.to_owned()), part);
     }

@@ -141,7 +141,25 @@ async fn s6_stop_cancels_what_runs_and_skips_the_rest(place: &Place) -> Result<(
     case.shows("a failed, h completed, b awaiting").await?;
     case.go().await?;
     case.ends("completed").await?;
-    case.shows("c completed").await
+    case.shows("c completed").await?;
+    // A group stops its own, and nothing outside.
+    let case = Case::start(
+        place,
+        "g: { type: group, config: { on_unhandled_failure: stop }, components: { w: { @waits }, a: { @call(a?status=404), needs: [w] }, b: { @call(b?hang=1), timeout: 10m }, c: { @call(c), needs: [b] }, d: { @call(d), needs: [a], join: all_done } } }
+         h: { type: delay, needs: [g.error], config: { for: 1ms } }
+         other: { @call(other?delay_ms=300) }
+         last: { @call(last), needs: [other, h] }",
+    )
+    .await?;
+    case.is_called("b").await?;
+    case.go().await?;
+    case.ends("completed").await?;
+    case.shows("g failed, h completed, other completed, last completed").await?;
+    let events = case.events("b").await?;
+    ensure!(events.iter().any(|event| event.name == "task_cancelled"), "{events:?}");
+    ensure!(case.skipped_for("c").await? == "scope_ended", "`c` has the reason");
+    ensure!(case.skipped_for("d").await? == "scope_ended", "`d` has the reason");
+    Ok(())
 }
 
 async fn s7_without_an_unhandled_failure_the_scope_completes(place: &Place) -> Result<()> {
@@ -374,7 +392,7 @@ async fn granted(place: &Place, pool: &str) -> Result<Vec<(String, String)>> {
 
 /// What becomes of them when their worker was lost.
 async fn decided(place: &Place, granted: Vec<(String, String)>) -> Result<()> {
-    let cases: Vec<Case> = granted.into_iter().map(|(id, label)| Case { place, id, label }).collect();
+    let cases: Vec<Case<'_>> = granted.into_iter().map(|(id, label)| Case { place, id, label }).collect();
     // Somebody reads `error`.
     let found = cases[2].ends("completed").await?;
     ensure!(found["output"] == "outcome_unknown", "{found}");
