@@ -364,11 +364,11 @@ impl History {
     /// I25: what is received was sent, and what was sent in time is received.
     fn waits(&mut self, world: &World) {
         for id in std::mem::take(&mut self.received) {
-            let sent = world.storage.events.iter().any(|(_, event)| event.id == id)
+            let sent = world.storage.events.iter().any(|(_, event)| event.identity() == id)
                 || world
                     .signals
                     .iter()
-                    .any(|(execution, signal)| *execution == self.id && signal.to_string() == id);
+                    .any(|(execution, signal)| *execution == self.id && format!("explorer/{signal}") == id);
             if !sent {
                 self.is_wrong("I25", format!("{id} was received and never sent"));
             }

@@ -331,8 +331,8 @@ impl World {
         };
         let Some(turns) = self.storage.journals.get(execution) else { return };
         let accounted = turns.iter().flat_map(|turn| &turn.events).any(|event| match event {
-            Event::SignalKept { signal: kept } => kept.id == signal.id,
-            Event::EventReceived { id, .. } => *id == signal.id,
+            Event::SignalKept { signal: kept } => kept.identity() == signal.identity(),
+            Event::EventReceived { id, .. } => *id == signal.identity(),
             Event::CancelRequested { .. } | Event::Finished { .. } => true,
             _ => false,
         });
