@@ -10,4 +10,6 @@ mod run;
 
 pub use catalogue::{Catalogue, ConfigProblem, Descriptor, Effect, Family, Field, OwnPorts, Runs};
 pub use failure::{Failure, FailureClass};
-pub use run::{Context, Log, LogLevel, LogLine, Outcome, PayloadAccess, Run};
+pub use run::{
+    Context, Log, LogLevel, LogLine, Notice, NoticeAccess, Outcome, PayloadAccess, Run, Severity,
+};
