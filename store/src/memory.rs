@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use shared::{
     execution::{Event, Status, TaskKey, TimerKey, Turn},
     ids::{
-        CoordinatorId, DeadLetterId, ExecutionId, HumanTaskId, MessageId, NotificationId, PayloadId, RequestId,
-        Shard, TenantId, Token, WorkerId, WorkflowId,
+        CoordinatorId, DeadLetterId, ExecutionId, HumanTaskId, MessageId, NotificationId, PayloadId,
+        RequestId, Shard, TenantId, Token, WorkerId, WorkflowId,
     },
     port::people::{
         EventWait, EventWaits, HumanTaskFilter, HumanTaskPage, HumanTaskRow, HumanTasks, KeyTaken, Keys,

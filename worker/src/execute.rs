@@ -18,7 +18,9 @@ use std::{
 use futures::FutureExt;
 use serde_json::Value;
 use shared::{
-    component::{Catalogue, Context, Descriptor, Failure, FailureClass, Log, LogLine, NoticeAccess, PayloadAccess, Run},
+    component::{
+        Catalogue, Context, Descriptor, Failure, FailureClass, Log, LogLine, NoticeAccess, PayloadAccess, Run,
+    },
     execution::Payload,
     ids::{MessageId, Shard, WorkerId},
     port::queue::{Delivery, DynQueue},

@@ -34,9 +34,7 @@ const MOST_RECIPIENTS: usize = 100;
 const CUT: &str = "\n[cut]";
 
 /// A way to people.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Channel {
     /// The platform's own list of notifications.
@@ -144,7 +142,8 @@ impl Component for Notification {
         for (index, channel) in list("channels").into_iter().flatten().enumerate() {
             if channel == "apg" {
                 let index = index.to_string();
-                let message = "the channel `apg` is not there yet: it needs the platform's notification engine";
+                let message =
+                    "the channel `apg` is not there yet: it needs the platform's notification engine";
                 problems.push(problem(&["channels", &index], message));
             }
         }
@@ -161,7 +160,9 @@ impl Component for Notification {
 fn recipient(to: &str) -> Result<Option<&str>, Failure> {
     let bare = to.strip_prefix("user:").unwrap_or(to);
     if to.trim().is_empty() || to.chars().count() > 200 || to.chars().any(char::is_control) {
-        return Err(invalid_input("a recipient has from 1 to 200 characters, none of them a control character"));
+        return Err(invalid_input(
+            "a recipient has from 1 to 200 characters, none of them a control character",
+        ));
     }
     if !bare.contains('@') {
         return Ok(None);
@@ -184,7 +185,8 @@ impl Work for Notification {
             return Err(invalid_input(format!("`to` has from 1 to {MOST_RECIPIENTS} recipients")));
         }
         for (index, to) in self.to.iter().enumerate() {
-            recipient(to).map_err(|wrong| Failure { message: format!("to[{index}]: {}", wrong.message), ..wrong })?;
+            recipient(to)
+                .map_err(|wrong| Failure { message: format!("to[{index}]: {}", wrong.message), ..wrong })?;
         }
         if self.channels.is_empty() {
             return Err(invalid_config("`channels` is empty: nobody would be told"));
@@ -491,14 +493,21 @@ mod tests {
         let server = SmtpServer::start();
         let (context, _folder) = mailing(&server);
         for _ in 0..2 {
-            let outcome = run_in("notification", config(&["a@b.example", "boss"], &["email"], "any"), &context);
+            let outcome =
+                run_in("notification", config(&["a@b.example", "boss"], &["email"], "any"), &context);
             let output = outcome.await.expect("told").output;
-            assert_eq!(output["deliveries"][0], json!({ "channel": "email", "to": "a@b.example", "status": "sent" }));
+            assert_eq!(
+                output["deliveries"][0],
+                json!({ "channel": "email", "to": "a@b.example", "status": "sent" })
+            );
             assert_eq!(output["deliveries"][1]["status"], "skipped");
         }
         let taken = server.taken();
         assert_eq!(taken.len(), 2);
-        assert_eq!((taken[0].from.as_str(), &taken[0].to[..]), ("flows@example.com", &["a@b.example".to_owned()][..]));
+        assert_eq!(
+            (taken[0].from.as_str(), &taken[0].to[..]),
+            ("flows@example.com", &["a@b.example".to_owned()][..])
+        );
         assert_eq!(taken[0].body().trim_end(), "Five.\r\n.\r\nOrder.");
         assert!(taken[0].header("Message-ID").is_some());
         assert_eq!(taken[0].header("Message-ID"), taken[1].header("Message-ID"));
@@ -526,7 +535,8 @@ mod tests {
     #[tokio::test]
     async fn without_any_channel_each_class_is_said() {
         let (context, _folder) = context();
-        let failed = run_in("notification", config(&["a@b.example"], &["email", "slack"], "any"), &context).await;
+        let failed =
+            run_in("notification", config(&["a@b.example"], &["email", "slack"], "any"), &context).await;
         let failed = failed.expect_err("nobody was told");
         assert_eq!(failed.class, FailureClass::InvalidConfig);
         assert!(failed.message.contains("no connector `email`"), "{failed}");
@@ -583,7 +593,10 @@ mod tests {
         let mut mac = Hmac::<Sha256>::new_from_slice(b"s").expect("a key");
         let signed = format!("{}.{}.{}", header("webhook-id"), header("webhook-timestamp"), all[2].2);
         mac.update(signed.as_bytes());
-        assert_eq!(header("webhook-signature"), format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())));
+        assert_eq!(
+            header("webhook-signature"),
+            format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+        );
 
         config["require"] = "all".into();
         let failed = run_in("notification", config.clone(), &context).await.expect_err("teams is down");
@@ -615,7 +628,10 @@ mod tests {
         assert_eq!(refused(|config| config["channels"] = json!([])).await.class, FailureClass::InvalidConfig);
         let failed = refused(|config| config["group_within"] = "5m".into()).await;
         assert!(failed.message.contains("group_within"), "{failed}");
-        assert_eq!(refused(|config| config["channels"] = json!(["apg"])).await.class, FailureClass::InvalidConfig);
+        assert_eq!(
+            refused(|config| config["channels"] = json!(["apg"])).await.class,
+            FailureClass::InvalidConfig
+        );
         let config = json!({ "to": ["a@@b", "${{ parameters.who }}"], "subject": "a\nb", "text": "t", "channels": ["apg"] });
         let paths: Vec<String> =
             Notification::check(&config).into_iter().map(|problem| problem.path.join("/")).collect();

@@ -13,8 +13,10 @@ use crate::{
     execution::{Answer, AnswerVerdict, Iteration, PersonAsk, PersonKind, Status, TaskKey},
     ids::{ExecutionId, HumanTaskId, NotificationId, RequestId, Shard, TenantId},
     port::{
-        people::{EventWait, HumanTaskCursor, HumanTaskFilter, HumanTaskPage, HumanTaskRow, KeyTaken, NotificationPage,
-            NotificationRow},
+        people::{
+            EventWait, HumanTaskCursor, HumanTaskFilter, HumanTaskPage, HumanTaskRow, KeyTaken,
+            NotificationPage, NotificationRow,
+        },
         store::{Commit, DynStore, HumanTaskChange, HumanTaskStatus, Kept, Request, WaitChange},
     },
     time::Timestamp,
@@ -568,8 +570,7 @@ pub async fn mails_are_claimed_by_one_and_sent_once(store: DynStore) {
     keep(&store, saying(turn(&workflow, id, 2), vec![asking("review", ask(&["a@b.example"]))])).await;
     let review = id_of(id, "review");
     let claims = futures::future::join_all((0..8).map(|_| store.mails_claim(instant(100), MINUTE, 10))).await;
-    let claimed: Vec<HumanTaskRow> =
-        claims.into_iter().flat_map(|rows| rows.expect("an answer")).collect();
+    let claimed: Vec<HumanTaskRow> = claims.into_iter().flat_map(|rows| rows.expect("an answer")).collect();
     assert_eq!(claimed.iter().map(|row| row.id).collect::<Vec<_>>(), [review]);
     assert_eq!(Some(&claimed[0]), read(&store, review).await.as_ref());
     assert_eq!(mailed(&store, instant(100).after(MINUTE / 2)).await, []);

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use shared::{
     component::{
-        Catalogue, Context, Descriptor, Effect, Failure, FailureClass, Family, Field, Outcome, OwnPorts,
-        Notice, NoticeAccess, PayloadAccess, Run, Runs,
+        Catalogue, Context, Descriptor, Effect, Failure, FailureClass, Family, Field, Notice, NoticeAccess,
+        Outcome, OwnPorts, PayloadAccess, Run, Runs,
     },
     execution::Iteration,
     ids::{ExecutionId, PayloadId, Shard, TenantId, WorkerId},
