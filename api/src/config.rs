@@ -78,6 +78,16 @@ impl Default for Config {
     }
 }
 
+/// How people are asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct People {
+    /// The connector of kind `smtp` through which assignees of approvals with `links: true` get a mail with links
+    /// that decide, where an assignee is a mail address. No mails are sent without it. Needs `api.public_url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mail_connector: Option<String>,
+}
+
 impl Config {
     /// What links begin with, without a slash at the end.
     pub(crate) fn base_url(&self) -> String {

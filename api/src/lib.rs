@@ -20,14 +20,14 @@ use std::{future::IntoFuture, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{Router, serve::ListenerExt};
 use shared::{
     component::Catalogue,
-    port::{progress::DynProgress, queue::DynQueue, secrets::DynSecrets, store::DynStore},
+    port::{mail::DynMailer, progress::DynProgress, queue::DynQueue, secrets::DynSecrets, store::DynStore},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub use caller::{Caller, Permission};
-pub use config::{Config, Secret};
+pub use config::{Config, People, Secret};
 pub use health::{Check, Condition, Health, PartHealth};
 pub use http::operations_router;
 pub use metrics::{Kind, Meter, Sample};
@@ -46,6 +46,8 @@ pub struct Ports {
     pub catalogue: Catalogue,
     /// What webhooks are signed with.
     pub secrets: DynSecrets,
+    /// What sends mails that ask people to decide; none are sent without it.
+    pub mailer: Option<DynMailer>,
     /// What other roles of this process measure.
     pub meters: Vec<Meter>,
 }
@@ -83,7 +85,7 @@ impl ApiError {
 ///
 /// Live streams end with `shutdown`. The task ends, all hints sent, once the router is dropped.
 pub fn router(config: Config, ports: Ports, shutdown: CancellationToken) -> (Router, JoinHandle<()>) {
-    let Ports { store, queue, progress, catalogue, secrets, meters } = ports;
+    let Ports { store, queue, progress, catalogue, secrets, mailer, meters } = ports;
     let checks = vec![
         Check::store(Arc::clone(&store)),
         Check::queue(Arc::clone(&queue)),
@@ -98,6 +100,17 @@ pub fn router(config: Config, ports: Ports, shutdown: CancellationToken) -> (Rou
         config.max_open_executions,
         config.base_url(),
     );
+    let mails = match (mailer, &config.public_url) {
+        (Some(mailer), Some(_)) => Some(deeds::Mails::new(Arc::clone(&deeds), mailer)),
+        (Some(_), None) => {
+            warn!(
+                "No mails are sent to those who are asked: set `api.public_url`, which their links begin with"
+            );
+            None
+        }
+        (None, _) => None,
+    };
+    let until = shutdown.clone();
     let app = app::App::new(app::Inner {
         deeds,
         config,
@@ -113,7 +126,14 @@ pub fn router(config: Config, ports: Ports, shutdown: CancellationToken) -> (Rou
         clippy::disallowed_methods,
         reason = "`serve` awaits the handle; it ends when the router is gone"
     )]
-    let hinting = tokio::spawn(hinting.run());
+    let hinting = tokio::spawn(async move {
+        let mailing = async {
+            if let Some(mails) = mails {
+                mails.run(until).await;
+            }
+        };
+        tokio::join!(hinting.run(), mailing);
+    });
     (http::routes(app), hinting)
 }
 

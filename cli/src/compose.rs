@@ -4,12 +4,13 @@
 
 use std::{collections::VecDeque, fmt, future::Future, path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use components::Environment;
 use shared::{
-    component::{Catalogue, Failure, FailureClass, PayloadAccess},
+    component::{Catalogue, Failure, FailureClass, Notice, NoticeAccess, PayloadAccess},
     ids::{DeadLetterId, ExecutionId, PayloadId, TenantId},
     port::{
+        people::NotificationRow,
         progress::DynProgress,
         queue::DynQueue,
         store::{DeadLetter, DynStore},
@@ -36,6 +37,7 @@ pub struct Ports {
     pub catalogue: Catalogue,
     pub environment: Arc<Environment>,
     pub payloads: Arc<dyn PayloadAccess>,
+    pub notices: Arc<dyn NoticeAccess>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -171,7 +173,7 @@ impl Ports {
         crate::install_tls();
         let store = open_store(settings).await?;
         let queue = open_queue(settings, Some(Arc::clone(&store))).await?;
-        let payloads = Arc::new(StorePayloads { store: Arc::clone(&store) });
+        let payloads = Arc::new(StoreAccess { store: Arc::clone(&store) });
         let truth = Truth { store, progress: open_progress(settings)? };
         Self::around(settings, Some(truth), queue, payloads)
     }
@@ -189,7 +191,7 @@ impl Ports {
         settings: &Settings,
         truth: Option<Truth>,
         queue: DynQueue,
-        payloads: Arc<dyn PayloadAccess>,
+        access: Arc<impl PayloadAccess + NoticeAccess + 'static>,
     ) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let environment = Environment::new(&settings.components, Arc::clone(&clock))
@@ -199,7 +201,8 @@ impl Ports {
             queue,
             catalogue: components::catalogue(),
             environment: Arc::new(environment),
-            payloads,
+            payloads: Arc::clone(&access) as _,
+            notices: access,
             clock,
         })
     }
@@ -210,13 +213,13 @@ impl Ports {
     }
 }
 
-/// Large payloads by a call of the store, for a worker that may reach it.
-struct StorePayloads {
+/// Large payloads and notices by calls of the store, for a worker that may reach it.
+struct StoreAccess {
     store: DynStore,
 }
 
 #[async_trait::async_trait]
-impl PayloadAccess for StorePayloads {
+impl PayloadAccess for StoreAccess {
     async fn put(&self, execution: ExecutionId, bytes: Vec<u8>) -> Result<PayloadId, Failure> {
         let id = PayloadId::generate();
         let kept = self.store.payload_put(TenantId::DEFAULT, execution, id, bytes).await;
@@ -237,6 +240,25 @@ impl PayloadAccess for StorePayloads {
                 format!("the payload store could not give {payload}: {error}"),
             )),
         }
+    }
+}
+
+#[async_trait::async_trait]
+impl NoticeAccess for StoreAccess {
+    async fn tell(
+        &self,
+        tenant: TenantId,
+        execution: ExecutionId,
+        notices: Vec<Notice>,
+    ) -> Result<(), Failure> {
+        let told = async {
+            let created_at = self.store.now().await?;
+            let row = |notice| NotificationRow { tenant, execution, notice, created_at, read_at: None };
+            self.store.notification_add(notices.into_iter().map(row).collect()).await
+        };
+        told.await.map_err(|error| {
+            Failure::new(FailureClass::Unavailable, format!("the notifications could not be kept: {error}"))
+        })
     }
 }
 
@@ -360,6 +382,7 @@ impl Running {
                 queue: Arc::clone(&ports.queue),
                 catalogue: ports.catalogue.clone(),
                 payloads: Arc::clone(&ports.payloads),
+                notices: Arc::clone(&ports.notices),
                 environment: Arc::clone(&ports.environment) as _,
                 clock: Arc::clone(&ports.clock),
             },
@@ -378,7 +401,12 @@ impl Running {
         if roles.api {
             let config = settings.api.clone();
             let Truth { store, progress } = ports.truth()?.clone();
+            let mailer = settings.people.mail_connector.as_deref().map(|name| ports.environment.mailer(name));
+            let mailer = mailer
+                .transpose()
+                .map_err(|failure| anyhow!("people.mail_connector: {}", failure.message))?;
             let its_ports = api::Ports {
+                mailer,
                 store,
                 queue: Arc::clone(&ports.queue),
                 progress,

@@ -1,12 +1,12 @@
-//! Large payloads through the API's worker gateway, for workers that hold no database login.
+//! Large payloads and notices through the API's worker gateway, for workers that hold no database login.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use reqwest::{StatusCode, Url};
 use shared::{
-    component::{Failure, FailureClass, PayloadAccess},
-    ids::{ExecutionId, PayloadId},
+    component::{Failure, FailureClass, Notice, NoticeAccess, PayloadAccess},
+    ids::{ExecutionId, PayloadId, TenantId},
 };
 
 /// One payload, with its connection, may take this long.
@@ -37,8 +37,8 @@ impl Gateway {
         self.token.as_deref().ok_or_else(|| {
             Failure::new(
                 FailureClass::Unavailable,
-                "this value is too large for a message, and the worker has no way to the payload store: set the \
-                 same `api.worker_token` for the API and its workers",
+                "this value has to go through the worker gateway (it is too large for a message, or a notification), \
+                 and the worker may not use it: set the same `api.worker_token` for the API and its workers",
             )
         })
     }
@@ -60,6 +60,25 @@ impl PayloadAccess for Gateway {
             return Err(refused(answer).await);
         }
         Ok(answer.bytes().await.map_err(|error| unreachable(&error))?.to_vec())
+    }
+}
+
+#[async_trait::async_trait]
+impl NoticeAccess for Gateway {
+    async fn tell(
+        &self,
+        tenant: TenantId,
+        execution: ExecutionId,
+        notices: Vec<Notice>,
+    ) -> Result<(), Failure> {
+        let place = self.base.join(&format!("/internal/notifications/{execution}"));
+        let place = place.map_err(|error| {
+            Failure::new(FailureClass::Internal, format!("the worker gateway has no such place: {error}"))
+        })?;
+        let request = self.client.put(place).bearer_auth(self.token()?);
+        let request = request.header("x-tenant-id", tenant.to_string()).json(&notices);
+        let answer = request.send().await.map_err(|error| unreachable(&error))?;
+        if answer.status().is_success() { Ok(()) } else { Err(refused(answer).await) }
     }
 }
 

@@ -8,12 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{
     component::{Context, Failure, FailureClass},
+    port::mail::DynMailer,
     time::Clock,
 };
 use sqlx::{PgPool, SqlitePool};
 use tokio::sync::OnceCell;
 
-use crate::egress;
+use crate::{egress, mail};
 
 /// Settings of the components of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -57,6 +58,16 @@ pub enum Connector {
         #[serde(default)]
         headers: BTreeMap<String, String>,
     },
+    /// A mail server.
+    Smtp(mail::Server),
+    /// An address that takes messages, of Slack, Teams or a service of your own.
+    Webhook {
+        /// The address; it may hold a secret itself.
+        url: String,
+        /// What calls are signed with, as Standard Webhooks says; not signed without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secret: Option<String>,
+    },
 }
 
 impl fmt::Debug for Connector {
@@ -67,6 +78,8 @@ impl fmt::Debug for Connector {
             Self::Sqlite { .. } => "Sqlite",
             Self::Postgres { .. } => "Postgres",
             Self::Http { .. } => "Http",
+            Self::Smtp(_) => "Smtp",
+            Self::Webhook { .. } => "Webhook",
         })
     }
 }
@@ -150,6 +163,10 @@ impl Environment {
                     url.parse::<sqlx::postgres::PgConnectOptions>()
                         .map_err(|_| wrong("`url` is not the address of a PostgreSQL database"))?;
                 }
+                Connector::Smtp(server) => server.check().map_err(wrong)?,
+                Connector::Webhook { url, .. } => {
+                    reqwest::Url::parse(url).map_err(|_| wrong("`url` is not a URL"))?;
+                }
                 Connector::Folder { .. } | Connector::Sqlite { .. } => {}
             }
         }
@@ -192,6 +209,17 @@ impl Environment {
             if let Some(pool) = place.pools.postgres.get() {
                 pool.close().await;
             }
+        }
+    }
+
+    /// What sends mail through the connector of that name, which must be one of kind `smtp`.
+    pub fn mailer(&self, name: &str) -> Result<DynMailer, Failure> {
+        match &self.place(name)?.connector {
+            Connector::Smtp(server) => Ok(Arc::new(mail::SmtpMailer::new(server)?)),
+            _ => Err(Failure::new(
+                FailureClass::InvalidConfig,
+                format!("the connector `{name}` is not a mail server (kind `smtp`)"),
+            )),
         }
     }
 

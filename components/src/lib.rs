@@ -12,6 +12,7 @@ pub mod environment;
 mod file_value;
 pub mod formats;
 pub mod integrations;
+pub mod mail;
 pub mod people;
 mod row_flow;
 mod sql;
@@ -47,6 +48,7 @@ pub static CATALOGUE: &[Descriptor] = &[
     engine::<engine_decides::WaitForEvent>(),
     engine::<engine_decides::Approval>(),
     engine::<engine_decides::HumanTask>(),
+    worker::<people::notification::Notification>(),
     worker::<data::transform::Transform>(),
     worker::<data::filter::Filter>(),
     worker::<data::map::Map>(),

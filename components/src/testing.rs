@@ -9,8 +9,8 @@ use std::{
 use async_trait::async_trait;
 use serde_json::Value;
 use shared::{
-    component::{Context, Failure, FailureClass, Log, Outcome, PayloadAccess},
-    ids::{ComponentId, ExecutionId, PayloadId, TenantId},
+    component::{Context, Failure, FailureClass, Log, Notice, NoticeAccess, Outcome, PayloadAccess},
+    ids::{ComponentId, ExecutionId, NotificationId, PayloadId, TenantId},
     time::{ManualClock, Timestamp},
 };
 use tempfile::TempDir;
@@ -35,6 +35,21 @@ impl PayloadAccess for Payloads {
     async fn get(&self, _: ExecutionId, payload: PayloadId) -> Result<Vec<u8>, Failure> {
         let kept = self.0.lock().expect("payloads").get(&payload).cloned();
         kept.ok_or_else(|| Failure::new(FailureClass::NotFound, "no such payload"))
+    }
+}
+
+/// What was told, by id: told again, it stays as it is.
+#[derive(Default)]
+pub(crate) struct Notices(pub(crate) Mutex<HashMap<NotificationId, Notice>>);
+
+#[async_trait]
+impl NoticeAccess for Notices {
+    async fn tell(&self, _: TenantId, _: ExecutionId, notices: Vec<Notice>) -> Result<(), Failure> {
+        let mut all = self.0.lock().expect("notices");
+        for notice in notices {
+            all.entry(notice.id).or_insert(notice);
+        }
+        Ok(())
     }
 }
 
@@ -65,6 +80,7 @@ pub(crate) fn context_with(allow: &[&str], more: BTreeMap<String, Connector>) ->
         cancel: CancellationToken::new(),
         log: Log::default(),
         payloads: Arc::new(Payloads::default()),
+        notices: Arc::new(Notices::default()),
         environment: Arc::new(Environment::new(&config, clock).expect("an environment")),
         scratch: folder.path().join("scratch"),
     };

@@ -130,6 +130,10 @@ id!(
     HumanTaskId, "human_task", "a human task"
 );
 id!(
+    /// Something that somebody is told.
+    NotificationId, "notification", "a notification"
+);
+id!(
     /// A trigger of a workflow, over all its versions.
     TriggerId, "trigger", "a trigger"
 );
@@ -176,6 +180,15 @@ impl HumanTaskId {
     /// The id that a task of an execution always has; `task` is its key as text.
     pub fn derived(execution: ExecutionId, task: &str) -> Self {
         Self(Uuid::new_v5(execution.as_uuid(), format!("human_task/{task}").as_bytes()))
+    }
+}
+
+impl NotificationId {
+    /// The id that what a task tells a recipient always has; `key` is the task's idempotency key.
+    pub fn derived(execution: ExecutionId, key: &str, recipient: &str) -> Self {
+        // The length keeps two pairs with the same text apart.
+        let name = format!("notification/{}/{key}/{recipient}", key.len());
+        Self(Uuid::new_v5(execution.as_uuid(), name.as_bytes()))
     }
 }
 

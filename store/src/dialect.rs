@@ -543,4 +543,19 @@ where h.tenant_id = $1
         from wo_human_task_assignees as a
         where a.tenant_id = $1 and a.assignee ", ")
 order by h.created_at desc, h.id desc limit $8");
+
+    NOTIFICATIONS_OF, "$6": texts = ("\
+select id, tenant_id, execution_id, recipient, subject, text, severity, created_at, read_at
+from wo_notifications
+where tenant_id = $1
+    and ($2 = 0 or read_at is null)
+    and ($3 is null or (created_at, id) < ($3, $4))
+    and recipient ", "
+order by created_at desc, id desc limit $5");
+
+    READ_NOTIFICATION, "$4": texts = ("\
+update wo_notifications
+set read_at = coalesce(read_at, $3)
+where tenant_id = $1 and id = $2 and recipient ", "
+returning id, tenant_id, execution_id, recipient, subject, text, severity, created_at, read_at");
 }

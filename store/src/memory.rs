@@ -12,12 +12,12 @@ use async_trait::async_trait;
 use shared::{
     execution::{Event, Status, TaskKey, TimerKey, Turn},
     ids::{
-        CoordinatorId, DeadLetterId, ExecutionId, HumanTaskId, MessageId, PayloadId, RequestId, Shard,
-        TenantId, Token, WorkerId, WorkflowId,
+        CoordinatorId, DeadLetterId, ExecutionId, HumanTaskId, MessageId, NotificationId, PayloadId,
+        RequestId, Shard, TenantId, Token, WorkerId, WorkflowId,
     },
     port::people::{
         EventWait, EventWaits, HumanTaskFilter, HumanTaskPage, HumanTaskRow, HumanTasks, KeyTaken, Keys,
-        Requests,
+        NotificationPage, NotificationRow, Notifications, Requests,
     },
     port::store::{
         Commit, DeadLetter, DeadLetters, DueTimer, ExecutionFilter, ExecutionRow, Finding, FinishedTask,
@@ -60,6 +60,8 @@ struct State {
     late: Vec<LateResult>,
     letters: BTreeMap<DeadLetterId, DeadLetter>,
     people: BTreeMap<HumanTaskId, HumanTaskRow>,
+    mails: BTreeMap<HumanTaskId, Mails>,
+    notifications: BTreeMap<NotificationId, NotificationRow>,
     waits: BTreeMap<(ExecutionId, TaskKey), (TenantId, EventWait)>,
     secrets: BTreeMap<String, Vec<u8>>,
     nonces: BTreeMap<Uuid, Timestamp>,
@@ -793,6 +795,13 @@ impl Views for MemoryStore {
         for (id, key) in state.timers.keys().filter(|(id, _)| !is_open(id)) {
             find("I6", *id, format!("has timer `{key}` and is not open"));
         }
+        let asking = state.people.values().filter(|row| row.status == HumanTaskStatus::Open);
+        for row in asking.filter(|row| !is_open(&row.execution)) {
+            find("I6", row.execution, format!("asks people as `{}` and is not open", row.task));
+        }
+        for (id, task) in state.waits.keys().filter(|(id, _)| !is_open(id)) {
+            find("I6", *id, format!("waits for an event as `{task}` and is not open"));
+        }
         for (id, execution) in &state.executions {
             let stored = Stored { turns: state.journal.get(id).cloned().unwrap_or_default() };
             findings.extend(views::compare(&execution.row, &stored));
@@ -936,6 +945,100 @@ impl HumanTasks for MemoryStore {
             .cloned()
             .collect();
         Ok(rows::paged(items, limit, |row: &HumanTaskRow| row.cursor().to_string()))
+    }
+
+    async fn mails_claim(
+        &self,
+        now: Timestamp,
+        stale: Duration,
+        limit: u32,
+    ) -> Result<Vec<HumanTaskRow>, StoreError> {
+        let mut state = self.state()?;
+        let before = Timestamp::from_micros(now.as_micros() - stale.as_micros() as i64);
+        let mut due: Vec<HumanTaskRow> = state
+            .people
+            .values()
+            .filter(|row| row.status == HumanTaskStatus::Open)
+            .filter(|row| {
+                let mails = state.mails.get(&row.id).copied().unwrap_or_default();
+                mails.sent_for.is_none_or(|sent| sent < row.asked_at())
+                    && mails.claimed_at.is_none_or(|at| at <= before)
+            })
+            .cloned()
+            .collect();
+        due.sort_by_key(|row| (row.created_at, row.id));
+        due.truncate(limit as usize);
+        for row in &due {
+            state.mails.entry(row.id).or_default().claimed_at = Some(now);
+        }
+        Ok(due)
+    }
+
+    async fn mails_done(&self, id: HumanTaskId, asked_at: Timestamp) -> Result<(), StoreError> {
+        let mut state = self.state()?;
+        let mails = state.mails.entry(id).or_default();
+        if mails.sent_for.is_none_or(|sent| sent < asked_at) {
+            *mails = Mails { sent_for: Some(asked_at), claimed_at: None };
+        }
+        Ok(())
+    }
+}
+
+/// What is known of the mails of a question.
+#[derive(Debug, Default, Clone, Copy)]
+struct Mails {
+    sent_for: Option<Timestamp>,
+    claimed_at: Option<Timestamp>,
+}
+
+#[async_trait]
+impl Notifications for MemoryStore {
+    async fn notification_add(&self, rows: Vec<NotificationRow>) -> Result<(), StoreError> {
+        let mut state = self.state()?;
+        for row in rows {
+            state.notifications.entry(row.notice.id).or_insert(row);
+        }
+        Ok(())
+    }
+
+    async fn notification_list(
+        &self,
+        tenant: TenantId,
+        names: Vec<String>,
+        unread_only: bool,
+        page: NotificationPage,
+    ) -> Result<Paged<NotificationRow>, StoreError> {
+        let limit = rows::page_size(page.limit);
+        let state = self.state()?;
+        let mut wanted: Vec<&NotificationRow> = state
+            .notifications
+            .values()
+            .filter(|row| {
+                row.tenant == tenant
+                    && names.contains(&row.notice.to)
+                    && !(unread_only && row.read_at.is_some())
+                    && page.after.is_none_or(|after| row.cursor() < after)
+            })
+            .collect();
+        wanted.sort_by_key(|row| std::cmp::Reverse(row.cursor()));
+        let items = wanted.into_iter().take(limit as usize + 1).cloned().collect();
+        Ok(rows::paged(items, limit, |row: &NotificationRow| row.cursor().to_string()))
+    }
+
+    async fn notification_read(
+        &self,
+        tenant: TenantId,
+        names: Vec<String>,
+        id: NotificationId,
+        at: Timestamp,
+    ) -> Result<Option<NotificationRow>, StoreError> {
+        let mut state = self.state()?;
+        let found = state.notifications.get_mut(&id);
+        let found = found.filter(|row| row.tenant == tenant && names.contains(&row.notice.to));
+        Ok(found.map(|row| {
+            row.read_at.get_or_insert(at);
+            row.clone()
+        }))
     }
 }
 

@@ -1,15 +1,19 @@
 //! What people are asked, who waits for events, keys: what turns write about them, and how it is read.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use shared::{
+    component::{Notice, Severity},
     execution::{PersonAsk, TaskKey},
-    ids::{ExecutionId, HumanTaskId, MessageId, RequestId, TenantId, WorkflowId},
+    ids::{ExecutionId, HumanTaskId, MessageId, NotificationId, RequestId, TenantId, WorkflowId},
     port::{
         people::{
             EventWait, EventWaits, HumanTaskFilter, HumanTaskPage, HumanTaskRow, HumanTasks, KeyTaken, Keys,
-            Requests,
+            NotificationPage, NotificationRow, Notifications, Requests,
         },
         store::{Commit, HumanTaskChange, HumanTaskStatus, Paged, StoreError, WaitChange},
     },
@@ -168,6 +172,29 @@ where h.tenant_id = $1
     and ($6 is null or (h.created_at, h.id) < ($6, $7))
 order by h.created_at desc, h.id desc limit $8";
 
+/// The outer condition is asked again of a row that another process held meanwhile.
+const CLAIM_MAILS: &str = "\
+update wo_human_tasks
+set mail_claimed_at = $1
+where (mail_claimed_at is null or mail_claimed_at <= $2) and id in (
+    select h.id
+    from wo_human_tasks as h
+    where h.status = 'open' and (h.mailed_for is null or h.mailed_for < coalesce(h.reminded_at, h.created_at))
+        and (h.mail_claimed_at is null or h.mail_claimed_at <= $2)
+    order by h.created_at, h.id limit $3)
+returning id, tenant_id, execution_id, task, workflow_id, workflow_name, requester, status,
+    assignees, claimed_by, created_at, reminded_at, ended_at, ask, answers";
+
+const MAILS_DONE: &str = "\
+update wo_human_tasks
+set mailed_for = $2, mail_claimed_at = null
+where id = $1 and (mailed_for is null or mailed_for < $2)";
+
+const ADD_NOTIFICATION: &str = "\
+insert into wo_notifications (id, tenant_id, execution_id, recipient, subject, text, severity, created_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
+on conflict do nothing";
+
 const WAITS_FOR: &str = "\
 select execution_id, task, event, key, early
 from wo_event_waits
@@ -231,6 +258,9 @@ pub(crate) const STATEMENTS: &[&str] = &[
     HUMAN_TASK,
     OPEN_HUMAN_TASKS,
     HUMAN_TASKS,
+    CLAIM_MAILS,
+    MAILS_DONE,
+    ADD_NOTIFICATION,
     WAITS_FOR,
     WAITS,
     REQUEST_WAITS,
@@ -466,6 +496,133 @@ impl HumanTasks for SqlStore {
         let items: Result<Vec<HumanTaskRow>, StoreError> =
             records.into_iter().map(HumanTaskRecord::row).collect();
         Ok(rows::paged(items?, limit, |row| row.cursor().to_string()))
+    }
+
+    async fn mails_claim(
+        &self,
+        now: Timestamp,
+        stale: Duration,
+        limit: u32,
+    ) -> Result<Vec<HumanTaskRow>, StoreError> {
+        let before = Timestamp::from_micros(now.as_micros() - stale.as_micros() as i64);
+        let records: Vec<HumanTaskRecord> = in_transaction!(self, |tx, sql| {
+            sqlx::query_as(CLAIM_MAILS)
+                .bind(At(now))
+                .bind(At(before))
+                .bind(i64::from(limit))
+                .fetch_all(&mut *tx)
+                .await
+        })?;
+        let rows: Result<Vec<HumanTaskRow>, StoreError> =
+            records.into_iter().map(HumanTaskRecord::row).collect();
+        let mut rows = rows?;
+        rows.sort_by_key(|row| (row.created_at, row.id));
+        Ok(rows)
+    }
+
+    async fn mails_done(&self, id: HumanTaskId, asked_at: Timestamp) -> Result<(), StoreError> {
+        in_transaction!(self, |tx, sql| {
+            sqlx::query(MAILS_DONE).bind(*id.as_uuid()).bind(At(asked_at)).execute(&mut *tx).await?;
+            Ok(())
+        })
+    }
+}
+
+#[derive(Debug, FromRow)]
+struct NotificationRecord {
+    id: Uuid,
+    tenant_id: Uuid,
+    execution_id: Uuid,
+    recipient: String,
+    subject: String,
+    text: String,
+    severity: String,
+    created_at: At,
+    read_at: Option<At>,
+}
+
+impl NotificationRecord {
+    fn row(self) -> Result<NotificationRow, StoreError> {
+        let severity = Severity::ALL.into_iter().find(|severity| severity.as_str() == self.severity);
+        Ok(NotificationRow {
+            tenant: TenantId::from_uuid(self.tenant_id),
+            execution: ExecutionId::from_uuid(self.execution_id),
+            notice: Notice {
+                id: NotificationId::from_uuid(self.id),
+                to: self.recipient,
+                subject: self.subject,
+                text: self.text,
+                severity: severity.ok_or_else(|| {
+                    StoreError::Corrupt(format!("`{}` is no severity", self.severity).into())
+                })?,
+            },
+            created_at: self.created_at.0,
+            read_at: self.read_at.map(|at| at.0),
+        })
+    }
+}
+
+#[async_trait]
+impl Notifications for SqlStore {
+    async fn notification_add(&self, rows: Vec<NotificationRow>) -> Result<(), StoreError> {
+        in_transaction!(self, |tx, sql| {
+            for NotificationRow { tenant, execution, notice, created_at, .. } in rows {
+                sqlx::query(ADD_NOTIFICATION)
+                    .bind(*notice.id.as_uuid())
+                    .bind(*tenant.as_uuid())
+                    .bind(*execution.as_uuid())
+                    .bind(notice.to)
+                    .bind(notice.subject)
+                    .bind(notice.text)
+                    .bind(notice.severity.as_str())
+                    .bind(At(created_at))
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn notification_list(
+        &self,
+        tenant: TenantId,
+        names: Vec<String>,
+        unread_only: bool,
+        page: NotificationPage,
+    ) -> Result<Paged<NotificationRow>, StoreError> {
+        let limit = rows::page_size(page.limit);
+        let records: Vec<NotificationRecord> =
+            on_pool!(self, |pool, sql| sqlx::query_as(sql::NOTIFICATIONS_OF)
+                .bind(*tenant.as_uuid())
+                .bind(i32::from(unread_only))
+                .bind(page.after.map(|after| At(after.created_at)))
+                .bind(page.after.map(|after| *after.id.as_uuid()))
+                .bind(limit + 1)
+                .bind(sql::texts(names.into_iter()))
+                .fetch_all(pool)
+                .await)?;
+        let items: Result<Vec<NotificationRow>, StoreError> =
+            records.into_iter().map(NotificationRecord::row).collect();
+        Ok(rows::paged(items?, limit, |row| row.cursor().to_string()))
+    }
+
+    async fn notification_read(
+        &self,
+        tenant: TenantId,
+        names: Vec<String>,
+        id: NotificationId,
+        at: Timestamp,
+    ) -> Result<Option<NotificationRow>, StoreError> {
+        let record: Option<NotificationRecord> = in_transaction!(self, |tx, sql| {
+            sqlx::query_as(sql::READ_NOTIFICATION)
+                .bind(*tenant.as_uuid())
+                .bind(*id.as_uuid())
+                .bind(At(at))
+                .bind(sql::texts(names.into_iter()))
+                .fetch_optional(&mut *tx)
+                .await
+        })?;
+        record.map(NotificationRecord::row).transpose()
     }
 }
 

@@ -89,6 +89,22 @@ left join wo_executions as e on e.id = m.execution_id
 where e.id is null or e.status not in ('pending', 'running', 'paused')
 order by m.execution_id, m.key";
 
+/// Open questions to people whose executions are not open.
+const IDLE_QUESTIONS: &str = "\
+select h.execution_id, h.task
+from wo_human_tasks as h
+left join wo_executions as e on e.id = h.execution_id
+where h.status = 'open' and (e.id is null or e.status not in ('pending', 'running', 'paused'))
+order by h.execution_id, h.task";
+
+/// Waits for events whose executions are not open.
+const IDLE_WAITS: &str = "\
+select w.execution_id, w.task
+from wo_event_waits as w
+left join wo_executions as e on e.id = w.execution_id
+where e.id is null or e.status not in ('pending', 'running', 'paused')
+order by w.execution_id, w.task";
+
 /// Over all tenants, for the audit.
 const HEADLESS: &str = "\
 select distinct j.execution_id
@@ -123,6 +139,8 @@ pub(crate) const STATEMENTS: &[&str] = &[
     AUDIT_PAGE,
     IDLE_SLOTS,
     IDLE_TIMERS,
+    IDLE_QUESTIONS,
+    IDLE_WAITS,
     HEADLESS,
     GAPS,
     EMPTY,
@@ -264,6 +282,10 @@ impl Views for SqlStore {
             on_pool!(self, |pool, sql| sqlx::query_as(IDLE_SLOTS).fetch_all(pool).await)?;
         let timers: Vec<(Uuid, String)> =
             on_pool!(self, |pool, sql| sqlx::query_as(IDLE_TIMERS).fetch_all(pool).await)?;
+        let questions: Vec<(Uuid, String)> =
+            on_pool!(self, |pool, sql| sqlx::query_as(IDLE_QUESTIONS).fetch_all(pool).await)?;
+        let waits: Vec<(Uuid, String)> =
+            on_pool!(self, |pool, sql| sqlx::query_as(IDLE_WAITS).fetch_all(pool).await)?;
         let headless: Vec<Uuid> =
             on_pool!(self, |pool, sql| sqlx::query_scalar(HEADLESS).fetch_all(pool).await)?;
         let gaps: Vec<(Uuid, i32, i32, i64)> =
@@ -280,6 +302,12 @@ impl Views for SqlStore {
         }
         for (id, key) in timers {
             find("I6", id, format!("has timer `{key}` and is not open"));
+        }
+        for (id, task) in questions {
+            find("I6", id, format!("asks people as `{task}` and is not open"));
+        }
+        for (id, task) in waits {
+            find("I6", id, format!("waits for an event as `{task}` and is not open"));
         }
         for id in headless {
             find("I2", id, "has a journal and no row".to_owned());

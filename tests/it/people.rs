@@ -4,7 +4,14 @@ use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, client::text, place::Place, unique_name, until};
+use shared::testing::smtp::SmtpServer;
+
+use crate::harness::{
+    PATIENCE, RUNTIME,
+    client::text,
+    place::{Place, Shape},
+    unique_name, until,
+};
 
 both_shapes!(
     an_approval_waits_and_goes_its_way,
@@ -19,6 +26,7 @@ both_shapes!(
     a_signal_for_nobody_is_refused,
     what_is_waited_for_is_listed,
     a_kill_ends_at_once,
+    people_are_told_in_the_platform,
 );
 
 const APPROVAL: &str = "\
@@ -235,5 +243,99 @@ async fn a_kill_ends_at_once(place: &Place) -> Result<()> {
     ensure!(ended["status"] == "cancelled", "{ended}");
     let again = place.api.post(&format!("/api/v1/executions/{id}/kill"), &body).await?.expect(200)?;
     ensure!(again["outcome"] == "already_ended", "{again}");
+    Ok(())
+}
+
+async fn people_are_told_in_the_platform(place: &Place) -> Result<()> {
+    let name = unique_name("told");
+    let document = format!(
+        "\
+workflow: v1
+name: test
+components:
+  tell: {{ type: notify, config: {{ to: [owner, somebody], subject: {name}, text: 'Line 1', severity: critical }} }}
+  done: {{ type: end, needs: [tell], config: {{ output: '${{{{ components.tell.output }}}}' }} }}
+"
+    );
+    let ended = place.api.complete(&name, &document, &json!({})).await?;
+    // Two in the platform; neither name is a mail address.
+    ensure!(ended["output"]["delivered"] == 2, "{ended}");
+    let mine = async |unread: bool| {
+        let items = place.api.pages(&format!("/api/v1/notifications?unread={unread}"), 50).await?;
+        anyhow::Ok(items.into_iter().filter(|item| item["subject"] == name.as_str()).collect::<Vec<_>>())
+    };
+    let unread = mine(true).await?;
+    ensure!(unread.len() == 1 && unread[0]["to"] == "owner", "{unread:?}");
+    ensure!(unread[0]["severity"] == "critical" && unread[0]["execution_id"] == ended["id"], "{unread:?}");
+    let path = format!("/api/v1/notifications/{}/read", text(&unread[0], "id")?);
+    let read = place.api.post(&path, &json!({})).await?.expect(200)?;
+    ensure!(read["read_at"].is_string(), "{read}");
+    ensure!(place.api.post(&path, &json!({})).await?.expect(200)? == read);
+    ensure!(mine(true).await?.is_empty() && mine(false).await?.len() == 1);
+    Ok(())
+}
+
+/// The path of the link after a word of a mail.
+fn link(mail: &str, word: &str) -> Result<String> {
+    let (_, rest) = mail.split_once(&format!("{word}:\r\n")).context("the word")?;
+    let link = rest.lines().next().context("a link")?;
+    let path = link.strip_prefix("https://flows.example").context("the public address")?;
+    ensure!(path.starts_with("/decide/"), "{path}");
+    Ok(path.to_owned())
+}
+
+#[test]
+fn a_mail_decides_once() -> Result<()> {
+    RUNTIME.block_on(a_mail_and_its_links())
+}
+
+async fn a_mail_and_its_links() -> Result<()> {
+    let server = SmtpServer::start();
+    let over = json!({
+        "api": { "public_url": "https://flows.example/" },
+        "people": { "mail_connector": "post" },
+        "components": { "connectors": { "post": { "smtp": {
+            "host": "127.0.0.1", "port": server.address.port(), "tls": "none", "from": "flows@flows.example",
+        } } } },
+    });
+    let place = Place::start(Shape::Embedded, &over).await?;
+    let document =
+        APPROVAL.replace("[finance, legal]", "[finance, 'user:ada@example.com', later@example.com]");
+    let name = unique_name("mail");
+    let id = place.api.start(&name, &document, &json!({})).await?;
+    let mails = async |count: usize| {
+        until(PATIENCE, "the mails", async || Ok(Some(server.taken()).filter(|mails| mails.len() >= count)))
+            .await
+    };
+    let mail = mails(1).await?.remove(0);
+    ensure!(mail.to == ["ada@example.com"], "{mail:?}");
+    let body = mail.body();
+    ensure!(body.starts_with("Pay?\r\n") && body.contains(&name), "{body}");
+    let (approve, reject) = (link(&body, "Approve")?, link(&body, "Reject")?);
+
+    // By the time another question is mailed, the first one was not mailed again.
+    let other = place.api.start(&unique_name("mail"), &document, &json!({})).await?;
+    let all = mails(2).await?;
+    ensure!(all.len() == 2 && all[0] == mail, "{all:?}");
+    ensure!(all[1].header("Message-ID") != mail.header("Message-ID"), "{all:?}");
+    let none: Option<Vec<u8>> = None;
+    let page = place.api.get(&approve).await?;
+    ensure!(page.status == 200 && page.text.contains("Pay?"), "{}", page.text);
+    let used = place.api.send(Method::POST, &approve, &[], none.clone()).await?;
+    ensure!(used.status == 200, "{}: {}", used.status, used.text);
+    for path in [&approve, &reject] {
+        place.api.send(Method::POST, path, &[], none.clone()).await?.problem(409, "task_ended")?;
+    }
+    ensure!(place.api.ended(&id).await?["output"] == "paid");
+    let journal = place.api.get(&format!("/api/v1/executions/{id}/journal")).await?.text;
+    ensure!(journal.contains("link:user:ada@example.com"), "{journal}");
+    let tasks = place.api.get(&format!("/api/v1/human-tasks?execution_id={id}&status=any")).await?.text;
+    let token = approve.trim_start_matches("/decide/");
+    let logs = place.tails(10_000);
+    for (what, text) in [("journal", &journal), ("task", &tasks), ("log", &logs)] {
+        ensure!(!text.contains("/decide/") && !text.contains(token), "a link is in the {what}");
+    }
+    ensure!(logs.contains("Sent a mail with links"), "{logs}");
+    place.api.cancel(&other, "").await?;
     Ok(())
 }

@@ -18,7 +18,9 @@ use std::{
 use futures::FutureExt;
 use serde_json::Value;
 use shared::{
-    component::{Catalogue, Context, Descriptor, Failure, FailureClass, Log, LogLine, PayloadAccess, Run},
+    component::{
+        Catalogue, Context, Descriptor, Failure, FailureClass, Log, LogLine, NoticeAccess, PayloadAccess, Run,
+    },
     execution::Payload,
     ids::{MessageId, Shard, WorkerId},
     port::queue::{Delivery, DynQueue},
@@ -59,6 +61,7 @@ pub(crate) struct Around {
     pub(crate) queue: DynQueue,
     pub(crate) catalogue: Catalogue,
     pub(crate) payloads: Arc<dyn PayloadAccess>,
+    pub(crate) notices: Arc<dyn NoticeAccess>,
     pub(crate) environment: Arc<dyn Any + Send + Sync>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) board: Arc<Board>,
@@ -262,6 +265,7 @@ impl Around {
             cancel: attempt.cancel.clone(),
             log: log.clone(),
             payloads: Arc::clone(&self.payloads),
+            notices: Arc::clone(&self.notices),
             environment: Arc::clone(&self.environment),
             scratch,
         };

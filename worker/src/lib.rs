@@ -15,7 +15,7 @@ mod stats;
 use std::{any::Any, future::Future, io, path::Path, sync::Arc, sync::atomic::AtomicU64, time::Duration};
 
 use shared::{
-    component::{Catalogue, PayloadAccess},
+    component::{Catalogue, NoticeAccess, PayloadAccess},
     ids::WorkerId,
     port::queue::{Controls, DynQueue, QueueError, Subscription, Tasks},
     retry::Reconnect,
@@ -44,6 +44,7 @@ pub struct Ports {
     pub queue: DynQueue,
     pub catalogue: Catalogue,
     pub payloads: Arc<dyn PayloadAccess>,
+    pub notices: Arc<dyn NoticeAccess>,
     /// Handed to components as it is ([`shared::component::Context::environment`]).
     pub environment: Arc<dyn Any + Send + Sync>,
     pub clock: Arc<dyn Clock>,
@@ -129,6 +130,7 @@ impl Worker {
             queue: ports.queue,
             catalogue: ports.catalogue,
             payloads: ports.payloads,
+            notices: ports.notices,
             environment: ports.environment,
             clock: ports.clock,
             board: Arc::new(Board::default()),

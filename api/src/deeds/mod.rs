@@ -16,6 +16,8 @@ mod hooks;
 mod human_tasks;
 mod journal;
 mod links;
+mod mails;
+mod notifications;
 mod payloads;
 mod requests;
 mod signals;
@@ -55,6 +57,8 @@ pub(crate) use human_tasks::{
 };
 pub(crate) use journal::{JournalList, LogList, LogQuery, TaskList};
 pub(crate) use links::{LinkView, Links, MakeLinks};
+pub(crate) use mails::Mails;
+pub(crate) use notifications::{NotificationList, NotificationQuery, NotificationView};
 pub(crate) use signals::{SendSignal, SignalSent, WaitList};
 pub(crate) use triggers::{
     BackfillList, BackfillPreview, BackfillView, CreateBackfill, FireList, FireTrigger, Fired, HookAddress,

@@ -5,6 +5,7 @@ mod executions;
 mod extract;
 mod frame;
 mod human_tasks;
+mod notifications;
 mod operations;
 mod pages;
 mod system;
@@ -115,6 +116,8 @@ impl IntoResponses for Refused {
         human_tasks::human_task_claim,
         human_tasks::human_task_delegate,
         human_tasks::human_task_links,
+        notifications::notification_list,
+        notifications::notification_read,
         triggers::trigger_list,
         triggers::workflow_triggers,
         triggers::trigger_get,
@@ -176,6 +179,8 @@ pub(crate) fn routes(app: App) -> Router {
     let payloads = get(system::worker_payload_get)
         .put(system::worker_payload_put)
         .layer(DefaultBodyLimit::max(app.config.payload_limit_bytes));
+    let notices = axum::routing::put(system::worker_notices_put)
+        .layer(DefaultBodyLimit::max(app.config.payload_limit_bytes));
     Router::new()
         .route("/", get(pages::home))
         .route("/workflow_orchestration", get(pages::home))
@@ -217,6 +222,8 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/api/v1/human-tasks/{id}/claim", post(human_tasks::human_task_claim))
         .route("/api/v1/human-tasks/{id}/delegate", post(human_tasks::human_task_delegate))
         .route("/api/v1/human-tasks/{id}/links", post(human_tasks::human_task_links))
+        .route("/api/v1/notifications", get(notifications::notification_list))
+        .route("/api/v1/notifications/{id}/read", post(notifications::notification_read))
         .route("/decide/{token}", get(decide::decide_page).post(decide::decide))
         .route("/api/v1/workflows/{id}/triggers", get(triggers::workflow_triggers))
         .route("/api/v1/triggers", get(triggers::trigger_list))
@@ -248,6 +255,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/api/v1/dead-letters/{id}/replay", post(system::dead_letter_replay))
         .route("/api/v1/payloads/{execution}/{id}", get(system::payload_get))
         .route("/internal/payloads/{execution}/{id}", payloads)
+        .route("/internal/notifications/{execution}", notices)
         .method_not_allowed_fallback(wrong_method)
         .fallback(no_such_path)
         .layer(DefaultBodyLimit::max(app.config.body_limit_bytes))

@@ -8,7 +8,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use sha2::{Digest, Sha256};
-use shared::ids::{DeadLetterId, ExecutionId, PayloadId, TenantId};
+use shared::{
+    component::Notice,
+    ids::{DeadLetterId, ExecutionId, PayloadId, TenantId},
+};
 
 use super::{
     Refused,
@@ -154,6 +157,34 @@ fn must_be_worker(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     ))
 }
 
+/// Whose task it is of which a worker speaks.
+fn tenant_of(headers: &HeaderMap) -> Result<TenantId, Problem> {
+    match headers.get("x-tenant-id") {
+        None => Ok(TenantId::DEFAULT),
+        Some(value) => value
+            .to_str()
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| Problem::new(Code::InvalidHeader, "`X-Tenant-Id` is not a tenant id.")),
+    }
+}
+
+/// Keeps what a worker tells people (`X-Tenant-Id` names the tenant; without it, the default one).
+pub(crate) async fn worker_notices_put(
+    State(app): State<App>,
+    At(execution): At<ExecutionId>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    must_be_worker(&app, &headers)?;
+    let tenant = tenant_of(&headers)?;
+    let notices = Json::<Vec<Notice>>::from_request(request, &app).await.map_err(|rejection| {
+        Problem::new(Code::InvalidBody, format!("The body is not a list of notices: {rejection}."))
+    })?;
+    app.deeds.worker_notices_put(tenant, execution, notices.0).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Keeps a payload that a worker made (`X-Tenant-Id` names the tenant; without it, the default one).
 pub(crate) async fn worker_payload_put(
     State(app): State<App>,
@@ -162,14 +193,7 @@ pub(crate) async fn worker_payload_put(
     request: Request,
 ) -> Result<StatusCode, Problem> {
     must_be_worker(&app, &headers)?;
-    let tenant = match headers.get("x-tenant-id") {
-        None => TenantId::DEFAULT,
-        Some(value) => value
-            .to_str()
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| Problem::new(Code::InvalidHeader, "`X-Tenant-Id` is not a tenant id."))?,
-    };
+    let tenant = tenant_of(&headers)?;
     let bytes = Bytes::from_request(request, &app).await.map_err(|rejection| {
         let limit = app.config.payload_limit_bytes;
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {

@@ -102,6 +102,7 @@ fn start(config: Config) -> Api {
         queue: queue.clone(),
         progress: Arc::new(InProcessProgress::new()),
         catalogue: catalogue(),
+        mailer: None,
         meters: Vec::new(),
     };
     let (router, _hinting) = api::router(config, ports, CancellationToken::new());
@@ -600,6 +601,7 @@ async fn others_are_not_let_in_without_being_told_to() {
         queue: Arc::new(InProcessQueue::new()),
         progress: Arc::new(InProcessProgress::new()),
         catalogue: catalogue(),
+        mailer: None,
         meters: Vec::new(),
     };
     let config = Config { listen: ([0, 0, 0, 0], 0).into(), ..Config::default() };
@@ -642,6 +644,7 @@ async fn the_end_waits_for_nothing_when_nothing_is_under_way() {
         queue: Arc::new(InProcessQueue::new()),
         progress: Arc::new(InProcessProgress::new()),
         catalogue: catalogue(),
+        mailer: None,
         meters: Vec::new(),
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");

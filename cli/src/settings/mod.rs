@@ -45,6 +45,8 @@ pub struct Settings {
     pub components: components::environment::Config,
     /// How the API is served.
     pub api: api::Config,
+    /// How people are asked.
+    pub people: api::People,
     /// What is measured.
     pub monitoring: Monitoring,
 }

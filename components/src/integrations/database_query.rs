@@ -353,7 +353,10 @@ impl DatabaseQuery {
                     }
                 }
             }
-            Connector::Folder { .. } | Connector::Http { .. } => {
+            Connector::Folder { .. }
+            | Connector::Http { .. }
+            | Connector::Smtp(_)
+            | Connector::Webhook { .. } => {
                 Err(invalid_config(format!("the connector `{}` is not a database", self.connector)))
             }
         }

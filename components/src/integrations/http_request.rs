@@ -187,7 +187,7 @@ fn denied(why: impl std::fmt::Display) -> Failure {
     Failure::new(FailureClass::EgressDenied, why.to_string())
 }
 
-fn network_failure(error: &reqwest::Error, url: &Url) -> Failure {
+pub(crate) fn network_failure(error: &reqwest::Error, url: &Url) -> Failure {
     if let Some(why) = egress::denial(error) {
         return denied(why);
     }
@@ -208,7 +208,7 @@ fn network_failure(error: &reqwest::Error, url: &Url) -> Failure {
     Failure::new(FailureClass::Connection, format!("`{host}` could not be reached{cause}"))
 }
 
-fn status_failure(status: StatusCode, url: &Url) -> Failure {
+pub(crate) fn status_failure(status: StatusCode, url: &Url) -> Failure {
     let class = match status.as_u16() {
         401 | 403 => FailureClass::Unauthorized,
         404 | 410 => FailureClass::NotFound,
@@ -224,7 +224,7 @@ fn status_failure(status: StatusCode, url: &Url) -> Failure {
 }
 
 /// How long the other side asks us to wait: seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     const LONGEST: Duration = Duration::from_hours(24);
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let pause = match text.parse::<u64>() {

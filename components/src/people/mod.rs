@@ -1,7 +1,8 @@
-//! Asking people and waiting for them. All of it is decided by the engine.
+//! Asking people, which the engine decides, and telling them, which a worker does.
 
 pub mod approval;
 pub mod human_task;
+pub mod notification;
 
 use serde_json::Value;
 use shared::{component::ConfigProblem, time::parse_duration};

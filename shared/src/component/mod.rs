@@ -10,4 +10,4 @@ mod run;
 
 pub use catalogue::{Catalogue, ConfigProblem, Descriptor, Effect, Family, Field, OwnPorts, Runs};
 pub use failure::{Failure, FailureClass};
-pub use run::{Context, Log, LogLevel, LogLine, Outcome, PayloadAccess, Run};
+pub use run::{Context, Log, LogLevel, LogLine, Notice, NoticeAccess, Outcome, PayloadAccess, Run, Severity};

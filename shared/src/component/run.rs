@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::{
-    ids::{ComponentId, ExecutionId, PayloadId, TenantId},
+    ids::{ComponentId, ExecutionId, NotificationId, PayloadId, TenantId},
     time::Timestamp,
 };
 
@@ -94,6 +94,55 @@ pub trait PayloadAccess: Send + Sync {
     async fn get(&self, execution: ExecutionId, payload: PayloadId) -> Result<Vec<u8>, Failure>;
 }
 
+/// How much a notification matters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Good to know.
+    #[default]
+    Info,
+    /// Somebody should look.
+    Warning,
+    /// Somebody must act.
+    Critical,
+}
+
+impl Severity {
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// What somebody is told within the platform.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// The same for all attempts of a task.
+    pub id: NotificationId,
+    /// A user, role or group.
+    pub to: String,
+    pub subject: String,
+    pub text: String,
+    pub severity: Severity,
+}
+
+/// How a component tells people within the platform.
+#[async_trait]
+pub trait NoticeAccess: Send + Sync {
+    /// Keeps notices. One that is kept already stays as it is.
+    async fn tell(
+        &self,
+        tenant: TenantId,
+        execution: ExecutionId,
+        notices: Vec<Notice>,
+    ) -> Result<(), Failure>;
+}
+
 /// Everything an attempt may know and use.
 #[derive(Clone)]
 pub struct Context {
@@ -107,6 +156,7 @@ pub struct Context {
     pub cancel: CancellationToken,
     pub log: Log,
     pub payloads: Arc<dyn PayloadAccess>,
+    pub notices: Arc<dyn NoticeAccess>,
     /// What the operator configured for components of this worker (connectors, egress rules);
     /// its type belongs to the crate `components`.
     pub environment: Arc<dyn std::any::Any + Send + Sync>,

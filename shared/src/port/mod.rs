@@ -4,6 +4,7 @@
 //! conformance suites in [`crate::testing`].
 
 pub mod calls;
+pub mod mail;
 pub mod people;
 pub mod progress;
 pub mod queue;

@@ -4,23 +4,23 @@
 //! Human tasks and waits are projections of the journal: [`super::store::Journal::commit`] writes them, in the
 //! transaction of the turn that says so. Here they are only read.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::store::{HumanTaskStatus, Paged, StoreError};
 use crate::{
-    component::control::Urgency,
+    component::{Notice, control::Urgency},
     execution::{Answer, PersonAsk, PersonKind, Received, TaskKey},
-    ids::{ExecutionId, HumanTaskId, MessageId, RequestId, Shard, TenantId, WorkflowId},
+    ids::{ExecutionId, HumanTaskId, MessageId, NotificationId, RequestId, Shard, TenantId, WorkflowId},
     time::Timestamp,
     wire::{InboxBody, InboxMessage},
 };
 
 /// Everything of this module.
-pub trait People: HumanTasks + EventWaits + Requests + Keys {}
-impl<T: HumanTasks + EventWaits + Requests + Keys> People for T {}
+pub trait People: HumanTasks + Notifications + EventWaits + Requests + Keys {}
+impl<T: HumanTasks + Notifications + EventWaits + Requests + Keys> People for T {}
 
 /// What people are asked, as it stands after the last turn that changed it.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +53,11 @@ impl HumanTaskRow {
             Urgency::Normal => 1,
             Urgency::Low => 2,
         }
+    }
+
+    /// Since when those asked are asked, or asked again.
+    pub fn asked_at(&self) -> Timestamp {
+        self.reminded_at.unwrap_or(self.created_at)
     }
 
     pub fn cursor(&self) -> HumanTaskCursor {
@@ -134,6 +139,92 @@ pub trait HumanTasks: Send + Sync {
         filter: HumanTaskFilter,
         page: HumanTaskPage,
     ) -> Result<Paged<HumanTaskRow>, StoreError>;
+
+    /// Takes open ones, over all tenants, for which no mails were sent since they were asked or reminded of, the
+    /// oldest first. Nobody else gets them until `stale` after `now`.
+    async fn mails_claim(
+        &self,
+        now: Timestamp,
+        stale: Duration,
+        limit: u32,
+    ) -> Result<Vec<HumanTaskRow>, StoreError>;
+
+    /// Says that the mails of an asking ([`HumanTaskRow::asked_at`]) are sent, or need not be.
+    async fn mails_done(&self, id: HumanTaskId, asked_at: Timestamp) -> Result<(), StoreError>;
+}
+
+/// What somebody was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotificationRow {
+    pub tenant: TenantId,
+    pub execution: ExecutionId,
+    pub notice: Notice,
+    pub created_at: Timestamp,
+    pub read_at: Option<Timestamp>,
+}
+
+impl NotificationRow {
+    pub fn cursor(&self) -> NotificationCursor {
+        NotificationCursor { created_at: self.created_at, id: self.notice.id }
+    }
+}
+
+/// Where a page of notifications ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NotificationCursor {
+    pub created_at: Timestamp,
+    pub id: NotificationId,
+}
+
+impl fmt::Display for NotificationCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.created_at.as_micros(), self.id.as_uuid())
+    }
+}
+
+impl FromStr for NotificationCursor {
+    type Err = NoCursor;
+
+    fn from_str(text: &str) -> Result<Self, NoCursor> {
+        let (at, id) = text.split_once('.').ok_or(NoCursor)?;
+        Ok(Self {
+            created_at: Timestamp::from_micros(at.parse().map_err(|_| NoCursor)?),
+            id: id.parse().map_err(|_| NoCursor)?,
+        })
+    }
+}
+
+/// A page of notifications.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NotificationPage {
+    pub after: Option<NotificationCursor>,
+    /// At most this many (1 to 500).
+    pub limit: u32,
+}
+
+/// What people are told.
+#[async_trait]
+pub trait Notifications: Send + Sync {
+    /// Keeps them, whole or not at all. One that is there already stays as it is.
+    async fn notification_add(&self, rows: Vec<NotificationRow>) -> Result<(), StoreError>;
+
+    /// Those for any of these names, the newest first.
+    async fn notification_list(
+        &self,
+        tenant: TenantId,
+        names: Vec<String>,
+        unread_only: bool,
+        page: NotificationPage,
+    ) -> Result<Paged<NotificationRow>, StoreError>;
+
+    /// Says that one for any of these names was read, and gives it. What was read before keeps its instant.
+    async fn notification_read(
+        &self,
+        tenant: TenantId,
+        names: Vec<String>,
+        id: NotificationId,
+        at: Timestamp,
+    ) -> Result<Option<NotificationRow>, StoreError>;
 }
 
 /// A component that waits for an event.

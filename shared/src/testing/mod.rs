@@ -5,5 +5,6 @@
 pub mod people;
 pub mod progress;
 pub mod queue;
+pub mod smtp;
 pub mod store;
 pub mod triggers;

@@ -6,11 +6,17 @@ use serde_json::json;
 
 use super::store::{TENANT, accepted, another, execution, keep, other_tenant, start, to, turn, workflow};
 use crate::{
-    component::control::{OnExpiry, Urgency},
+    component::{
+        Notice, Severity,
+        control::{OnExpiry, Urgency},
+    },
     execution::{Answer, AnswerVerdict, Iteration, PersonAsk, PersonKind, Status, TaskKey},
-    ids::{ExecutionId, HumanTaskId, RequestId, Shard, TenantId},
+    ids::{ExecutionId, HumanTaskId, NotificationId, RequestId, Shard, TenantId},
     port::{
-        people::{EventWait, HumanTaskCursor, HumanTaskFilter, HumanTaskPage, HumanTaskRow, KeyTaken},
+        people::{
+            EventWait, HumanTaskCursor, HumanTaskFilter, HumanTaskPage, HumanTaskRow, KeyTaken,
+            NotificationPage, NotificationRow,
+        },
         store::{Commit, DynStore, HumanTaskChange, HumanTaskStatus, Kept, Request, WaitChange},
     },
     time::Timestamp,
@@ -42,6 +48,13 @@ macro_rules! people_conformance {
             a_secret_is_made_once
             a_nonce_is_used_once
             many_open_human_tasks_are_found_fast
+            mails_are_claimed_by_one_and_sent_once
+            a_reminder_is_mailed_again
+            nothing_is_mailed_after_the_end
+            a_notification_is_kept_once
+            notifications_are_found_by_name_newest_first
+            a_notification_is_read_by_whom_it_is_for
+            the_audit_finds_who_asks_after_the_end
         );
     };
     (@tests $make:path: $($promise:ident)*) => {
@@ -543,4 +556,145 @@ pub async fn many_open_human_tasks_are_found_fast(store: DynStore) {
     }
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(5), "three pages took {took:?}");
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+async fn mailed(store: &DynStore, now: Timestamp) -> Vec<HumanTaskId> {
+    let rows = store.mails_claim(now, MINUTE, 10).await.expect("claimed");
+    rows.into_iter().map(|row| row.id).collect()
+}
+
+pub async fn mails_are_claimed_by_one_and_sent_once(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    keep(&store, saying(turn(&workflow, id, 2), vec![asking("review", ask(&["a@b.example"]))])).await;
+    let review = id_of(id, "review");
+    let claims = futures::future::join_all((0..8).map(|_| store.mails_claim(instant(100), MINUTE, 10))).await;
+    let claimed: Vec<HumanTaskRow> = claims.into_iter().flat_map(|rows| rows.expect("an answer")).collect();
+    assert_eq!(claimed.iter().map(|row| row.id).collect::<Vec<_>>(), [review]);
+    assert_eq!(Some(&claimed[0]), read(&store, review).await.as_ref());
+    assert_eq!(mailed(&store, instant(100).after(MINUTE / 2)).await, []);
+    // Whoever claimed it is gone.
+    let later = instant(100).after(MINUTE);
+    assert_eq!(mailed(&store, later).await, [review]);
+    store.mails_done(review, claimed[0].asked_at()).await.expect("done");
+    assert_eq!(mailed(&store, later.after(MINUTE * 9)).await, []);
+}
+
+pub async fn a_reminder_is_mailed_again(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let change = asking("review", ask(&["a@b.example"]));
+    keep(&store, saying(turn(&workflow, id, 2), vec![change.clone()])).await;
+    let review = id_of(id, "review");
+    assert_eq!(mailed(&store, instant(100)).await, [review]);
+    // The reminder comes while the first mails are sent: they are not those of the reminder.
+    let reminded = HumanTaskChange { reminded_at: Some(instant(90)), ..change };
+    keep(&store, saying(turn(&workflow, id, 3), vec![reminded])).await;
+    store.mails_done(review, instant(5)).await.expect("done");
+    assert_eq!(mailed(&store, instant(101)).await, [review]);
+    store.mails_done(review, instant(90)).await.expect("done");
+    store.mails_done(review, instant(5)).await.expect("a late word");
+    assert_eq!(mailed(&store, instant(102).after(MINUTE)).await, []);
+}
+
+pub async fn nothing_is_mailed_after_the_end(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let change = asking("review", ask(&["a@b.example"]));
+    keep(&store, saying(turn(&workflow, id, 2), vec![change])).await;
+    keep(&store, to(turn(&workflow, id, 3), Status::Completed)).await;
+    assert_eq!(mailed(&store, instant(100)).await, []);
+}
+
+fn told(tenant: TenantId, execution: ExecutionId, key: &str, to: &str, at: i64) -> NotificationRow {
+    let notice = Notice {
+        id: NotificationId::derived(execution, key, to),
+        to: to.to_owned(),
+        subject: "Stock is „low“".to_owned(),
+        text: "Five are left.\nOrder more.".to_owned(),
+        severity: Severity::Warning,
+    };
+    NotificationRow { tenant, execution, notice, created_at: instant(at), read_at: None }
+}
+
+async fn all_of(store: &DynStore, names: &[&str], unread: bool) -> Vec<NotificationRow> {
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    let page = NotificationPage { after: None, limit: 500 };
+    store.notification_list(TENANT, names, unread, page).await.expect("listed").items
+}
+
+pub async fn a_notification_is_kept_once(store: DynStore) {
+    let (_, id) = execution(&store).await;
+    let first = told(TENANT, id, "k", "boss", 1);
+    store.notification_add(vec![first.clone()]).await.expect("kept");
+    let again = NotificationRow { created_at: instant(9), ..first.clone() };
+    store.notification_add(vec![again, told(TENANT, id, "k", "clerk", 2)]).await.expect("kept");
+    assert_eq!(all_of(&store, &["boss"], false).await, [first]);
+    assert_eq!(all_of(&store, &["clerk", "boss"], false).await.len(), 2);
+    store.notification_add(Vec::new()).await.expect("nothing to keep");
+}
+
+pub async fn notifications_are_found_by_name_newest_first(store: DynStore) {
+    let (_, id) = execution(&store).await;
+    let all: Vec<NotificationRow> =
+        (0..5).map(|number| told(TENANT, id, &number.to_string(), "group:a", number % 3)).collect();
+    store.notification_add(all.clone()).await.expect("kept");
+    store.notification_add(vec![told(TENANT, id, "x", "b", 7)]).await.expect("kept");
+    store.notification_add(vec![told(other_tenant(), id, "y", "group:a", 7)]).await.expect("kept");
+    let mut expected = all;
+    expected.sort_by_key(|row| std::cmp::Reverse(row.cursor()));
+    assert_eq!(all_of(&store, &["group:a", "nobody"], false).await, expected);
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = NotificationPage { after, limit: 2 };
+        let names = vec!["group:a".to_owned()];
+        let listed = store.notification_list(TENANT, names, true, page).await.expect("listed");
+        found.extend(listed.items);
+        let Some(next) = listed.next else { break };
+        after = Some(next.parse().expect("a cursor"));
+    }
+    assert_eq!(found, expected);
+    assert_eq!(all_of(&store, &[], false).await, []);
+}
+
+pub async fn a_notification_is_read_by_whom_it_is_for(store: DynStore) {
+    let (_, id) = execution(&store).await;
+    let row = told(TENANT, id, "k", "boss", 1);
+    store.notification_add(vec![row.clone()]).await.expect("kept");
+    let seen = async |tenant, name: &str, at| {
+        let read = store.notification_read(tenant, vec![name.to_owned()], row.notice.id, instant(at)).await;
+        read.expect("an answer").and_then(|row| row.read_at)
+    };
+    assert_eq!(seen(TENANT, "clerk", 5).await, None);
+    assert_eq!(seen(other_tenant(), "boss", 5).await, None);
+    assert_eq!(all_of(&store, &["boss"], true).await.len(), 1);
+    assert_eq!(seen(TENANT, "boss", 6).await, Some(instant(6)));
+    assert_eq!(seen(TENANT, "boss", 7).await, Some(instant(6)));
+    assert_eq!(all_of(&store, &["boss"], true).await, []);
+    assert_eq!(all_of(&store, &["boss"], false).await.len(), 1);
+}
+
+pub async fn the_audit_finds_who_asks_after_the_end(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let asks = saying(turn(&workflow, id, 2), vec![asking("review", ask(&["a"]))]);
+    keep(&store, to(waiting(asks, vec![open("hear", "paid", "k")]), Status::Running)).await;
+    assert_eq!(store.audit_tables().await.expect("audited"), []);
+    let (other_workflow, good) = (workflow.clone(), another(&store, &workflow).await);
+    let asks = saying(turn(&other_workflow, good, 2), vec![asking("review", ask(&["a"]))]);
+    keep(&store, waiting(asks, vec![open("hear", "paid", "k")])).await;
+    keep(&store, to(turn(&other_workflow, good, 3), Status::Completed)).await;
+    assert_eq!(store.audit_tables().await.expect("audited"), []);
+    // An end that releases nothing.
+    let mut end = to(turn(&workflow, id, 3), Status::Completed);
+    end.release = false;
+    keep(&store, end).await;
+    let findings = store.audit_tables().await.expect("audited");
+    assert!(findings.iter().all(|finding| finding.execution == Some(id)), "{findings:?}");
+    let of: Vec<(&str, bool, bool)> = findings
+        .iter()
+        .map(|finding| {
+            let message = &finding.message;
+            (finding.invariant.as_str(), message.contains("`review`"), message.contains("`hear`"))
+        })
+        .collect();
+    assert_eq!(of, [("I6", true, false), ("I6", false, true)]);
 }

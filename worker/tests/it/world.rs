@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use shared::{
     component::{
-        Catalogue, Context, Descriptor, Effect, Failure, FailureClass, Family, Field, Outcome, OwnPorts,
-        PayloadAccess, Run, Runs,
+        Catalogue, Context, Descriptor, Effect, Failure, FailureClass, Family, Field, Notice, NoticeAccess,
+        Outcome, OwnPorts, PayloadAccess, Run, Runs,
     },
     execution::Iteration,
     ids::{ExecutionId, PayloadId, Shard, TenantId, WorkerId},
@@ -210,6 +210,13 @@ impl PayloadAccess for Payloads {
     }
 }
 
+#[async_trait]
+impl NoticeAccess for Payloads {
+    async fn tell(&self, _: TenantId, _: ExecutionId, _: Vec<Notice>) -> Result<(), Failure> {
+        self.up()
+    }
+}
+
 /// What test components share with the test.
 #[derive(Default)]
 pub(crate) struct Stage {
@@ -329,6 +336,7 @@ impl World {
             queue: Arc::new(FakeQueue(Arc::clone(&broker))),
             catalogue: catalogue(),
             payloads: Arc::clone(&payloads) as Arc<dyn PayloadAccess>,
+            notices: Arc::clone(&payloads) as Arc<dyn NoticeAccess>,
             environment: Arc::clone(&stage) as _,
             clock: Arc::new(SystemClock),
         };
@@ -498,6 +506,7 @@ pub(crate) fn on(queue: Arc<dyn Queue>) -> (Worker, Arc<Stats>, CancellationToke
         queue,
         catalogue: catalogue(),
         payloads: Arc::new(Payloads::default()),
+        notices: Arc::new(Payloads::default()),
         environment: Arc::new(Stage::default()),
         clock: Arc::new(SystemClock),
     };
