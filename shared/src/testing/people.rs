@@ -558,7 +558,7 @@ pub async fn many_open_human_tasks_are_found_fast(store: DynStore) {
     assert!(took < Duration::from_secs(5), "three pages took {took:?}");
 }
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 async fn mailed(store: &DynStore, now: Timestamp) -> Vec<HumanTaskId> {
     let rows = store.mails_claim(now, MINUTE, 10).await.expect("claimed");

@@ -181,7 +181,7 @@ impl Field {
 
     /// Moves the database's clock ahead, by which timers and leases are compared. Processes read it again
     /// within a minute, or when they start.
-    pub(super) async fn move_clock(&self, hours: u32) -> Result<()> {
+    pub(super) fn move_clock(&self, hours: u32) -> Result<()> {
         let services = self.services.as_ref().context("this place has no services")?;
         services.sql(&format!("update moved set hours = {hours}"))
     }

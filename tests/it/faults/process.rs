@@ -254,7 +254,7 @@ async fn hold(field: Field) -> Result<()> {
     let open = clients.get("/api/v1/human-tasks?status=open&limit=500").await?;
     let waiting = open["items"].as_array().map_or(0, Vec::len);
     ensure!(waiting >= EXECUTIONS / 4, "{waiting} questions are open");
-    field.move_clock(49).await?;
+    field.move_clock(49)?;
     for fault in
         [Fault::Kill("coordinator"), Fault::Kill("coordinator"), Fault::Kill("api"), Fault::Kill("api")]
     {
