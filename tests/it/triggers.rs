@@ -414,26 +414,27 @@ async fn ends_start_one_another_three_deep_and_no_further(place: &Place) -> Resu
     );
     let workflow = place.api.create(&name, &document).await?;
     let id = text(&trigger(place, &workflow).await?, "id")?;
+    let sizes = async || -> Result<(usize, Vec<Value>)> {
+        let parked = place.api.pages(&format!("/api/v1/triggers/{id}/receipts?outcome=parked"), 500).await?;
+        Ok((executions(place, &workflow).await?.len(), parked))
+    };
     let runs = AtomicUsize::new(0);
-    let parked = until(PATIENCE, "an end that starts nothing", async || {
-        let parked = place.api.pages(&format!("/api/v1/triggers/{id}/receipts?outcome=parked"), 50).await?;
-        if parked.is_empty() {
-            run(place, &workflow, 1).await?;
-            runs.fetch_add(1, Relaxed);
-        }
-        Ok((!parked.is_empty()).then_some(parked))
+    // A coordinator that does not know of a trigger yet may cut a chain short; it never makes one longer.
+    let parked = until(PATIENCE, "a chain of four", async || {
+        let (before, parked_before) = sizes().await?;
+        run(place, &workflow, 1).await?;
+        runs.fetch_add(1, Relaxed);
+        let last = until(Duration::from_secs(5), "its last end", async || {
+            let (all, parked) = sizes().await?;
+            Ok((parked.len() > parked_before.len()).then_some((all, parked)))
+        });
+        let Ok((all, parked)) = last.await else { return Ok(None) };
+        ensure!(all <= runs.load(Relaxed) * 4, "{all} executions");
+        Ok((all == before + 4 && parked.len() == parked_before.len() + 1).then_some(parked))
     })
     .await?;
     ensure!(parked[0]["error"].as_str().is_some_and(|why| why.contains("3 executions")), "{parked:?}");
-    // Those that were heard started three each, and the third started nothing.
-    let runs = runs.into_inner();
-    until(PATIENCE, "the end of all", async || {
-        let parked = place.api.pages(&format!("/api/v1/triggers/{id}/receipts?outcome=parked"), 50).await?;
-        let all = executions(place, &workflow).await?;
-        ensure!(all.len() <= runs * 4, "{all:?}");
-        Ok(((all.len() - runs) == parked.len() * 3).then_some(()))
-    })
-    .await
+    Ok(())
 }
 
 #[test]
