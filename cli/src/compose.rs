@@ -450,6 +450,7 @@ impl Running {
                 queue: Arc::clone(&ports.queue),
                 progress,
                 catalogue: ports.catalogue.clone(),
+                folders: Arc::clone(&ports.environment) as _,
             };
             let run = |stop| -> RoleFuture {
                 Box::pin(

@@ -10,6 +10,7 @@ mod describe;
 pub mod egress;
 pub mod environment;
 mod file_value;
+mod folders;
 pub mod formats;
 pub mod integrations;
 pub mod mail;

@@ -13,9 +13,10 @@ use std::{
 
 use serde_json::Value;
 use shared::{
+    component::Failure,
     execution::{
-        Event, Execution, Payload, Plan, Received, ReplayError, Status, StoredPayload, TaskKey, TimerKey,
-        Turn,
+        Accepted, Event, Execution, Payload, Plan, Received, ReplayError, Status, StoredPayload, TaskKey,
+        TimerKey, Turn,
     },
     ids::{ExecutionId, MessageId, PayloadId, RequestId, TenantId},
     port::{
@@ -178,6 +179,8 @@ pub struct Decided {
     pub forget: Vec<RequestId>,
     /// When sweeps should look again, where no turn says so.
     pub sweep_again: Vec<(ExecutionId, Timestamp)>,
+    /// An end that a sweep found untold.
+    untold: Option<End>,
 }
 
 impl Decided {
@@ -191,6 +194,7 @@ impl Decided {
             payloads: Vec::new(),
             forget: Vec::new(),
             sweep_again: Vec::new(),
+            untold: None,
         }
     }
 
@@ -238,6 +242,31 @@ pub struct Question {
     pub kill: bool,
 }
 
+/// An execution that ended, for those that start on the ends of others.
+#[derive(Debug, Clone)]
+pub struct End {
+    pub execution: ExecutionId,
+    pub accepted: Arc<Accepted>,
+    /// The name of its workflow.
+    pub name: String,
+    pub status: Status,
+    pub failure: Option<Failure>,
+    pub at: Timestamp,
+}
+
+impl End {
+    fn of(execution: &Execution) -> Option<Self> {
+        execution.status.is_terminal().then(|| Self {
+            execution: execution.id,
+            accepted: Arc::clone(&execution.accepted),
+            name: execution.workflow.name.clone(),
+            status: execution.status,
+            failure: execution.failure.clone(),
+            at: execution.last_at,
+        })
+    }
+}
+
 /// A wait whose event may have come before it.
 #[derive(Debug)]
 pub struct Lookout {
@@ -276,6 +305,8 @@ pub struct Outgoing {
     pub wake: Vec<ExecutionId>,
     /// Executions that ended, with their status and how long they took from accept.
     pub ended: Vec<(Status, std::time::Duration)>,
+    /// Executions that ended and whose ends somebody may have to hear of.
+    pub ends: Vec<End>,
     /// Whether an execution was refused a slot.
     pub blocked: bool,
     pub turns: u64,
@@ -300,7 +331,12 @@ pub struct Desk {
     /// The tenant that was given a place last: the one after it is next.
     served: Option<TenantId>,
     queue_lost_before: Option<Timestamp>,
+    /// Tenants in which somebody listens to the ends of executions.
+    heard: HashSet<TenantId>,
 }
+
+/// After this the sweep looks whether the end of an execution was told.
+const TOLD: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Executions with more turns stay in memory for a while, though they only wait.
 const LONG_JOURNAL: u32 = 200;
@@ -321,7 +357,13 @@ impl Desk {
             hungry_set: HashSet::new(),
             served: None,
             queue_lost_before,
+            heard: HashSet::new(),
         }
+    }
+
+    /// Ends of executions are told in these tenants from now on.
+    pub fn set_heard(&mut self, heard: HashSet<TenantId>) {
+        self.heard = heard;
     }
 
     pub fn set_window(&mut self, window: u32) {
@@ -559,6 +601,9 @@ impl Desk {
                 if let Some(at) = sweep_at {
                     decided.sweep_again.push((execution.id, at));
                 }
+                if matter.said.iter().any(|said| matches!(said, Said::Sweep)) {
+                    decided.untold = End::of(execution);
+                }
                 continue;
             }
             let mut turn = Turn {
@@ -595,6 +640,8 @@ impl Desk {
                 Vec::new()
             };
             let update = update(execution, &turn);
+            let is_heard = update.status.is_terminal() && self.heard.contains(&tenant);
+            let sweep_at = if is_heard { Some(around.now.after(TOLD)) } else { sweep_at };
             decided.planned.push(Planned {
                 execution: execution.id,
                 events: turn.events.len(),
@@ -650,6 +697,9 @@ impl Desk {
                             .map(|state| planned.update.at.since(state.created_at))
                             .unwrap_or_default();
                         outgoing.ended.push((planned.update.status, took));
+                        if self.heard.contains(&planned.update.tenant) {
+                            outgoing.ends.extend(self.cache.get(&execution).and_then(End::of));
+                        }
                     }
                     outgoing.freed.extend(planned.freed);
                     outgoing.updates.push(planned.update);
@@ -667,6 +717,7 @@ impl Desk {
         }
         // What is published again may have been read off a state that these turns made.
         if settled == Settled::Done {
+            outgoing.ends.extend(decided.untold);
             for command in decided.commands {
                 push(decided.tenant, decided.execution, command, outgoing);
             }

@@ -30,6 +30,7 @@ use crate::{
     Config, CoordinatorError, Ports, Stats,
     desk::{self, Aside, Decided, Desk, Outgoing, Settled, Work},
     engine::{ChildOrder, EXECUTIONS_KEY, Loaded, NeedsPayloads},
+    lifecycle::{self, Listener},
     membership::Share,
     relations,
     store_clock::StoreClock,
@@ -60,6 +61,9 @@ struct Loop<'a> {
     someone_is_blocked: bool,
     queue_is_deep: bool,
     depth_read_at: Option<Instant>,
+    /// Who starts on the ends of executions, and when that was read.
+    listeners: Vec<Listener>,
+    listeners_read_at: Option<Instant>,
     tidied_at: Instant,
     /// Stored values that were read last, oldest first.
     values: Loaded,
@@ -91,6 +95,8 @@ pub(crate) async fn run(
         someone_is_blocked: false,
         queue_is_deep: false,
         depth_read_at: None,
+        listeners: Vec::new(),
+        listeners_read_at: None,
         tidied_at: Instant::now(),
         values: Loaded::new(),
         recent: VecDeque::new(),
@@ -147,6 +153,9 @@ impl Loop<'_> {
             answers.push(answer);
         }
         let (works, aside) = desk::gather(messages);
+        if !works.is_empty() {
+            self.read_listeners().await;
+        }
         let mut outgoing = Outgoing::default();
         let outcome = match self.keep(works, aside, &mut outgoing).await {
             Ok(()) => self.reach_out(&mut outgoing).await,
@@ -402,6 +411,14 @@ impl Loop<'_> {
                 body: InboxBody::Wake { execution },
             });
         }
+        if !outgoing.ends.is_empty() {
+            let ends: Vec<desk::End> = outgoing.ends.drain(..).collect();
+            let quota = self.config.max_open_executions;
+            let (started, told) =
+                lifecycle::tell(&self.ports.store, &self.listeners, &ends, quota, now).await?;
+            hints.extend(started);
+            self.ports.store.sweep_done(&told).await?;
+        }
         outgoing.hints.extend(hints);
         Ok(())
     }
@@ -429,6 +446,35 @@ impl Loop<'_> {
     }
 
     /// The compiled snapshot with this hash; `None` when this build cannot compile it.
+    /// Who listens to the ends of executions: asked at most every few seconds, never for each execution.
+    async fn read_listeners(&mut self) {
+        const EVERY: Duration = Duration::from_secs(2);
+        if self.listeners_read_at.is_some_and(|at| at.elapsed() < EVERY) {
+            return;
+        }
+        self.listeners_read_at = Some(Instant::now());
+        match self.find_listeners().await {
+            Ok(listeners) => {
+                self.desk.set_heard(listeners.iter().map(Listener::tenant).collect());
+                self.listeners = listeners;
+            }
+            Err(error) => {
+                debug!(error = &error as &dyn std::error::Error, "Who listens to executions is asked again");
+                self.listeners_read_at = None;
+            }
+        }
+    }
+
+    async fn find_listeners(&mut self) -> Result<Vec<Listener>, StoreError> {
+        let mut listeners = Vec::new();
+        for row in self.ports.store.triggers_active("event_trigger").await? {
+            if let Some(workflow) = self.compiled(&row.snapshot).await? {
+                listeners.extend(Listener::new(row, workflow));
+            }
+        }
+        Ok(listeners)
+    }
+
     async fn compiled(&mut self, hash: &str) -> Result<Option<Arc<workflow::Workflow>>, StoreError> {
         if let Some(workflow) = self.desk.workflow(hash) {
             return Ok(Some(workflow));

@@ -22,12 +22,15 @@ pub mod desk;
 pub mod engine;
 #[cfg(test)]
 mod explorer;
+mod files;
 mod inbox;
+mod lifecycle;
 mod membership;
 mod relations;
 mod schedules;
 #[cfg(test)]
 mod seeded;
+mod snapshots;
 mod stats;
 mod store_clock;
 mod sweeps;
@@ -43,6 +46,7 @@ use shared::{
     port::{
         progress::DynProgress,
         queue::{DynQueue, QueueError},
+        sources::DynFolders,
         store::{DynStore, StoreError},
     },
 };
@@ -126,6 +130,8 @@ pub struct Ports {
     pub queue: DynQueue,
     pub progress: DynProgress,
     pub catalogue: Catalogue,
+    /// The folders that file triggers look at.
+    pub folders: DynFolders,
 }
 
 /// Why a coordinator had to stop.
@@ -181,6 +187,7 @@ pub async fn run(
             shards.clone(),
             helpers.clone(),
         )),
+        spawn(files::run(config.clone(), ports.clone(), Arc::clone(&clock), shards.clone(), helpers.clone())),
         spawn(store_clock::keep(Arc::clone(&clock), Arc::clone(&ports.store), helpers.clone())),
     ];
     info!(coordinator = %id, "Coordinator {id} is ready");

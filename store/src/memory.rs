@@ -235,7 +235,7 @@ impl State {
                 execution.row.output = change.output.or(execution.row.output.take());
             }
             if ends {
-                execution.sweep_at = None;
+                execution.sweep_at = commit.sweep_at.filter(|_| execution.row.status.is_terminal());
             } else if commit.sweep_at.is_some() {
                 execution.sweep_at = commit.sweep_at;
                 execution.sweep_seconds = 60;
@@ -479,6 +479,18 @@ impl Sweeps for MemoryStore {
                 state.executions.get_mut(&id).filter(|found| !found.row.status.is_terminal())
             {
                 execution.sweep_at = Some(at);
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep_done(&self, ended: &[ExecutionId]) -> Result<(), StoreError> {
+        let mut state = self.state()?;
+        for id in ended {
+            if let Some(execution) =
+                state.executions.get_mut(id).filter(|found| found.row.status.is_terminal())
+            {
+                execution.sweep_at = None;
             }
         }
         Ok(())

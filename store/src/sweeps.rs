@@ -79,7 +79,18 @@ where e.id = t.id and e.status in ('pending', 'running', 'paused')",
     &[Kind::Uuid, Kind::At],
 );
 
-pub(crate) const BATCHES: &[&Batch] = &[&PUT_OFF, &SWEEP_AGAIN];
+/// Nobody has to be told of these ends any more.
+pub(crate) static SWEEP_DONE: Batch = Batch::new(
+    "\
+with t (id) as ({rows})
+update wo_executions as e
+set sweep_at = null
+from t
+where e.id = t.id and e.status in ('completed', 'failed', 'cancelled')",
+    &[Kind::Uuid],
+);
+
+pub(crate) const BATCHES: &[&Batch] = &[&PUT_OFF, &SWEEP_AGAIN, &SWEEP_DONE];
 
 #[derive(FromRow)]
 struct RequestRecord {
@@ -159,6 +170,17 @@ impl Sweeps for SqlStore {
                 cells.extend([(*id.as_uuid()).into(), Cell::from(*at)]);
             }
             tx.run(&SWEEP_AGAIN, cells).await?;
+            Ok(())
+        })
+    }
+
+    async fn sweep_done(&self, ended: &[ExecutionId]) -> Result<(), StoreError> {
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let ids: std::collections::BTreeSet<ExecutionId> = ended.iter().copied().collect();
+        in_transaction!(self, |tx, sql| {
+            tx.run(&SWEEP_DONE, ids.iter().map(|id| Cell::from(*id.as_uuid())).collect()).await?;
             Ok(())
         })
     }

@@ -133,7 +133,7 @@ set cursor_at = $2, status = $3, started = started + $4, skipped = skipped + $5,
 where id = $1";
 
 const FIND_FIRE: &str = "\
-select outcome
+select outcome, until_at, reason, recorded_at
 from wo_schedule_fires
 where trigger_id = $1 and fire_at = $2";
 
@@ -189,11 +189,11 @@ select (select count(*) from wo_trigger_receipts
     + (select count(*) from wo_schedule_fires
         where trigger_id = $1 and recorded_at >= $2 and outcome = 'started')";
 
-/// A key that has run out is free again.
+/// A key that has run out is free again; that of a file that stays where it is does not run out.
 const EXPIRE_KEY: &str = "\
 update wo_trigger_receipts
 set dedupe_key = null
-where trigger_id = $1 and dedupe_key = $2 and received_at < $3";
+where trigger_id = $1 and dedupe_key = $2 and received_at < $3 and dedupe_key not like 'kept file %'";
 
 const KEEP_RECEIPT: &str = "\
 insert into wo_trigger_receipts (id, tenant_id, trigger_id, dedupe_key, execution_id, received_at, outcome, error,
@@ -294,7 +294,7 @@ where tenant_id = $1 and id = $2 and status in ('running', 'paused')";
 
 const FORGET_RECEIPTS: &str = "\
 delete from wo_trigger_receipts
-where received_at < $1 and outcome <> 'parked'";
+where received_at < $1 and outcome <> 'parked' and (dedupe_key is null or dedupe_key not like 'kept file %')";
 
 /// What has started is known for ever, so that no backfill starts it again.
 const FORGET_FIRES: &str = "\
@@ -579,6 +579,11 @@ fn before(now: Timestamp, age: Duration) -> Timestamp {
     Timestamp::from_micros(now.as_micros().saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)))
 }
 
+/// Where the rest of a span begins when its first fire is taken out.
+fn behind(fire: Timestamp) -> Timestamp {
+    Timestamp::from_micros(fire.as_micros() + 1)
+}
+
 fn json_text(value: &serde_json::Value) -> String {
     value.to_string()
 }
@@ -835,15 +840,15 @@ impl Triggers for SqlStore {
                 }
             };
             sqlx::query(CLOSE_FIRES).bind(*trigger.as_uuid()).execute(&mut *tx).await?;
-            let (mut entries, mut kept, mut passed) = (Vec::new(), Vec::new(), 0_i64);
+            let (mut entries, mut kept, mut rests, mut passed) = (Vec::new(), Vec::new(), Vec::new(), 0_i64);
             for (fire, until, reason, pending, execution, entry) in prepared {
-                let before: Option<String> = sqlx::query_scalar(FIND_FIRE)
+                let before: Option<(String, Option<At>, String, At)> = sqlx::query_as(FIND_FIRE)
                     .bind(*trigger.as_uuid())
                     .bind(At(fire))
                     .fetch_optional(&mut *tx)
                     .await?;
                 // What has started is not started again, and a backfill takes nothing that waits.
-                let is_taken = match before.as_deref() {
+                let is_taken = match before.as_ref().map(|(outcome, ..)| outcome.as_str()) {
                     Some("started") => true,
                     Some("pending") => backfill.is_some(),
                     Some(_) => backfill.is_none() && entry.is_none(),
@@ -853,11 +858,33 @@ impl Triggers for SqlStore {
                     passed += 1;
                     continue;
                 }
+                // The record of a span goes on behind the fire that is taken out of it.
+                if let Some((_, Some(last), why, seen)) = before
+                    && until.is_none()
+                    && last.0 > fire
+                {
+                    rests.push((behind(fire), last, why, seen));
+                }
                 entries.extend(entry);
                 kept.push((fire, until, reason, pending, execution));
             }
             if let Err(refusal) = accept(&mut *tx, &entries, &ledger).await? {
                 return Ok(StepKept::Refused(refusal));
+            }
+            for (first, last, reason, seen) in rests {
+                sqlx::query(KEEP_FIRE)
+                    .bind(*trigger.as_uuid())
+                    .bind(At(first))
+                    .bind(*tenant.as_uuid())
+                    .bind(last)
+                    .bind(FireOutcome::Skipped.as_str())
+                    .bind(reason)
+                    .bind(None::<Uuid>)
+                    .bind(None::<Uuid>)
+                    .bind(0)
+                    .bind(seen)
+                    .execute(&mut *tx)
+                    .await?;
             }
             let mut started = Vec::new();
             for (fire, until, reason, pending, execution) in kept {

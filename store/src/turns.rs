@@ -874,7 +874,8 @@ async fn change(engine: &mut impl Engine, steps: &[&Step], answers: &mut [Option
                 entry.output = step.output.clone().or(entry.output.take());
             }
             if ends || commit.release {
-                (entry.sweep, entry.sweep_at) = (true, None);
+                // What others are to be told of an end is found by the sweep when a process dies over it.
+                (entry.sweep, entry.sweep_at) = (true, commit.sweep_at.filter(|_| ends));
             } else if commit.sweep_at.is_some() {
                 (entry.sweep, entry.sweep_at) = (true, commit.sweep_at);
             }

@@ -1,6 +1,11 @@
 //! What starts workflows by itself: webhooks, schedules, events, people, backfills.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -26,6 +31,10 @@ both_shapes!(
     a_webhook_may_wait_for_the_end,
     an_event_starts_who_listens_once,
     an_event_that_cannot_start_is_parked_and_replayed,
+    the_end_of_an_execution_starts_who_listens_once,
+    ends_start_one_another_three_deep_and_no_further,
+    a_file_that_appears_starts_once_and_is_put_away,
+    a_folder_that_is_not_there_is_shown_as_degraded,
     a_manual_trigger_takes_parameters,
     a_schedule_fires_in_time_and_pauses,
     a_backfill_is_counted_started_and_paused,
@@ -322,6 +331,209 @@ async fn an_event_that_cannot_start_is_parked_and_replayed(place: &Place) -> Res
     ensure!(place.api.ended(&execution).await?["output"] == id.as_str());
     let again = post(place, &path).await?.expect(202)?;
     ensure!(again["duplicate"] == true && again["execution_id"] == execution.as_str(), "{again}");
+    Ok(())
+}
+
+/// Starts so many executions of a workflow and waits for their ends.
+async fn run(place: &Place, workflow: &str, count: usize) -> Result<BTreeSet<String>> {
+    let mut ids = BTreeSet::new();
+    for _ in 0..count {
+        ids.insert(place.api.execute(workflow, &json!({})).await?);
+    }
+    for id in &ids {
+        place.api.ended(id).await?;
+    }
+    Ok(ids)
+}
+
+/// A workflow whose executions end in this status, and one that starts on their ends.
+async fn heard(place: &Place, component: &str, types: &str) -> Result<(String, String)> {
+    let name = unique_name("heard").replace('-', "_");
+    let document = format!("workflow: v1\nname: {name}\ncomponents:\n  a: {component}\n");
+    let source = place.api.create(&name, &document).await?;
+    let listens = workflow(
+        place,
+        &format!("t:\n  type: event\n  config: {{ types: [{types}], source: apg/{name} }}\n  parameters: {{ given: \"${{{{ event.body }}}}\" }}"),
+    )
+    .await?;
+    Ok((source, listens))
+}
+
+/// The ids of the executions whose ends a workflow was started by, each checked to be there once.
+async fn ends_heard(place: &Place, listens: &str) -> Result<BTreeSet<String>> {
+    let all = executions(place, listens).await?;
+    let mut heard = BTreeSet::new();
+    for row in &all {
+        let ended = place.api.ended(&text(row, "id")?).await?;
+        ensure!(heard.insert(text(&ended["output"], "id")?), "heard twice: {ended}");
+    }
+    Ok(heard)
+}
+
+/// Waits until whoever ends executions of a workflow knows of its listener.
+async fn is_listened_to(place: &Place, source: &str, listens: &str) -> Result<()> {
+    until(PATIENCE, "a listener that is known everywhere", async || {
+        let ran = run(place, source, 12).await?;
+        Ok(ran.is_subset(&ends_heard(place, listens).await?).then_some(()))
+    })
+    .await
+}
+
+async fn the_end_of_an_execution_starts_who_listens_once(place: &Place) -> Result<()> {
+    let (source, listens) = heard(place, "{ type: noop }", "execution.completed").await?;
+    is_listened_to(place, &source, &listens).await?;
+    let one = run(place, &source, 1).await?.pop_first().context("an execution")?;
+    let body = until(PATIENCE, "the start", async || {
+        for row in executions(place, &listens).await? {
+            let ended = place.api.ended(&text(&row, "id")?).await?;
+            if ended["output"]["id"] == one.as_str() {
+                return Ok(Some(ended["output"].clone()));
+            }
+        }
+        Ok(None)
+    })
+    .await?;
+    ensure!(body["status"] == "completed" && body["workflow"] == source.as_str(), "{body}");
+    ensure!(body["version"] == 1 && body["name"].is_string() && body.get("failure").is_none(), "{body}");
+
+    let fails = "{ type: fail, config: { message: no luck } }";
+    let (source, listens) = heard(place, fails, "\"execution.*\"").await?;
+    is_listened_to(place, &source, &listens).await?;
+    for row in executions(place, &listens).await? {
+        let ended = place.api.ended(&text(&row, "id")?).await?;
+        let body = &ended["output"];
+        ensure!(body["status"] == "failed" && body["failure"]["message"].is_string(), "{body}");
+    }
+    Ok(())
+}
+
+async fn ends_start_one_another_three_deep_and_no_further(place: &Place) -> Result<()> {
+    let name = unique_name("deep").replace('-', "_");
+    let document = format!(
+        "workflow: v1\nname: {name}\ntriggers:\n  t:\n    type: event\n    config: {{ types: [\"execution.*\"], source: apg/{name} }}\ncomponents:\n  a: {{ type: noop }}\n"
+    );
+    let workflow = place.api.create(&name, &document).await?;
+    let id = text(&trigger(place, &workflow).await?, "id")?;
+    let sizes = async || -> Result<(usize, Vec<Value>)> {
+        let parked = place.api.pages(&format!("/api/v1/triggers/{id}/receipts?outcome=parked"), 500).await?;
+        Ok((executions(place, &workflow).await?.len(), parked))
+    };
+    let runs = AtomicUsize::new(0);
+    // A coordinator that does not know of a trigger yet may cut a chain short; it never makes one longer.
+    let parked = until(PATIENCE, "a chain of four", async || {
+        let (before, parked_before) = sizes().await?;
+        run(place, &workflow, 1).await?;
+        runs.fetch_add(1, Relaxed);
+        let last = until(Duration::from_secs(5), "its last end", async || {
+            let (all, parked) = sizes().await?;
+            Ok((parked.len() > parked_before.len()).then_some((all, parked)))
+        });
+        let Ok((all, parked)) = last.await else { return Ok(None) };
+        ensure!(all <= runs.load(Relaxed) * 4, "{all} executions");
+        Ok((all == before + 4 && parked.len() == parked_before.len() + 1).then_some(parked))
+    })
+    .await?;
+    ensure!(parked[0]["error"].as_str().is_some_and(|why| why.contains("3 executions")), "{parked:?}");
+    Ok(())
+}
+
+#[test]
+fn no_end_is_lost_or_told_twice_when_a_coordinator_dies() -> Result<()> {
+    crate::at(Shape::Cluster, async |place: &Place| {
+        let (source, listens) = heard(place, "{ type: noop }", "execution.completed").await?;
+        is_listened_to(place, &source, &listens).await?;
+        let name = unique_name("coordinator");
+        let log = place.front.log().with_file_name(format!("{name}.log"));
+        let mortal = Process::start(&name, place.front.command(&["coordinator"])?, &log)?;
+        until(PATIENCE, "its share", async || {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            Ok(said.contains("share of the inbox shards changed").then_some(()))
+        })
+        .await?;
+        let mut ran = BTreeSet::new();
+        let mut mortal = Some(mortal);
+        for index in 0..120 {
+            ran.insert(place.api.execute(&source, &json!({})).await?);
+            if index == 90
+                && let Some(mortal) = mortal.take()
+            {
+                mortal.kill()?;
+            }
+        }
+        until(PATIENCE, "every end", async || {
+            Ok(ran.is_subset(&ends_heard(place, &listens).await?).then_some(()))
+        })
+        .await
+    })
+}
+
+/// A folder of the connector `files`, and a workflow that starts on the files in it.
+async fn folder(place: &Place, config: &str) -> Result<(PathBuf, String, String)> {
+    let name = unique_name("in");
+    let folder = place.front.log().with_file_name("files").join(&name);
+    let workflow = workflow(
+        place,
+        &format!("t:\n  type: file\n  config: {{ connector: files, folder: {name}, poll: 1s, stable_for: 0s, {config} }}\n  parameters: {{ given: \"${{{{ event.body.files }}}}\" }}"),
+    )
+    .await?;
+    Ok((folder, name, workflow))
+}
+
+async fn a_file_that_appears_starts_once_and_is_put_away(place: &Place) -> Result<()> {
+    let (keeps, name, kept) = folder(place, "pattern: \"*.csv\"").await?;
+    std::fs::create_dir_all(&keeps)?;
+    std::os::unix::fs::symlink("/etc/passwd", keeps.join("link.csv"))?;
+    std::fs::write(keeps.join("other.txt"), "no")?;
+    std::fs::write(keeps.join("a.csv"), "one")?;
+    fires_reach(place, &kept, 1).await?;
+    let id = text(&trigger(place, &kept).await?, "id")?;
+    let parked = until(PATIENCE, "the link that leads out", async || {
+        let all = place.api.pages(&format!("/api/v1/triggers/{id}/receipts?outcome=parked"), 50).await?;
+        Ok((!all.is_empty()).then_some(all))
+    })
+    .await?;
+    ensure!(parked[0]["error"].as_str().is_some_and(|why| why.contains("link.csv")), "{parked:?}");
+    std::fs::write(keeps.join("a.csv"), "changed")?;
+    fires_reach(place, &kept, 2).await?;
+    for row in executions(place, &kept).await? {
+        let file = &place.api.ended(&text(&row, "id")?).await?["output"][0];
+        ensure!(file["path"] == format!("{name}/a.csv") && file["name"] == "a.csv", "{file}");
+        ensure!(matches!(file["size"].as_u64(), Some(3 | 7)), "{file}");
+    }
+
+    for (after, is_moved) in [("move", true), ("delete", false)] {
+        let (drops, _, taken) = folder(place, &format!("after: {after}")).await?;
+        std::fs::create_dir_all(&drops)?;
+        for index in 0..5 {
+            std::fs::write(drops.join(format!("{index}.txt")), "x")?;
+        }
+        until(PATIENCE, "an empty folder", async || {
+            let left = std::fs::read_dir(&drops)?.filter(|entry| {
+                entry.as_ref().is_ok_and(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+            });
+            Ok((left.count() == 0).then_some(()))
+        })
+        .await?;
+        ensure!(executions(place, &taken).await?.len() == 5, "{after}: each starts once");
+        ensure!(drops.join("done/4.txt").exists() == is_moved, "{after}");
+    }
+    ensure!(executions(place, &kept).await?.len() == 2, "what stays does not start again");
+    Ok(())
+}
+
+async fn a_folder_that_is_not_there_is_shown_as_degraded(place: &Place) -> Result<()> {
+    let (missing, _, workflow) = folder(place, "pattern: \"*\"").await?;
+    let is = async |status: &str| {
+        until(PATIENCE, status, async || {
+            let found = trigger(place, &workflow).await?;
+            Ok((found["status"] == status).then_some(found))
+        })
+        .await
+    };
+    let found = is("degraded").await?;
+    ensure!(found["trouble"].is_string(), "{found}");
+    std::fs::create_dir_all(missing)?;
+    is("active").await?;
     Ok(())
 }
 

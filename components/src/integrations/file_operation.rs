@@ -119,7 +119,7 @@ fn short(path: &str) -> String {
 }
 
 /// The path as it may be opened: names only, none that leads up.
-fn inside(path: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn inside(path: &str) -> Result<PathBuf, Failure> {
     if path.contains('\0') || path.contains('\\') {
         return Err(invalid_config(format!(
             "the path `{}` has a character that is not allowed",
@@ -168,7 +168,7 @@ fn make_parent(root: &Dir, path: &str, clean: &Path) -> Result<(), Failure> {
     made.map_err(|error| io_failure(path, "making the folder of", &error))
 }
 
-fn changed_at(metadata: &Metadata) -> Option<Timestamp> {
+pub(crate) fn changed_at(metadata: &Metadata) -> Option<Timestamp> {
     let since = metadata.modified().ok()?.into_std().duration_since(std::time::UNIX_EPOCH).ok()?;
     Some(Timestamp::from_micros(i64::try_from(since.as_micros()).ok()?))
 }
@@ -491,7 +491,7 @@ fn too_large(path: &str, size: u64) -> Failure {
     )
 }
 
-fn slashed(path: &Path) -> String {
+pub(crate) fn slashed(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 

@@ -60,7 +60,7 @@ impl Schedules {
         let Some(row) = self.ports.store.trigger_get(backfill.tenant, backfill.trigger).await? else {
             return Ok(());
         };
-        let workflow = self.workflow(&row).await?;
+        let workflow = self.snapshots.workflow(&row).await?;
         let found = workflow.as_deref().and_then(|workflow| workflow.trigger(&row.name).zip(Some(workflow)));
         let Some((trigger, workflow)) = found else { return Ok(()) };
         let Some(timed) = trigger.timed() else { return Ok(()) };

@@ -6,11 +6,7 @@
 mod backfills;
 mod plan;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use shared::{
     execution::{Turn, start_hint},
@@ -22,15 +18,15 @@ use shared::{
     time::{Clock, Timestamp},
     wire::{InboxBody, InboxMessage, RequestBody},
     workflow::{
-        self, Priority, Workflow,
+        Priority, Workflow,
         triggers::{Trigger, Why, schedule_event},
     },
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
-use crate::{Config, Ports, membership::Share, store_clock::StoreClock};
+use crate::{Config, Ports, membership::Share, snapshots::Snapshots, store_clock::StoreClock};
 use plan::{Act, Plan, Sight, plan};
 
 /// Schedules due within this are held in memory.
@@ -39,8 +35,6 @@ const HORIZON: Duration = Duration::from_mins(1);
 const RETRY: Duration = Duration::from_secs(1);
 /// At most this many in one read.
 const PAGE: u32 = 1_000;
-/// Snapshots kept compiled.
-const SNAPSHOTS: usize = 64;
 /// How often old receipts, fires and events are removed.
 const MAINTENANCE: Duration = Duration::from_hours(1);
 
@@ -51,7 +45,7 @@ pub(crate) struct Schedules {
     clock: Arc<StoreClock>,
     /// What is due soon.
     held: BTreeMap<TriggerId, (Timestamp, TenantId)>,
-    snapshots: HashMap<String, Arc<Workflow>>,
+    snapshots: Snapshots,
 }
 
 /// Whether this coordinator serves a trigger first.
@@ -66,7 +60,8 @@ pub(crate) async fn run(
     mut share: watch::Receiver<Share>,
     shutdown: CancellationToken,
 ) {
-    let mut this = Schedules { config, ports, clock, held: BTreeMap::new(), snapshots: HashMap::new() };
+    let snapshots = Snapshots::new(ports.clone());
+    let mut this = Schedules { config, ports, clock, held: BTreeMap::new(), snapshots };
     let poll = Duration::from_secs(this.config.sweep_seconds.into()).max(RETRY);
     let mut next_read = this.clock.now();
     let mut maintained = tokio::time::Instant::now();
@@ -158,7 +153,7 @@ impl Schedules {
         if row.next_fire_at.is_none_or(|next| next > now) || !row.is_active() {
             return Ok(row.next_fire_at);
         }
-        let workflow = self.workflow(&row).await?;
+        let workflow = self.snapshots.workflow(&row).await?;
         let found = workflow.as_deref().and_then(|workflow| workflow.trigger(&row.name).zip(Some(workflow)));
         let Some((trigger, workflow)) = found else {
             return Ok(Some(now.after(RETRY * 30)));
@@ -304,29 +299,6 @@ impl Schedules {
             debug!(error = &error as &dyn std::error::Error, "A cancellation is found by the sweep");
         }
         Ok(())
-    }
-
-    /// The workflow that a trigger starts; none when this build cannot compile it.
-    async fn workflow(&mut self, row: &TriggerRow) -> Result<Option<Arc<Workflow>>, StoreError> {
-        if let Some(found) = self.snapshots.get(&row.snapshot) {
-            return Ok(Some(Arc::clone(found)));
-        }
-        let text = self.ports.store.snapshot(&row.snapshot).await?;
-        let text = text
-            .ok_or_else(|| StoreError::Corrupt(format!("the snapshot {} is missing", row.snapshot).into()))?;
-        match workflow::compile_snapshot(&text, &self.ports.catalogue) {
-            Ok(compiled) => {
-                if self.snapshots.len() >= SNAPSHOTS {
-                    self.snapshots.clear();
-                }
-                self.snapshots.insert(row.snapshot.clone(), Arc::clone(&compiled));
-                Ok(Some(compiled))
-            }
-            Err(problems) => {
-                error!(trigger = %row.id, "The workflow of a trigger cannot be compiled by this build: {problems}");
-                Ok(None)
-            }
-        }
     }
 }
 

@@ -332,6 +332,9 @@ pub trait Sweeps: Send + Sync {
     /// When the sweep should look at these executions again.
     async fn sweep_again(&self, at: Vec<(ExecutionId, Timestamp)>) -> Result<(), StoreError>;
 
+    /// Nothing is left to be done about the ends of these executions: the sweep need not look at them.
+    async fn sweep_done(&self, ended: &[ExecutionId]) -> Result<(), StoreError>;
+
     /// Keeps a request. Answers `false`, and keeps nothing, when the execution is unknown or ended.
     async fn request(&self, request: Request) -> Result<bool, StoreError>;
 

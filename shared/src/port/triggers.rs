@@ -13,6 +13,8 @@ use crate::{
 
 /// How long a dedupe key starts one execution.
 pub const KEY_LIFE: std::time::Duration = std::time::Duration::from_hours(7 * 24);
+/// How the keys of files begin that stay where they are. They do not run out: the file may lie there for years.
+pub const KEPT_FILE: &str = "kept file ";
 /// How long receipts and fires are kept.
 pub const RECEIPT_LIFE: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 

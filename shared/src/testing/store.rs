@@ -82,6 +82,7 @@ macro_rules! store_conformance {
             an_accepted_execution_is_swept_unless_started
             a_sweep_is_put_off
             a_sweep_in_the_future_waits
+            an_end_that_is_to_be_told_is_swept_until_it_is
             everything_open_can_be_swept_at_once
             an_ended_execution_is_not_swept
             the_sweep_says_how_late_it_is
@@ -952,6 +953,23 @@ pub async fn a_sweep_in_the_future_waits(store: DynStore) {
     store.sweep_again(vec![(third, earlier(now, seconds(5)))]).await.expect("set");
     keep(&store, to(turn(&workflow, third, 2), Status::Running)).await;
     assert_eq!(store.sweep_due(&shards(), 10).await.expect("swept"), [third]);
+}
+
+pub async fn an_end_that_is_to_be_told_is_swept_until_it_is(store: DynStore) {
+    let (workflow, quiet) = execution(&store).await;
+    let told = another(&store, &workflow).await;
+    let now = store.now().await.expect("the present");
+    keep(&store, to(turn(&workflow, quiet, 2), Status::Completed)).await;
+    let mut last = to(turn(&workflow, told, 2), Status::Failed);
+    last.sweep_at = Some(earlier(now, seconds(1)));
+    keep(&store, last).await;
+    assert_eq!(store.sweep_due(&shards(), 10).await.expect("swept"), [told]);
+    assert!(store.sweep_lag().await.expect("read").is_zero());
+    let open = another(&store, &workflow).await;
+    store.sweep_again(vec![(open, earlier(now, seconds(1)))]).await.expect("set");
+    store.sweep_done(&[told, open]).await.expect("done");
+    store.sweep_done(&[]).await.expect("done");
+    assert_eq!(store.sweep_due(&shards(), 10).await.expect("swept"), [open], "what is open stays");
 }
 
 pub async fn everything_open_can_be_swept_at_once(store: DynStore) {

@@ -15,8 +15,9 @@ use crate::{
             Commit, DynStore, Page, Saved, StatusChange, Submission, Submitted, WorkflowDraft, WorkflowRow,
         },
         triggers::{
-            Backfill, BackfillStatus, Cursor, EventAdded, Fire, FireOutcome, KEY_LIFE, Receipt, ScheduleStep,
-            StepKept, StoredEvent, TriggerDraft, TriggerFilter, TriggerRow, TriggerStart, TriggerStarted,
+            Backfill, BackfillStatus, Cursor, EventAdded, Fire, FireOutcome, KEPT_FILE, KEY_LIFE, Receipt,
+            ScheduleStep, StepKept, StoredEvent, TriggerDraft, TriggerFilter, TriggerRow, TriggerStart,
+            TriggerStarted,
         },
     },
     time::Timestamp,
@@ -54,6 +55,7 @@ macro_rules! triggers_conformance {
             an_event_is_kept_once_with_its_starts
             events_come_newest_first
             a_backfill_moves_with_its_fires
+            a_backfill_leaves_the_rest_of_a_skipped_span_on_record
             a_paused_backfill_keeps_no_step
             an_ended_backfill_is_not_moved
             maintenance_keeps_what_is_new
@@ -513,6 +515,13 @@ pub async fn a_key_is_free_after_a_week(store: DynStore) {
         TriggerStarted::Duplicate(_)
     ));
     assert_eq!(start_one(&store, start(&workflow, seen.id, Some("k"), week + 1)).await, TriggerStarted::New);
+    // A file that stays where it is would start again otherwise.
+    let kept = format!("{KEPT_FILE}a.csv 1 2026");
+    assert_eq!(start_one(&store, start(&workflow, seen.id, Some(&kept), 0)).await, TriggerStarted::New);
+    assert!(matches!(
+        start_one(&store, start(&workflow, seen.id, Some(&kept), week + 1)).await,
+        TriggerStarted::Duplicate(_)
+    ));
 }
 
 pub async fn rivals_with_one_key_start_one_execution(store: DynStore) {
@@ -697,6 +706,21 @@ pub async fn a_backfill_moves_with_its_fires(store: DynStore) {
     assert_eq!(ended.status, BackfillStatus::Completed);
     assert!(store.backfills_running().await.expect("read").is_empty());
     assert_eq!(row(&store, seen.id).await.next_fire_at, Some(at(20)), "the schedule itself did not move");
+}
+
+pub async fn a_backfill_leaves_the_rest_of_a_skipped_span_on_record(store: DynStore) {
+    let (workflow, seen) = scheduled(&store).await;
+    let span = Fire { until: Some(at(-40)), reason: "missed".to_owned(), ..skips(-60, false) };
+    keep(&store, step(&seen, 10, Some(20), vec![span])).await;
+    let made = backfill(seen.id);
+    store.backfill_create(made.clone()).await.expect("created");
+    let fires = [-60, -50, -40].map(|seconds| starts(&workflow, seconds)).to_vec();
+    assert_eq!(keep(&store, backfill_step(&made, -40, fires, true)).await.len(), 3);
+    let found = store.fire_list(TENANT, seen.id, page(10)).await.expect("read").items;
+    let skipped: Vec<_> = found.iter().filter(|fire| fire.outcome == FireOutcome::Skipped).collect();
+    assert_eq!(found.len(), 4);
+    assert_eq!((skipped.len(), skipped[0].until, skipped[0].reason.as_str()), (1, Some(at(-40)), "missed"));
+    assert!(at(-60) < skipped[0].at && skipped[0].at < at(-50));
 }
 
 pub async fn a_paused_backfill_keeps_no_step(store: DynStore) {

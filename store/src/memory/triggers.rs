@@ -8,9 +8,9 @@ use shared::{
     port::{
         store::{Page, Paged, StoreError, Submission, Submitted, WorkflowDraft},
         triggers::{
-            Backfill, BackfillStatus, Cursor, EventAdded, FireOutcome, FireRow, KEY_LIFE, RECEIPT_LIFE,
-            Receipt, ScheduleStep, StepKept, StoredEvent, TriggerFilter, TriggerRow, TriggerStart,
-            TriggerStarted, Triggers,
+            Backfill, BackfillStatus, Cursor, EventAdded, FireOutcome, FireRow, KEPT_FILE, KEY_LIFE,
+            RECEIPT_LIFE, Receipt, ScheduleStep, StepKept, StoredEvent, TriggerFilter, TriggerRow,
+            TriggerStart, TriggerStarted, Triggers,
         },
     },
     time::Timestamp,
@@ -115,7 +115,7 @@ impl State {
                 .values_mut()
                 .find(|known| known.trigger == receipt.trigger && known.key == receipt.key);
             if let Some(known) = same {
-                if known.received_at.after(KEY_LIFE) >= receipt.received_at {
+                if is_lasting(known) || known.received_at.after(KEY_LIFE) >= receipt.received_at {
                     return Ok(TriggerStarted::Duplicate(Box::new(known.clone())));
                 }
                 known.key = None;
@@ -255,10 +255,10 @@ impl Triggers for MemoryStore {
                 Some(*id)
             }
         };
-        let (mut submissions, mut kept, mut passed) = (Vec::new(), Vec::new(), 0_u64);
+        let (mut submissions, mut kept, mut rests, mut passed) = (Vec::new(), Vec::new(), Vec::new(), 0_u64);
         for fire in step.fires {
-            let before = state.shelf.fires.get(&(step.trigger, fire.at)).map(|fire| fire.outcome);
-            let is_taken = match before {
+            let before = state.shelf.fires.get(&(step.trigger, fire.at)).cloned();
+            let is_taken = match before.as_ref().map(|before| before.outcome) {
                 Some(FireOutcome::Started) => true,
                 Some(FireOutcome::Pending) => backfill.is_some(),
                 Some(FireOutcome::Skipped) => backfill.is_none() && fire.submission.is_none(),
@@ -268,12 +268,21 @@ impl Triggers for MemoryStore {
                 passed += 1;
                 continue;
             }
+            if let Some(span) = before
+                && fire.until.is_none()
+                && span.until.is_some_and(|last| last > fire.at)
+            {
+                rests.push(FireRow { at: Timestamp::from_micros(fire.at.as_micros() + 1), ..span });
+            }
             let execution = fire.submission.as_ref().map(|submission| submission.first.execution);
             submissions.extend(fire.submission);
             kept.push((fire.at, fire.until, fire.reason, fire.pending, execution));
         }
         if let Err(refusal) = state.accept_all(submissions, quota)? {
             return Ok(StepKept::Refused(refusal));
+        }
+        for rest in rests {
+            state.shelf.fires.insert((step.trigger, rest.at), rest);
         }
         let mut started = Vec::new();
         for (at, until, reason, pending, execution) in kept {
@@ -556,9 +565,16 @@ impl Triggers for MemoryStore {
         let now = self.clock.now();
         let mut state = self.state()?;
         state.shelf.receipts.retain(|_, receipt| {
-            receipt.outcome == "parked" || receipt.received_at.after(RECEIPT_LIFE) >= now
+            receipt.outcome == "parked"
+                || is_lasting(receipt)
+                || receipt.received_at.after(RECEIPT_LIFE) >= now
         });
         state.shelf.events.retain(|_, event| event.expires_at >= now);
         Ok(())
     }
+}
+
+/// The receipt of a file that stays where it is.
+fn is_lasting(receipt: &Receipt) -> bool {
+    receipt.key.as_ref().is_some_and(|key| key.starts_with(KEPT_FILE))
 }

@@ -179,12 +179,13 @@ fn one() -> u32 {
     1
 }
 
-/// Starts on events that are published to `/api/v1/events`.
+/// Starts on events that are published to `/api/v1/events`, and on the ends of executions.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventTrigger {
     /// The types it starts on, such as `order.created` or `order.*`; `*` stands for one part, at the end for all that
-    /// follow.
+    /// follow. `execution.completed`, `execution.failed`, `execution.cancelled` and `execution.*` are the ends of
+    /// executions; a pattern that does not begin so never means them.
     #[schemars(length(min = 1, max = 50))]
     pub types: Vec<String>,
     /// Only events of this source.
@@ -224,13 +225,13 @@ pub enum After {
     /// It stays; it starts again only when it changes.
     #[default]
     Keep,
-    /// It is moved into `done` beside it.
+    /// It is moved into the folder `done` beside it.
     Move,
     /// It is deleted.
     Delete,
 }
 
-/// Starts on files that appear in a folder.
+/// Starts on files that appear in a folder. Names that begin with a dot are passed over.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileTrigger {

@@ -155,7 +155,7 @@ pub const TRIGGER_TYPES: &[TriggerType] = &[
         kind: "file_trigger",
         aliases: &["file", "file_watch"],
         summary: "Starts on files that appear.",
-        is_built: false,
+        is_built: true,
         schema: schema_of::<FileTrigger>,
         example: || json!({ "connector": "files", "folder": "in", "pattern": "*.csv" }),
     },
@@ -218,6 +218,13 @@ impl std::fmt::Display for Unfit {
         }
     }
 }
+
+/// How the types of the platform's own events begin.
+pub const LIFECYCLE: &str = "execution.";
+/// The ends of executions that can be listened to.
+pub const ENDINGS: [&str; 3] = ["execution.completed", "execution.failed", "execution.cancelled"];
+/// So many executions may start one another, each by the end of the one before.
+pub const MOST_DEEP: u32 = 3;
 
 /// The most characters of a dedupe key.
 pub const MAX_KEY: usize = 500;
@@ -288,6 +295,17 @@ impl Events {
     pub fn names(&self, kind: &str, source: &str) -> bool {
         self.source.as_deref().is_none_or(|wanted| wanted == source)
             && self.types.iter().any(|pattern| fits(pattern, kind))
+    }
+
+    /// Whether it wants to hear of the ends of executions: a pattern that says so, not a mere `*`.
+    pub fn hears_executions(&self) -> bool {
+        self.types.iter().any(|pattern| pattern.starts_with(LIFECYCLE))
+    }
+
+    /// Whether the end of an execution of this type and source is meant.
+    pub fn names_execution(&self, kind: &str, source: &str) -> bool {
+        self.source.as_deref().is_none_or(|wanted| wanted == source)
+            && self.types.iter().any(|pattern| pattern.starts_with(LIFECYCLE) && fits(pattern, kind))
     }
 
     /// Whether an event passes the filter.

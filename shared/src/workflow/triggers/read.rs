@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
-    EventTrigger, Events, FileTrigger, Files, Hook, MAX_TRIGGERS, Manual, QueueTrigger, ScheduleTrigger,
-    Source, TRIGGER_TYPES, Timed, Trigger, TriggerType, Verify, WebhookTrigger, parse_rate, parse_size,
-    trigger_type,
+    ENDINGS, EventTrigger, Events, FileTrigger, Files, Hook, LIFECYCLE, MAX_TRIGGERS, Manual, QueueTrigger,
+    ScheduleTrigger, Source, TRIGGER_TYPES, Timed, Trigger, TriggerType, Verify, WebhookTrigger, fits,
+    parse_rate, parse_size, trigger_type,
 };
 use crate::{
     component::Field,
@@ -609,14 +609,14 @@ impl Reader<'_> {
                     mistake("event_pattern", &path, format!("`{pattern}` is no pattern of event types"))
                         .suggest("write names with dots between them, `*` for one part: `order.*`"),
                 );
-            } else if pattern.starts_with("execution.") {
+            } else if pattern.starts_with(LIFECYCLE) && !ENDINGS.iter().any(|kind| fits(pattern, kind)) {
+                let near = nearest(pattern, ENDINGS.into_iter());
                 self.report(
-                    mistake(
-                        "not_supported",
-                        &path,
-                        "the platform's own events (`execution.…`) are not sent by this build",
-                    )
-                    .suggest("publish an event at the end of the workflow, with `http_request` to `/api/v1/events`"),
+                    mistake("event_pattern", &path, format!("the platform sends no event `{pattern}`"))
+                        .suggest(near.map_or_else(
+                            || format!("it sends {}; `execution.*` stands for all", names(&ENDINGS)),
+                            |near| format!("did you mean `{near}`?"),
+                        )),
                 );
             }
         }
@@ -690,11 +690,6 @@ impl Reader<'_> {
     fn file(&mut self, kind: &TriggerType, id: &str, config: &Map<String, Value>) -> Option<Source> {
         let read = self.config::<FileTrigger>(kind, id, config)?;
         self.batch(id, read.batch_size);
-        self.later(
-            id,
-            kind.kind,
-            "look at the folder with `file_operation` in a workflow that a schedule starts",
-        );
         let at = |name| ["triggers", id, "config", name];
         if let Some(folder) = &read.folder
             && (folder.starts_with(['/', '\\']) || folder.split(['/', '\\']).any(|part| part == ".."))

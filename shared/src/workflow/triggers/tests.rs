@@ -204,9 +204,9 @@ fn what_cannot_be_saved_is_told_with_its_place() {
         ),
         (
             "a: { type: event, config: { types: [execution.finished] } }",
-            "not_supported",
+            "event_pattern",
             "triggers.a.config.types.0",
-            "not sent by this build",
+            "sends no event",
         ),
         (
             "a: { type: event, config: { types: [x], debounce: 5s } }",
