@@ -13,7 +13,7 @@ use shared::{
 };
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Deeds, page};
+use super::{Deeds, page, signals::execution_ended};
 use crate::{
     caller::{Caller, Permission},
     problem::{Code, Problem},
@@ -165,24 +165,12 @@ pub(crate) struct CancelExecution {
     pub reason: String,
 }
 
-/// What became of a cancellation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum CancelOutcome {
-    /// It is durable; the execution ends soon.
-    Requested,
-    /// The execution had ended already; nothing was changed.
-    AlreadyEnded,
-}
-
 /// The answer to a cancellation.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Cancelled {
     /// The execution.
     #[schema(value_type = String)]
     pub id: ExecutionId,
-    /// What became of it.
-    pub outcome: CancelOutcome,
     /// Where the execution stands at this moment.
     #[schema(value_type = String, example = "running")]
     pub status: Status,
@@ -362,7 +350,7 @@ impl Deeds {
         Ok(view)
     }
 
-    /// Asks for the end of an execution. Asking for one that has ended changes nothing and is no error.
+    /// Asks for the end of an execution. One that has ended is refused.
     pub(crate) async fn execution_cancel(
         &self,
         caller: &Caller,
@@ -396,15 +384,14 @@ impl Deeds {
     ) -> Result<Cancelled, Problem> {
         let row = self.execution_row(caller, id).await?;
         if row.status.is_terminal() {
-            return Ok(Cancelled { id, outcome: CancelOutcome::AlreadyEnded, status: row.status });
+            return Err(execution_ended(&row));
         }
         let at = self.clock.now(&self.store).await?;
         if self.request(caller.tenant, id, RequestId::generate(), body, at).await? {
-            return Ok(Cancelled { id, outcome: CancelOutcome::Requested, status: row.status });
+            return Ok(Cancelled { id, status: row.status });
         }
         // It ended between the two looks.
-        let status = self.execution_row(caller, id).await?.status;
-        Ok(Cancelled { id, outcome: CancelOutcome::AlreadyEnded, status })
+        Err(execution_ended(&self.execution_row(caller, id).await?))
     }
 
     pub(crate) async fn execution_late(&self, caller: &Caller, id: ExecutionId) -> Result<LateList, Problem> {

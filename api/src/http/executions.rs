@@ -25,8 +25,8 @@ use crate::{
     app::App,
     caller::Caller,
     deeds::{
-        CancelExecution, CancelOutcome, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, JournalList,
-        LateList, LogList, LogQuery, SendSignal, Sight, SignalSent, TaskList, WaitList, Why,
+        CancelExecution, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, JournalList, LateList,
+        LogList, LogQuery, SendSignal, Sight, SignalSent, TaskList, WaitList, Why,
     },
     problem::Problem,
 };
@@ -68,12 +68,12 @@ pub(crate) async fn execution_get(
 
 /// Asks for the end of an execution.
 ///
-/// Cancelling one that has ended changes nothing and is not an error.
+/// Cancelling one that has ended is refused with 409 and how it ended.
 #[utoipa::path(post, path = "/api/v1/executions/{id}/cancel", tag = "executions", operation_id = "execution_cancel",
     params(("id" = String, Path, description = "The execution's id")),
     request_body(content = Option<CancelExecution>, content_type = "application/json"),
     responses((status = 202, description = "It is durable; the execution ends soon", body = Cancelled),
-              (status = 200, description = "The execution had ended already", body = Cancelled), Refused))]
+              (status = 409, description = "The execution had ended already"), Refused))]
 pub(crate) async fn execution_cancel(
     State(app): State<App>,
     caller: Caller,
@@ -84,22 +84,17 @@ pub(crate) async fn execution_cancel(
 }
 
 fn ending(cancelled: Cancelled) -> Response {
-    let status = match cancelled.outcome {
-        CancelOutcome::Requested => StatusCode::ACCEPTED,
-        CancelOutcome::AlreadyEnded => StatusCode::OK,
-    };
-    (status, Json(cancelled)).into_response()
+    (StatusCode::ACCEPTED, Json(cancelled)).into_response()
 }
 
 /// Ends an execution at once: nothing cleans up, and what runs does not count any more.
 ///
-/// For an execution whose cancellation takes too long. Killing one that has ended changes nothing and is not an
-/// error.
+/// For an execution whose cancellation takes too long. Killing one that has ended is refused with 409.
 #[utoipa::path(post, path = "/api/v1/executions/{id}/kill", tag = "executions", operation_id = "execution_kill",
     params(("id" = String, Path, description = "The execution's id")),
     request_body(content = Option<CancelExecution>, content_type = "application/json"),
     responses((status = 202, description = "It is durable; the execution ends at once", body = Cancelled),
-              (status = 200, description = "The execution had ended already", body = Cancelled), Refused))]
+              (status = 409, description = "The execution had ended already"), Refused))]
 pub(crate) async fn execution_kill(
     State(app): State<App>,
     caller: Caller,

@@ -429,7 +429,7 @@ async fn an_execution_is_seen_as_it_moves() {
     );
 
     let cancelled = api.send("POST", &format!("{path}/cancel"), &[], "").await;
-    assert_eq!((cancelled.status, &cancelled.json()["outcome"]), (200, &json!("already_ended")));
+    assert_eq!((cancelled.status, &cancelled.json()["code"]), (409, &json!("execution_ended")));
 
     let events = api.get(&format!("{path}/events")).await;
     assert_eq!(events.headers["content-type"], "text/event-stream");

@@ -257,18 +257,18 @@ async fn check_one(api: &Api, submission: &Submission, seen: &Seen<'_>, report: 
         report.duplicated += 1;
         report.find(format!("{id} has {ends} ends, its last event is {last:?}"));
     }
+    report.outcome_unknown += usize::from(events.iter().any(|event| event.name == "asked"));
     let lost: usize = stories.values().map(|story| story.lost).sum();
-    match (found["status"].as_str().unwrap_or_default(), found["failure"]["class"].as_str()) {
-        ("completed", _) => {
+    match found["status"].as_str().unwrap_or_default() {
+        "completed" => {
             report.completed += 1;
             if found["output"] != *number as u64 {
                 report.find(format!("{kind:?} {id} gave {} for {number}", found["output"]));
             }
         }
-        ("cancelled", _) if *is_cancelled => report.cancelled += 1,
-        ("failed", Some("outcome_unknown")) if *kind == Kind::AtMostOnce => report.outcome_unknown += 1,
-        ("failed", _) if lost >= 3 => report.poisoned += 1,
-        (status, _) => {
+        "cancelled" if *is_cancelled => report.cancelled += 1,
+        "failed" if lost >= 3 => report.poisoned += 1,
+        status => {
             let failures: Vec<String> = events
                 .iter()
                 .filter(|event| event.name.contains("failed"))
