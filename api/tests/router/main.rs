@@ -464,7 +464,7 @@ async fn a_cancellation_is_a_row_before_it_is_a_hint() {
     let id = api.execution().await;
     let cancelled =
         api.post(&format!("/api/v1/executions/{id}/cancel"), json!({ "reason": "no need" })).await;
-    assert_eq!((cancelled.status, &cancelled.json()["outcome"]), (202, &json!("requested")));
+    assert_eq!((cancelled.status, &cancelled.json()["status"]), (202, &json!("pending")));
     let shards: Vec<Shard> = Shard::all().collect();
     let waiting = api.store.requests_waiting(&shards, Duration::ZERO, 10).await.expect("read");
     let request = waiting.first().expect("a request");

@@ -688,7 +688,7 @@ async fn a_kill_is_a_row_before_it_is_a_hint() {
     let api = start(Config::default());
     let id = api.execution().await;
     let killed = api.post(&format!("/api/v1/executions/{id}/kill"), json!({ "reason": "stuck" })).await;
-    assert_eq!((killed.status, &killed.json()["outcome"]), (202, &json!("requested")));
+    assert_eq!((killed.status, &killed.json()["status"]), (202, &json!("pending")));
     let shards: Vec<Shard> = Shard::all().collect();
     let waiting = api.store.requests_waiting(&shards, Duration::ZERO, 10).await.expect("read");
     let wanted = RequestBody::Kill { by: "owner".to_owned(), reason: "stuck".to_owned() };
