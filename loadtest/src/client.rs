@@ -190,7 +190,7 @@ impl Client {
             let path = format!("/api/v1/executions?tag={tag}&limit=500{cursor}");
             let page = self.send(Method::GET, &path, None).await?;
             for item in page["items"].as_array().into_iter().flatten() {
-                let at = item["finished_at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
+                let at = item["completed_at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
                 ends.push(at.context("an execution that has not ended")?.as_micros());
             }
             match page["next_cursor"].as_str() {
