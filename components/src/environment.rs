@@ -64,7 +64,7 @@ pub enum Connector {
     Webhook {
         /// The address; it may hold a secret itself.
         url: String,
-        /// What calls are signed with, as Standard Webhooks says; not signed without it.
+        /// What calls are signed with, in the headers of Standard Webhooks. The text itself is the key. Not signed without it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         secret: Option<String>,
     },

@@ -60,7 +60,8 @@ pub use stats::{DURATION_BUCKETS, Stats};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Executions that run at once, over all tenants and coordinators; further ones wait as `pending`.
+    /// Executions that run at once, over all tenants and coordinators; further ones wait as `pending`. A
+    /// sub-workflow that is waited for runs in the place of its caller.
     #[serde(alias = "max_concurrent_workflows")]
     #[schemars(range(min = 1))]
     pub max_concurrent_executions: u32,
