@@ -12,9 +12,9 @@ use std::{
 use serde_json::Value;
 use shared::{
     component::{Failure, FailureClass},
-    ids::{DeadLetterId, ExecutionId, MessageId, PayloadId, Shard},
+    ids::{DeadLetterId, ExecutionId, MessageId, PayloadId},
     port::{
-        queue::{Acknowledge, Audience, Delivery, Inbox},
+        queue::{Acknowledge, Audience, Delivery, Inbox, QueueError},
         store::{DeadLetter, Kept, LeaseRenewal, StoreError, payload_whole},
     },
     retry::Reconnect,
@@ -34,6 +34,7 @@ use crate::{
     membership::Share,
     relations,
     store_clock::StoreClock,
+    sweeps::hint,
     timers,
 };
 
@@ -405,11 +406,7 @@ impl Loop<'_> {
             hints.extend(relations::look_out(store, lookout).await?);
         }
         for execution in outgoing.wake.drain(..) {
-            hints.push(InboxMessage {
-                id: MessageId::generate(),
-                shard: Shard::of(execution),
-                body: InboxBody::Wake { execution },
-            });
+            hints.push(hint(execution, InboxBody::Wake { execution }));
         }
         if !outgoing.ends.is_empty() {
             let ends: Vec<desk::End> = outgoing.ends.drain(..).collect();
@@ -556,14 +553,8 @@ impl Loop<'_> {
             }
             woken.extend(waiting);
         }
-        let hints: Vec<InboxMessage> = woken
-            .into_iter()
-            .map(|execution| InboxMessage {
-                id: MessageId::generate(),
-                shard: Shard::of(execution),
-                body: InboxBody::Wake { execution },
-            })
-            .collect();
+        let hints: Vec<InboxMessage> =
+            woken.into_iter().map(|execution| hint(execution, InboxBody::Wake { execution })).collect();
         if !hints.is_empty()
             && let Err(error) = self.ports.queue.publish_inbox(hints).await
         {
@@ -608,47 +599,18 @@ impl Loop<'_> {
         self.tracker.spawn(async move {
             let _permit = permit;
             let mut pause = Reconnect::default();
-            let mut tasks = outgoing.tasks;
-            while !tasks.is_empty() {
-                match ports.queue.publish_tasks(tasks.clone()).await {
-                    Ok(()) => tasks.clear(),
-                    Err(error) => {
-                        warn!(
-                            error = &error as &dyn std::error::Error,
-                            "Tasks could not be published; trying again"
-                        );
-                        tokio::select! {
-                            () = tokio::time::sleep(pause.pause()) => {}
-                            () = hard_stop.cancelled() => {
-                                for answer in answers {
-                                    answer.requeue().await;
-                                }
-                                return;
-                            }
-                        }
-                    }
+            let sent =
+                insist(outgoing.tasks, &mut pause, &hard_stop, |tasks| ports.queue.publish_tasks(tasks))
+                    .await
+                    && insist(outgoing.hints, &mut pause, &hard_stop, |hints| {
+                        ports.queue.publish_inbox(hints)
+                    })
+                    .await;
+            if !sent {
+                for answer in answers {
+                    answer.requeue().await;
                 }
-            }
-            let mut hints = outgoing.hints;
-            while !hints.is_empty() {
-                match ports.queue.publish_inbox(hints.clone()).await {
-                    Ok(()) => hints.clear(),
-                    Err(error) => {
-                        warn!(
-                            error = &error as &dyn std::error::Error,
-                            "Messages to other executions could not be published; trying again"
-                        );
-                        tokio::select! {
-                            () = tokio::time::sleep(pause.pause()) => {}
-                            () = hard_stop.cancelled() => {
-                                for answer in answers {
-                                    answer.requeue().await;
-                                }
-                                return;
-                            }
-                        }
-                    }
-                }
+                return;
             }
             for (audience, control) in outgoing.tell {
                 // Never needed for correctness: whoever waits for it asks again or is found by a sweep.
@@ -683,4 +645,27 @@ impl Loop<'_> {
             }
         });
     }
+}
+
+/// Publishes messages until the broker has confirmed them; `false` when the process must go first.
+async fn insist<T: Clone, F>(
+    messages: Vec<T>,
+    pause: &mut Reconnect,
+    hard_stop: &CancellationToken,
+    publish: impl Fn(Vec<T>) -> F,
+) -> bool
+where
+    F: Future<Output = Result<(), QueueError>>,
+{
+    if messages.is_empty() {
+        return true;
+    }
+    while let Err(error) = publish(messages.clone()).await {
+        warn!(error = &error as &dyn std::error::Error, "Messages could not be published; trying again");
+        tokio::select! {
+            () = tokio::time::sleep(pause.pause()) => {}
+            () = hard_stop.cancelled() => return false,
+        }
+    }
+    true
 }

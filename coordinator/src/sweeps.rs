@@ -114,6 +114,6 @@ async fn sweep(ports: &Ports, shards: &[Shard], stats: &Stats) -> Result<usize, 
     Ok(found)
 }
 
-fn hint(execution: shared::ids::ExecutionId, body: InboxBody) -> InboxMessage {
+pub(crate) fn hint(execution: shared::ids::ExecutionId, body: InboxBody) -> InboxMessage {
     InboxMessage { id: MessageId::generate(), shard: Shard::of(execution), body }
 }

@@ -494,7 +494,7 @@ impl Turning<'_> {
 
     fn record(&self, round: u32, record: &Record) -> Result<Value, PayloadId> {
         let output = self.value(Some(&record.output))?;
-        let error = record.failure.as_ref().map(super::scope::error_value);
+        let error = record.failure.as_ref().map(Failure::to_value);
         Ok(json!({ "index": round, "status": record.status.as_str(), "output": output, "error": error }))
     }
 
@@ -616,7 +616,7 @@ pub(super) fn has_more(execution: &Execution, place: Place) -> bool {
 /// A round's failure as its loop's.
 fn in_round(round: u32, failure: Failure) -> Failure {
     let message = format!("round {round}: {}", failure.message);
-    let details = json!({ "round": round, "error": super::scope::error_value(&failure) });
+    let details = json!({ "round": round, "error": failure.to_value() });
     Failure::new(failure.class, message).with_details(details)
 }
 

@@ -15,7 +15,7 @@ use shared::{
     workflow::Part,
 };
 
-use super::{Command, Inner, NeedsPayloads, Turning, children, control, scope::error_value};
+use super::{Command, Inner, NeedsPayloads, Turning, children, control};
 
 /// What an execution that ended says to others: to the one that started it, and to those it started.
 pub(super) fn last_words(execution: &Execution) -> Vec<Command> {
@@ -350,7 +350,7 @@ impl Turning<'_> {
             details.insert("compensation_incomplete".to_owned(), Value::from(tasks));
         }
         if let Some(cleanup) = cleanup {
-            details.insert("cleanup_failed".to_owned(), error_value(cleanup));
+            details.insert("cleanup_failed".to_owned(), cleanup.to_value());
         }
         failure.details = (!details.is_empty()).then_some(Value::Object(details));
         failure

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 use shared::{
-    component::Failure,
     execution::{Execution, Inner, Mode, Payload, Plan, ScopeState},
     expression::{ComponentView, OutputView, Scope},
 };
@@ -67,14 +66,6 @@ impl<'a> StateScope<'a> {
     }
 }
 
-pub(super) fn error_value(failure: &Failure) -> Value {
-    json!({
-        "class": failure.class,
-        "message": failure.message,
-        "details": failure.details.clone().unwrap_or(Value::Null),
-    })
-}
-
 impl Scope for StateScope<'_> {
     fn root_ref(&self, name: &str) -> Option<&Value> {
         match name {
@@ -105,7 +96,7 @@ impl Scope for StateScope<'_> {
                 Some((round, _)) => *round,
                 None => self.while_round()?.0,
             }),
-            "error" => error_value(self.outwards().find_map(|scope| scope.error.as_ref())?),
+            "error" => self.outwards().find_map(|scope| scope.error.as_ref())?.to_value(),
             _ => return None,
         })
     }

@@ -130,9 +130,8 @@ fn without_the_safety_net_nothing_is_stuck_while_the_broker_keeps_its_data() {
     is_not_hollow(&explore(0..schedules() / 16, |seed| Plan { sweep: false, ..Plan::of(seed) }));
 }
 
-/// One seed, as a hunter needs it: `EXPLORER_SEED=7 cargo nextest run -p coordinator one_schedule --run-ignored all`.
+/// One seed, which whoever hunts names: `EXPLORER_SEED=7 cargo nextest run -p coordinator one_schedule`.
 #[test]
-#[ignore = "for whoever looks into a seed"]
 fn one_schedule() {
     let seed = std::env::var("EXPLORER_SEED").ok().and_then(|number| number.parse().ok());
     let (tally, outcome) = run(Plan::of(seed.unwrap_or_default()));

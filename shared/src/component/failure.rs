@@ -195,6 +195,12 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// What expressions see of it: `class`, `message`, `details`.
+    pub fn to_value(&self) -> Value {
+        let details = self.details.clone().unwrap_or(Value::Null);
+        serde_json::json!({ "class": self.class, "message": self.message, "details": details })
+    }
+
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
         Self { class, message: message.into(), details: None, retry_after: None }
     }

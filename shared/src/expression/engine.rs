@@ -6,7 +6,7 @@ use minijinja::{
     Environment, ErrorKind, UndefinedBehavior, Value as Dynamic,
     value::{Kwargs, ValueKind},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
     CompileError, EvaluationError, FUEL, MAX_DEPTH, MAX_RESULT, MAX_SOURCE, OutputView, Reference, Scope,
@@ -648,12 +648,7 @@ impl Source for ScopeSource<'_> {
             "status" => Base::Here(Cow::Owned(Value::from(view.status)), 2),
             "attempts" => Base::Here(Cow::Owned(Value::from(view.attempts)), 2),
             "error" => match view.error {
-                Some(failure) => {
-                    let details = failure.details.clone().unwrap_or(Value::Null);
-                    let error =
-                        json!({ "class": failure.class, "message": failure.message, "details": details });
-                    Base::Here(Cow::Owned(error), 2)
-                }
+                Some(failure) => Base::Here(Cow::Owned(failure.to_value()), 2),
                 None => Base::Absent(format!(
                     "`{reference}` is missing: `{id}` has not failed, it is {}",
                     view.status
