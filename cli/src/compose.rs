@@ -12,12 +12,13 @@ use shared::{
     port::{
         people::NotificationRow,
         progress::DynProgress,
-        queue::DynQueue,
+        queue::{DynQueue, QueueError},
         store::{DeadLetter, DynStore},
     },
+    retry::Reconnect,
     time::{Clock, SystemClock},
 };
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -88,6 +89,33 @@ pub async fn open_store(settings: &Settings) -> Result<DynStore> {
         .await
         .with_context(|| format!("the database {} cannot be used", redact_url(&url)))?;
     Ok(Arc::new(opened))
+}
+
+/// Whether a service that could not be opened may be there in a moment.
+fn may_pass(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<store::OpenError>().is_some_and(store::OpenError::is_retryable)
+            || cause.downcast_ref::<QueueError>().is_some_and(QueueError::is_retryable)
+    })
+}
+
+/// Opens a service. One that does not answer is waited for: services start in any order, and a process that
+/// is started while one is away need not be started again.
+async fn waiting<T>(settings: &Settings, open: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let until = Instant::now() + Duration::from_secs(settings.app.startup_seconds.into());
+    let mut pauses = Reconnect::default();
+    loop {
+        let error = match open().await {
+            Err(error) if may_pass(&error) => error,
+            other => return other,
+        };
+        let pause = pauses.pause();
+        if Instant::now() + pause >= until {
+            return Err(error);
+        }
+        warn!(error = format!("{error:#}"), "A service does not answer yet; trying again");
+        tokio::time::sleep(pause).await;
+    }
 }
 
 /// Where the tables stand.
@@ -171,8 +199,8 @@ impl Ports {
     /// Opens everything that the settings name.
     pub async fn open(settings: &Settings) -> Result<Self> {
         crate::install_tls();
-        let store = open_store(settings).await?;
-        let queue = open_queue(settings, Some(Arc::clone(&store))).await?;
+        let store = waiting(settings, async || open_store(settings).await).await?;
+        let queue = waiting(settings, async || open_queue(settings, Some(Arc::clone(&store))).await).await?;
         let payloads = Arc::new(StoreAccess { store: Arc::clone(&store) });
         let truth = Truth { store, progress: open_progress(settings)? };
         Self::around(settings, Some(truth), queue, payloads)
@@ -181,7 +209,7 @@ impl Ports {
     /// Opens what a worker needs: the broker, and a way to large payloads.
     pub async fn open_for_worker(settings: &Settings) -> Result<Self> {
         crate::install_tls();
-        let queue = open_queue(settings, None).await?;
+        let queue = waiting(settings, async || open_queue(settings, None).await).await?;
         let token = settings.api.worker_token.as_ref().map(|token| token.reveal().to_owned());
         let gateway = Gateway::new(&settings.worker.gateway_url, token)?;
         Self::around(settings, None, queue, Arc::new(gateway))

@@ -46,6 +46,7 @@ pub(crate) async fn keep(ports: &Ports, text: &str, read: &Read, starts_itself: 
         hash: read.workflow.hash.clone(),
         snapshot: read.canonical.clone(),
         triggers: if starts_itself { read.workflow.trigger_drafts(id, at) } else { Vec::new() },
+        publishes: None,
         principal: PRINCIPAL.to_owned(),
         at,
     };

@@ -132,6 +132,7 @@ async fn workflow(store: &SqlStore) -> WorkflowRow {
         hash: id.to_string(),
         snapshot: String::new(),
         triggers: Vec::new(),
+        publishes: None,
         principal: "bench".to_owned(),
         at: Timestamp::from_micros(1),
     };

@@ -101,9 +101,18 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether trying later may help.
+    /// Whether the database did not answer or was not ready: it may be in a moment. One that refuses the user
+    /// or does not exist will go on so.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Locked { .. })
+        let Self::Unreachable(error) = self else { return false };
+        match error {
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::AnyDriverError(_) => true,
+            // Classes of SQLSTATE: no connection, no resources, an operator's intervention (starting, stopping).
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                ["08", "53", "57"].iter().any(|class| code.len() == 5 && code.starts_with(class))
+            }),
+            _ => false,
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod sweeps;
 mod timers;
 mod triggers;
 mod turns;
+mod versions;
 mod views;
 mod writer;
 
@@ -38,6 +39,7 @@ pub fn statements() -> Vec<(&'static str, &'static str)> {
         sweeps::STATEMENTS,
         people::STATEMENTS,
         triggers::STATEMENTS,
+        versions::STATEMENTS,
     ];
     let mut all: Vec<(&str, &str)> = shared.into_iter().flatten().map(|text| (*text, *text)).collect();
     all.extend(dialect::LISTED);

@@ -13,6 +13,7 @@ use crate::{
     rows::{self, WorkflowRecord},
     sql_store::{in_transaction, on_pool},
     triggers::{DROP_TRIGGERS, sync_triggers},
+    versions::{PUBLISHED, REBASE_DRAFT},
 };
 
 pub(crate) const SNAPSHOT: &str = "\
@@ -202,6 +203,11 @@ impl Library for SqlStore {
                 add_version!(tx, draft, version);
             }
             sync_triggers!(tx, draft, version);
+            if let Some(revision) = draft.publishes {
+                let id = *draft.id.as_uuid();
+                sqlx::query(PUBLISHED).bind(id).bind(revision as i32).execute(&mut *tx).await?;
+                sqlx::query(REBASE_DRAFT).bind(id).bind(version).execute(&mut *tx).await?;
+            }
             let record = sqlx::query_as(UPDATE_WORKFLOW)
                 .bind(*draft.tenant.as_uuid())
                 .bind(*draft.id.as_uuid())

@@ -1,6 +1,7 @@
 //! The store in memory, for tests: the same promises, no durability.
 
 mod triggers;
+mod versions;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -25,6 +26,7 @@ use shared::{
         Paged, Payloads, Request, Saved, SlotHolder, StoreError, Stored, Submission, Submitted, Sweeps,
         TimerChange, Timers, Views, WaitChange, WorkflowDraft, WorkflowFilter, WorkflowRow,
     },
+    port::versions::{DraftRow, VersionRow},
     time::{Clock, Timestamp},
     wire::WorkerRecord,
 };
@@ -51,7 +53,8 @@ struct State {
     slots: BTreeMap<(String, ExecutionId), Timestamp>,
     requests: BTreeMap<RequestId, Request>,
     workflows: BTreeMap<WorkflowId, WorkflowRow>,
-    versions: HashMap<(WorkflowId, u32), String>,
+    versions: BTreeMap<(WorkflowId, u32), VersionRow>,
+    drafts: BTreeMap<WorkflowId, DraftRow>,
     snapshots: HashMap<String, String>,
     keys: HashMap<(TenantId, String), Key>,
     coordinators: BTreeMap<CoordinatorId, Timestamp>,
@@ -560,6 +563,7 @@ impl Library for MemoryStore {
             return Ok(Saved::NameTaken(draft.id));
         }
         state.sync_triggers(&draft, 1);
+        let kept = draft.clone();
         let row = WorkflowRow {
             id: draft.id,
             tenant: draft.tenant,
@@ -569,14 +573,14 @@ impl Library for MemoryStore {
             tags: draft.tags,
             status: "active".to_owned(),
             version: 1,
-            hash: draft.hash.clone(),
+            hash: draft.hash,
             document: draft.document,
             created_by: draft.principal,
             created_at: draft.at,
             updated_at: draft.at,
         };
-        state.snapshots.entry(draft.hash).or_insert(draft.snapshot);
-        state.versions.insert((draft.id, row.version), row.hash.clone());
+        state.snapshots.entry(kept.hash.clone()).or_insert_with(|| kept.snapshot.clone());
+        state.add_version(&row, &kept);
         state.workflows.insert(draft.id, row.clone());
         Ok(Saved::Created(row))
     }
@@ -604,6 +608,7 @@ impl Library for MemoryStore {
             state.snapshots.entry(draft.hash.clone()).or_insert_with(|| draft.snapshot.clone());
         }
         state.sync_triggers(&draft, row.version);
+        state.add_version(&row, &draft);
         row.name = draft.name;
         row.description = draft.description;
         row.category = draft.category;
@@ -611,7 +616,6 @@ impl Library for MemoryStore {
         row.hash = draft.hash;
         row.document = draft.document;
         row.updated_at = draft.at;
-        state.versions.insert((draft.id, row.version), row.hash.clone());
         state.workflows.insert(draft.id, row.clone());
         Ok(Saved::Updated(row))
     }
@@ -654,7 +658,7 @@ impl Library for MemoryStore {
     ) -> Result<Option<String>, StoreError> {
         let state = self.state()?;
         let mine = state.workflows.get(&id).is_some_and(|row| row.tenant == tenant);
-        Ok(mine.then(|| state.versions.get(&(id, version)).cloned()).flatten())
+        Ok(mine.then(|| state.versions.get(&(id, version)).map(|row| row.hash.clone())).flatten())
     }
 
     async fn workflow_list(

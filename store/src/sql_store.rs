@@ -153,15 +153,14 @@ impl SqlStore {
 
     async fn open_postgres(config: &Config, url: &str, ledger: &Arc<Ledger>) -> Result<Self, OpenError> {
         let options = postgres_options(url)?;
+        // A pool would go on trying for as long as somebody may wait for a connection, and then not say why.
+        let mut connection = options.connect().await.map_err(OpenError::Unreachable)?;
+        migrate::postgres_status(&mut connection).await?.check()?;
+        connection.close().await.map_err(OpenError::Unreachable)?;
         let pool = guarded(PgPoolOptions::new())
             .max_connections(config.pool_size.max(2))
             .acquire_timeout(config.acquire_timeout)
-            .connect_with(options.clone())
-            .await
-            .map_err(OpenError::Unreachable)?;
-        let mut connection = pool.acquire().await.map_err(OpenError::Unreachable)?;
-        migrate::postgres_status(&mut connection).await?.check()?;
-        drop(connection);
+            .connect_lazy_with(options.clone());
         // Turns are found by key and nothing else. Plans are made once: planning over a year of partitions
         // costs more than running; and a plan made over empty tables must not read whole ones later.
         let writing = options.options([

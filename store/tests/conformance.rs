@@ -20,6 +20,7 @@ mod memory {
     shared::testing::store::conformance!(make_store);
     shared::testing::people::conformance!(make_store);
     shared::testing::triggers::conformance!(make_store);
+    shared::testing::versions::conformance!(make_store);
 }
 
 mod sqlite {
@@ -38,6 +39,7 @@ mod sqlite {
     shared::testing::store::conformance!(make_store);
     shared::testing::people::conformance!(make_store);
     shared::testing::triggers::conformance!(make_store);
+    shared::testing::versions::conformance!(make_store);
 }
 
 mod postgres {
@@ -55,4 +57,5 @@ mod postgres {
     shared::testing::store::conformance!(make_store);
     shared::testing::people::conformance!(make_store);
     shared::testing::triggers::conformance!(make_store);
+    shared::testing::versions::conformance!(make_store);
 }

@@ -1,11 +1,15 @@
-//! The one-process shape ends and begins again on the same data.
+//! Processes end and begin again on the same data, and begin before the services they need.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::harness::{
-    PATIENCE, RUNTIME,
-    place::{Place, Shape},
+    PATIENCE, RUNTIME, free_port,
+    place::{Addresses, Place, Shape, member, migrate, settings},
+    process::tail,
+    proxy::{Proxy, through},
+    run::Run,
+    services::{Service, Services},
     unique_name, until,
 };
 
@@ -98,6 +102,56 @@ fn a_second_process_on_the_same_data_is_refused() -> Result<()> {
             .api
             .complete("still", "workflow: v1\nname: s\ncomponents:\n  a:\n    type: noop\n", &json!({}))
             .await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_process_that_starts_before_its_services_waits_for_them() -> Result<()> {
+    RUNTIME.block_on(async {
+        let services = Services::start().await?;
+        let folder = Run::this()?.folder("early")?;
+        let settings = settings(&folder, &json!({}))?;
+        let addresses = services.addresses();
+        migrate(&member("tool", "api", &folder, &settings, Some(&addresses))?).await?;
+        let (database, broker) = (free_port()?, free_port()?);
+        let away = Addresses {
+            database: through(&addresses.database, database)?,
+            amqp: through(&addresses.amqp, broker)?,
+            redis: addresses.redis.clone(),
+        };
+        let early = member("early", "api", &folder, &settings, Some(&away))?;
+        let process = early.start()?;
+        for (port, service) in [(database, Service::Database), (broker, Service::Broker)] {
+            let word = if service == Service::Database { "database" } else { "broker" };
+            until(PATIENCE, &format!("a word on the {word}"), async || {
+                let log = tail(&early.log(), 50);
+                Ok(log
+                    .lines()
+                    .any(|line| line.contains("does not answer yet") && line.contains(word))
+                    .then_some(()))
+            })
+            .await?;
+            Proxy::start_at(port, services.port(service)).await?;
+        }
+        early.is_up(&process).await?;
+        process.terminate(PATIENCE).await
+    })
+}
+
+#[test]
+fn a_database_that_refuses_the_login_is_not_waited_for() -> Result<()> {
+    RUNTIME.block_on(async {
+        let services = Services::start().await?;
+        let folder = Run::this()?.folder("refused")?;
+        let settings = settings(&folder, &json!({ "app": { "startup_seconds": 3600 } }))?;
+        let mut addresses = services.addresses();
+        let mut url = reqwest::Url::parse(&addresses.database)?;
+        url.set_path("/nothing");
+        addresses.database = url.to_string();
+        let refused = member("refused", "api", &folder, &settings, Some(&addresses))?;
+        let output = crate::harness::process::finish(refused.command(&["api"])?, PATIENCE).await?;
+        ensure!(output.code == 1 && output.err.contains("nothing"), "{output:?}");
         Ok(())
     })
 }

@@ -25,6 +25,9 @@ both_shapes!(
     a_document_with_mistakes_is_answered_with_all_of_them,
     parameters_that_do_not_fit_are_listed_all,
     pages_neither_skip_nor_repeat,
+    versions_are_listed_compared_and_restored,
+    a_draft_is_kept_with_its_mistakes_and_published_without,
+    a_draft_that_fell_behind_is_not_published_unasked,
 );
 
 const SMALL: &str = "workflow: v1\nname: small\ncomponents:\n  a:\n    type: noop\n";
@@ -82,6 +85,93 @@ async fn a_change_of_an_old_version_is_refused(place: &Place) -> Result<()> {
     api.send(Method::PUT, &path, &[("if-match", "\"1\"")], Some(change("b"))).await?.expect(200)?;
     let late = api.send(Method::PUT, &path, &[("if-match", "\"1\"")], Some(change("c"))).await?;
     late.problem(412, "stale_version")?;
+    Ok(())
+}
+
+async fn versions_are_listed_compared_and_restored(place: &Place) -> Result<()> {
+    let api = &place.api;
+    let path = format!("/api/v1/workflows/{}", api.create("versions", SMALL).await?);
+    let second =
+        SMALL.replace("noop", "noop\n    config: { value: 1 }\n  b:\n    type: noop\n    needs: [a]");
+    api.put(&path, &json!({ "definition": second })).await?.expect(200)?;
+
+    let listed = api.get(&format!("{path}/versions")).await?.expect(200)?;
+    let numbers: Vec<&Value> =
+        listed["items"].as_array().context("items")?.iter().map(|item| &item["version"]).collect();
+    ensure!(numbers == [2, 1] && listed["items"][0]["newest"] == true, "{listed}");
+    let first = api.get(&format!("{path}/versions/1")).await?.expect(200)?;
+    ensure!(first["definition"] == SMALL && first["newest"] == false, "{first}");
+    api.get(&format!("{path}/versions/3")).await?.problem(404, "not_found")?;
+
+    let found = api.get(&format!("{path}/compare?from=1&to=2")).await?.expect(200)?;
+    let expected = json!([
+        { "change": "changed", "subject": "component", "id": "a", "path": ["config"], "after": { "value": 1 } },
+        { "change": "added", "subject": "component", "id": "b", "after": { "type": "noop" } },
+        { "change": "added", "subject": "connection", "id": "a -> b" },
+    ]);
+    ensure!(found["differences"] == expected, "{found}");
+    api.get(&format!("{path}/compare?from=first")).await?.problem(400, "invalid_query")?;
+
+    let restored = api.post(&format!("{path}/versions/1/restore"), &json!({})).await?.expect(200)?;
+    ensure!(restored["version"] == 3 && restored["hash"] == first["hash"], "{restored}");
+    let same = api.get(&format!("{path}/compare?from=1&to=newest")).await?.expect(200)?;
+    ensure!(same["differences"] == json!([]) && same["to"] == "3", "{same}");
+    Ok(())
+}
+
+async fn a_draft_is_kept_with_its_mistakes_and_published_without(place: &Place) -> Result<()> {
+    let api = &place.api;
+    let id = api.create("drafted", SMALL).await?;
+    let path = format!("/api/v1/workflows/{id}");
+    api.get(&format!("{path}/draft")).await?.problem(404, "not_found")?;
+
+    let broken = SMALL.replace("noop", "noopp");
+    let kept = api.put(&format!("{path}/draft"), &json!({ "definition": broken })).await?.expect(200)?;
+    ensure!(kept["valid"] == false && kept["problems"][0]["line"] == 5 && kept["revision"] == 1, "{kept}");
+    api.post(&format!("{path}/publish"), &json!({})).await?.problem(422, "invalid_document")?;
+    let still = api.get(&format!("{path}/draft")).await?.expect(200)?;
+    ensure!(still["definition"] == broken, "a refusal loses nothing: {still}");
+
+    let mended = SMALL.replace("noop", "noop\n    title: Mended");
+    let body = json!({ "definition": mended }).to_string().into_bytes();
+    let draft = format!("{path}/draft");
+    let late = api.send(Method::PUT, &draft, &[("if-match", "\"7\"")], Some(body.clone())).await?;
+    late.problem(412, "stale_version")?;
+    let kept = api.send(Method::PUT, &draft, &[("if-match", "\"1\"")], Some(body)).await?;
+    ensure!(kept.expect(200)?["valid"] == true && kept.header("etag") == "\"2\"", "{:?}", kept.headers);
+    let unchanged = api.get(&path).await?.expect(200)?;
+    ensure!(unchanged["version"] == 1 && unchanged["definition"] == SMALL, "{unchanged}");
+    let found = api.get(&format!("{path}/compare")).await?.expect(200)?;
+    ensure!(found["differences"][0]["path"] == json!(["title"]) && found["to"] == "draft", "{found}");
+
+    let published = api.post(&format!("{path}/publish"), &json!({})).await?.expect(200)?;
+    ensure!(published["version"] == 2 && published["definition"] == mended, "{published}");
+    api.get(&draft).await?.problem(404, "not_found")?;
+    let execution = api.execute(&id, &json!({})).await?;
+    ensure!(api.ended(&execution).await?["workflow_version"] == 2);
+
+    api.put(&draft, &json!({ "definition": SMALL })).await?.expect(200)?;
+    api.delete(&draft).await?.expect(204)?;
+    api.delete(&draft).await?.problem(404, "not_found")?;
+    Ok(())
+}
+
+async fn a_draft_that_fell_behind_is_not_published_unasked(place: &Place) -> Result<()> {
+    let api = &place.api;
+    let path = format!("/api/v1/workflows/{}", api.create("behind", SMALL).await?);
+    let with = |title: &str| SMALL.replace("noop", &format!("noop\n    title: {title}"));
+    let draft = format!("{path}/draft");
+    api.put(&draft, &json!({ "definition": with("mine") })).await?.expect(200)?;
+    api.put(&path, &json!({ "definition": with("theirs") })).await?.expect(200)?;
+
+    let behind = api.get(&draft).await?.expect(200)?;
+    ensure!(behind["behind"] == true && behind["base_version"] == 1, "{behind}");
+    let refused = api.post(&format!("{path}/publish"), &json!({})).await?.problem(412, "stale_version")?;
+    ensure!(refused["detail"].as_str().unwrap_or_default().contains("replaces: 2"), "{refused}");
+    let wrong = api.put(&draft, &json!({ "definition": SMALL, "base_version": 9 })).await?;
+    wrong.problem(422, "invalid_body")?;
+    let published = api.post(&format!("{path}/publish"), &json!({ "replaces": 2 })).await?.expect(200)?;
+    ensure!(published["version"] == 3 && published["definition"] == with("mine"), "{published}");
     Ok(())
 }
 

@@ -23,6 +23,7 @@ mod requests;
 mod signals;
 mod snapshots;
 mod triggers;
+mod versions;
 mod watch;
 mod why;
 mod workers;
@@ -63,6 +64,9 @@ pub(crate) use signals::{SendSignal, SignalSent, WaitList};
 pub(crate) use triggers::{
     BackfillList, BackfillPreview, BackfillView, CreateBackfill, FireList, FireTrigger, Fired, HookAddress,
     NextFires, NextQuery, ReceiptList, ReceiptQuery, ReceiptView, TriggerList, TriggerQuery, TriggerView,
+};
+pub(crate) use versions::{
+    CompareQuery, Comparison, DifferenceView, DraftView, PublishDraft, SaveDraft, VersionList, VersionView,
 };
 pub(crate) use watch::{ProgressView, Sight};
 pub(crate) use why::Why;

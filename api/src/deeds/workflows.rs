@@ -194,10 +194,7 @@ impl WorkflowView {
 
     fn whole(row: WorkflowRow, workflow: &Workflow, warnings: Vec<Value>) -> Self {
         let (view, document) = Self::brief(row);
-        let definition = match serde_json::from_str::<Value>(&document) {
-            Ok(object @ Value::Object(_)) => object,
-            _ => Value::String(document),
-        };
+        let definition = shown(document);
         let parameters = workflow
             .parameters
             .iter()
@@ -240,21 +237,69 @@ fn mistakes(problems: Vec<Value>) -> Problem {
     Problem::new(Code::InvalidDocument, detail).with_problems(problems)
 }
 
+/// What stands beside a document.
+pub(super) struct Fields {
+    pub(super) name: String,
+    pub(super) description: String,
+    pub(super) category: String,
+    pub(super) tags: Vec<String>,
+}
+
+impl Fields {
+    fn draft(
+        self,
+        caller: &Caller,
+        id: WorkflowId,
+        document: &Document,
+        publishes: Option<u32>,
+        at: Timestamp,
+    ) -> WorkflowDraft {
+        WorkflowDraft {
+            id,
+            tenant: caller.tenant,
+            name: self.name,
+            description: self.description,
+            category: self.category,
+            tags: self.tags,
+            document: document.text.clone(),
+            hash: document.workflow.hash.clone(),
+            snapshot: document.canonical.clone(),
+            triggers: document.workflow.trigger_drafts(id, at),
+            publishes,
+            principal: caller.principal.to_string(),
+            at,
+        }
+    }
+}
+
+/// A document as it is shown: an object where its author wrote JSON, and text otherwise.
+pub(super) fn shown(document: String) -> Value {
+    match serde_json::from_str::<Value>(&document) {
+        Ok(object @ Value::Object(_)) => object,
+        _ => Value::String(document),
+    }
+}
+
 impl Deeds {
     /// Reads a document away from the threads that answer requests: a large one takes a while.
-    async fn read(&self, definition: Definition) -> Result<Result<Document, Vec<Value>>, Problem> {
+    pub(super) async fn read(&self, definition: Definition) -> Result<Result<Document, Vec<Value>>, Problem> {
         let catalogue = self.catalogue.clone();
         tokio::task::spawn_blocking(move || documents::read(definition, &catalogue))
             .await
             .map_err(Problem::internal)
     }
 
-    async fn read_or_refuse(&self, definition: Definition) -> Result<Document, Problem> {
+    pub(super) async fn read_or_refuse(&self, definition: Definition) -> Result<Document, Problem> {
         self.read(definition).await?.map_err(mistakes)
     }
 
     /// Fixes the versions of the sub-workflows that a document names.
-    async fn pinned(&self, caller: &Caller, document: Document, name: &str) -> Result<Document, Problem> {
+    pub(super) async fn pinned(
+        &self,
+        caller: &Caller,
+        document: Document,
+        name: &str,
+    ) -> Result<Document, Problem> {
         document.pinned(&self.store, &self.catalogue, caller.tenant, name).await?.map_err(mistakes)
     }
 
@@ -281,7 +326,7 @@ impl Deeds {
         self.workflow_validate(caller, definition.unwrap_or(Definition::Text(row.document))).await
     }
 
-    async fn workflow_row(&self, caller: &Caller, id: WorkflowId) -> Result<WorkflowRow, Problem> {
+    pub(super) async fn workflow_row(&self, caller: &Caller, id: WorkflowId) -> Result<WorkflowRow, Problem> {
         caller.must(Permission::Read)?;
         self.store.workflow_get(caller.tenant, id).await?.ok_or_else(|| Problem::not_found(id))
     }
@@ -301,20 +346,8 @@ impl Deeds {
         check_fields(&name, &description, &category, &tags)?;
         let document = self.pinned(caller, document, &name).await?;
         let (id, at) = (WorkflowId::generate(), self.clock.now(&self.store).await?);
-        let draft = WorkflowDraft {
-            id,
-            tenant: caller.tenant,
-            name,
-            description,
-            category,
-            tags,
-            document: document.text,
-            hash: document.workflow.hash.clone(),
-            snapshot: document.canonical,
-            triggers: document.workflow.trigger_drafts(id, at),
-            principal: caller.principal.to_string(),
-            at,
-        };
+        let fields = Fields { name, description, category, tags };
+        let draft = fields.draft(caller, id, &document, None, at);
         let saved = self.store.workflow_create(draft).await?;
         self.snapshots.keep(&document.workflow);
         self.saved(caller, id, saved, &document.workflow, document.warnings)
@@ -329,29 +362,32 @@ impl Deeds {
     ) -> Result<WorkflowView, Problem> {
         caller.must(Permission::WorkflowEdit)?;
         let row = self.workflow_row(caller, id).await?;
-        let unchanged = Definition::Text(row.document);
-        let document = self.read_or_refuse(body.definition.unwrap_or(unchanged)).await?;
-        let name = body.name.unwrap_or(row.name);
-        let description = body.description.unwrap_or(row.description);
-        let category = body.category.unwrap_or(row.category);
-        let tags = body.tags.unwrap_or(row.tags);
-        check_fields(&name, &description, &category, &tags)?;
-        let document = self.pinned(caller, document, &name).await?;
-        let at = self.clock.now(&self.store).await?;
-        let draft = WorkflowDraft {
-            id,
-            tenant: caller.tenant,
-            name,
-            description,
-            category,
-            tags,
-            document: document.text,
-            hash: document.workflow.hash.clone(),
-            snapshot: document.canonical,
-            triggers: document.workflow.trigger_drafts(id, at),
-            principal: caller.principal.to_string(),
-            at,
+        let definition = body.definition.unwrap_or(Definition::Text(row.document));
+        let fields = Fields {
+            name: body.name.unwrap_or(row.name),
+            description: body.description.unwrap_or(row.description),
+            category: body.category.unwrap_or(row.category),
+            tags: body.tags.unwrap_or(row.tags),
         };
+        self.next_version(caller, id, fields, definition, expected, None).await
+    }
+
+    /// Keeps a document as the next version of a workflow. `expected` is the version the caller saw, `publishes`
+    /// the revision of the draft that the document is of.
+    pub(super) async fn next_version(
+        &self,
+        caller: &Caller,
+        id: WorkflowId,
+        fields: Fields,
+        definition: Definition,
+        expected: Option<u32>,
+        publishes: Option<u32>,
+    ) -> Result<WorkflowView, Problem> {
+        let document = self.read_or_refuse(definition).await?;
+        check_fields(&fields.name, &fields.description, &fields.category, &fields.tags)?;
+        let document = self.pinned(caller, document, &fields.name).await?;
+        let at = self.clock.now(&self.store).await?;
+        let draft = fields.draft(caller, id, &document, publishes, at);
         let saved = self.store.workflow_update(draft, expected).await;
         // Also when it is not known whether it was done.
         self.snapshots.forget(caller.tenant, id);

@@ -10,6 +10,7 @@ mod operations;
 mod pages;
 mod system;
 mod triggers;
+mod versions;
 mod workflows;
 
 use std::collections::BTreeMap;
@@ -96,6 +97,14 @@ impl IntoResponses for Refused {
         workflows::workflow_execute,
         workflows::workflow_validate_saved,
         workflows::workflow_definition,
+        versions::version_list,
+        versions::version_get,
+        versions::version_restore,
+        versions::version_compare,
+        versions::draft_get,
+        versions::draft_put,
+        versions::draft_delete,
+        versions::draft_publish,
         executions::execution_list,
         executions::execution_get,
         executions::execution_cancel,
@@ -152,7 +161,7 @@ impl IntoResponses for Refused {
         operations::health_detailed,
         operations::metrics,
     ),
-    components(schemas(ProblemBody, Mistake, crate::deeds::ProgressView)),
+    components(schemas(ProblemBody, Mistake, crate::deeds::ProgressView, crate::deeds::DifferenceView)),
     tags(
         (name = "workflows", description = "What is to be done: documents and their versions."),
         (name = "executions", description = "What was and is being done."),
@@ -202,6 +211,15 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/api/v1/workflows/{id}/execute", post(workflows::workflow_execute))
         .route("/api/v1/workflows/{id}/validate", post(workflows::workflow_validate_saved))
         .route("/api/v1/workflows/{id}/definition", get(workflows::workflow_definition))
+        .route("/api/v1/workflows/{id}/versions", get(versions::version_list))
+        .route("/api/v1/workflows/{id}/versions/{version}", get(versions::version_get))
+        .route("/api/v1/workflows/{id}/versions/{version}/restore", post(versions::version_restore))
+        .route("/api/v1/workflows/{id}/compare", get(versions::version_compare))
+        .route(
+            "/api/v1/workflows/{id}/draft",
+            get(versions::draft_get).put(versions::draft_put).delete(versions::draft_delete),
+        )
+        .route("/api/v1/workflows/{id}/publish", post(versions::draft_publish))
         .route("/api/v1/executions", get(executions::execution_list))
         .route("/api/v1/executions/{id}", get(executions::execution_get))
         .route("/api/v1/executions/{id}/cancel", post(executions::execution_cancel))

@@ -22,7 +22,8 @@ use crate::{
     problem::Problem,
 };
 
-fn versioned(status: StatusCode, view: WorkflowView) -> Response {
+/// A workflow with its version as the `ETag`.
+pub(super) fn versioned(status: StatusCode, view: WorkflowView) -> Response {
     let mut headers = HeaderMap::new();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", view.version)) {
         headers.insert(header::ETAG, tag);

@@ -75,6 +75,56 @@ enum Verb {
         #[command(flatten)]
         fields: Fields,
     },
+    /// Lists the published versions of a workflow, newest first.
+    Versions {
+        /// Its id or name.
+        workflow: String,
+        /// At most this many.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Says what is different between two versions, by meaning.
+    Compare {
+        /// Its id or name.
+        workflow: String,
+        /// A version's number, `newest` or `draft`.
+        #[arg(default_value = "newest")]
+        from: String,
+        /// A version's number, `newest` or `draft`.
+        #[arg(default_value = "draft")]
+        to: String,
+    },
+    /// Publishes an older version again, under the next number.
+    Restore {
+        /// Its id or name.
+        workflow: String,
+        /// The version's number.
+        #[arg(value_name = "VERSION")]
+        number: u32,
+    },
+    /// Shows the draft of a workflow, or keeps a document as its draft. It may have mistakes.
+    Draft {
+        /// Its id or name.
+        workflow: String,
+        /// The document to be kept; `-` reads standard input.
+        file: Option<PathBuf>,
+        /// The version it is meant to follow, when that is not the one it was begun on.
+        #[arg(long, value_name = "VERSION", requires = "file")]
+        base: Option<u32>,
+    },
+    /// Throws the draft of a workflow away.
+    Discard {
+        /// Its id or name.
+        workflow: String,
+    },
+    /// Publishes the draft of a workflow: it becomes the next version.
+    Publish {
+        /// Its id or name.
+        workflow: String,
+        /// The newest version, when the draft was begun on an older one.
+        #[arg(long, value_name = "VERSION")]
+        replaces: Option<u32>,
+    },
     /// Archives a workflow: it takes no new executions, and those it has stay.
     Delete {
         /// Its id or name.
@@ -151,6 +201,35 @@ fn show(client: &Client, workflow: &Value) {
     client.show(workflow);
 }
 
+/// Differences as lines: what, where, and how it was and is.
+fn differences(found: &Value) -> String {
+    let all = found.get("differences").and_then(Value::as_array).cloned().unwrap_or_default();
+    if all.is_empty() {
+        return format!("{} and {} do the same", cell(found, "from"), cell(found, "to"));
+    }
+    let line = |one: &Value| {
+        let sign = match cell(one, "change").as_str() {
+            "added" => '+',
+            "removed" => '-',
+            _ => '~',
+        };
+        let mut text = format!("{sign} {} {}", cell(one, "subject"), cell(one, "id"));
+        for part in one.get("path").and_then(Value::as_array).into_iter().flatten() {
+            text.push('.');
+            text.push_str(part.as_str().unwrap_or_default());
+        }
+        if sign == '~' {
+            if one.get("path").is_none() {
+                text = format!("{text} {}", cell(one, "change"));
+            }
+            let side = |key: &str| one.get(key).map_or_else(|| "nothing".to_owned(), Value::to_string);
+            text = format!("{text}: {} -> {}", side("before"), side("after"));
+        }
+        text
+    };
+    all.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 pub(crate) async fn run(args: Args) -> Result<Exit> {
     let client = Client::new(&args.client)?;
     match args.verb {
@@ -185,6 +264,55 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
             let body = body(fields, document(&file)?);
             let path = format!("{PATH}/{}", id_of(&find(&client, &workflow).await?));
             show(&client, &client.ask(Method::PUT, &path, &[], Some(&body)).await?);
+        }
+        Verb::Versions { workflow, limit } => {
+            let path = format!("{PATH}/{}/versions", id_of(&find(&client, &workflow).await?));
+            let items = client.list(&path, &[], limit).await?;
+            match client.output {
+                Format::Json => output::json(&items),
+                Format::Text => {
+                    let keys = ["version", "newest", "created_at", "created_by", "hash"];
+                    let rows: Vec<Vec<String>> =
+                        items.iter().map(|item| keys.map(|key| cell(item, key)).to_vec()).collect();
+                    output::data(&output::table(&["VERSION", "NEWEST", "PUBLISHED", "BY", "HASH"], &rows));
+                }
+            }
+        }
+        Verb::Compare { workflow, from, to } => {
+            let path = format!("{PATH}/{}/compare", id_of(&find(&client, &workflow).await?));
+            let found = client.ask(Method::GET, &path, &[("from", from), ("to", to)], None).await?;
+            match client.output {
+                Format::Json => output::json(&found),
+                Format::Text => output::data(&differences(&found)),
+            }
+        }
+        Verb::Restore { workflow, number } => {
+            let path =
+                format!("{PATH}/{}/versions/{number}/restore", id_of(&find(&client, &workflow).await?));
+            show(&client, &client.ask(Method::POST, &path, &[], None).await?);
+        }
+        Verb::Draft { workflow, file, base } => {
+            let path = format!("{PATH}/{}/draft", id_of(&find(&client, &workflow).await?));
+            let draft = match file {
+                None => client.get(&path).await?,
+                Some(file) => {
+                    let body = json!({ "definition": document(&file)?, "base_version": base });
+                    client.ask(Method::PUT, &path, &[], Some(&body)).await?
+                }
+            };
+            for problem in draft.get("problems").and_then(Value::as_array).into_iter().flatten() {
+                output::say(format_args!("mistake: {}", cell(problem, "message")));
+            }
+            show(&client, &draft);
+        }
+        Verb::Discard { workflow } => {
+            let path = format!("{PATH}/{}/draft", id_of(&find(&client, &workflow).await?));
+            client.ask(Method::DELETE, &path, &[], None).await?;
+            output::say(format_args!("The draft of {workflow} is gone"));
+        }
+        Verb::Publish { workflow, replaces } => {
+            let path = format!("{PATH}/{}/publish", id_of(&find(&client, &workflow).await?));
+            show(&client, &client.post(&path, &json!({ "replaces": replaces })).await?);
         }
         Verb::Delete { workflow } => {
             let path = format!("{PATH}/{}", id_of(&find(&client, &workflow).await?));

@@ -61,11 +61,18 @@ pub struct App {
     pub debug: bool,
     /// The folder of the SQLite database and of the files that workflows write. It is made when it is missing.
     pub data_folder: PathBuf,
+    /// Seconds that a starting process waits for a database or broker that does not answer; 0 gives up at once.
+    pub startup_seconds: u16,
 }
 
 impl Default for App {
     fn default() -> Self {
-        Self { name: "APG Workflow Orchestration".to_owned(), debug: false, data_folder: "./data".into() }
+        Self {
+            name: "APG Workflow Orchestration".to_owned(),
+            debug: false,
+            data_folder: "./data".into(),
+            startup_seconds: 30,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod secrets;
 pub mod sources;
 pub mod store;
 pub mod triggers;
+pub mod versions;
 
 /// The cause of an error, whatever library it comes from.
 pub type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use super::triggers::Triggers;
 use super::{Cause, people::People, triggers::TriggerDraft};
+pub use super::{triggers::Triggers, versions::Versions};
 use crate::{
     component::Failure,
     execution::{Answer, Payload, PersonAsk, Status, TaskKey, TimerKey, Turn},
@@ -43,11 +43,22 @@ impl StoreError {
 
 /// The whole store.
 pub trait Store:
-    Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + People + Triggers
+    Journal + Timers + Sweeps + Library + Versions + Views + Members + Payloads + DeadLetters + People + Triggers
 {
 }
-impl<T: Journal + Timers + Sweeps + Library + Views + Members + Payloads + DeadLetters + People + Triggers>
-    Store for T
+impl<
+    T: Journal
+        + Timers
+        + Sweeps
+        + Library
+        + Versions
+        + Views
+        + Members
+        + Payloads
+        + DeadLetters
+        + People
+        + Triggers,
+> Store for T
 {
 }
 
@@ -393,6 +404,9 @@ pub struct WorkflowDraft {
     pub snapshot: String,
     /// What starts it by itself; kept in the same transaction.
     pub triggers: Vec<TriggerDraft>,
+    /// The revision of the draft it was published from. That goes in the same transaction; one changed meanwhile stays,
+    /// and follows the new version.
+    pub publishes: Option<u32>,
     pub principal: String,
     pub at: Timestamp,
 }

@@ -8,3 +8,4 @@ pub mod queue;
 pub mod smtp;
 pub mod store;
 pub mod triggers;
+pub mod versions;

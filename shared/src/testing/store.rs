@@ -145,6 +145,7 @@ pub(super) fn draft(tenant: TenantId, name: &str) -> WorkflowDraft {
         hash: format!("hash of {name}"),
         snapshot: format!("canonical {name}"),
         triggers: Vec::new(),
+        publishes: None,
         principal: "someone".to_owned(),
         at: Timestamp::from_micros(1_700_000_000_000_001),
     }

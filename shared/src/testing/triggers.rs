@@ -107,6 +107,7 @@ fn draft(id: WorkflowId, hash: &str, triggers: Vec<TriggerDraft>) -> WorkflowDra
         hash: format!("{id} {hash}"),
         snapshot: "{}".to_owned(),
         triggers,
+        publishes: None,
         principal: "someone".to_owned(),
         at: at(0),
     }

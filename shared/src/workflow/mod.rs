@@ -5,6 +5,7 @@
 
 mod canonical;
 mod check;
+mod compare;
 mod containers;
 mod editor;
 mod format;
@@ -19,6 +20,7 @@ mod text;
 pub mod triggers;
 
 pub use check::{MAX_COMPONENTS, Read, compile_snapshot, read, read_value};
+pub use compare::{Change, Difference, Subject, compare};
 pub use containers::{MAX_NESTING, is_container};
 pub use editor::json_schema;
 pub use format::format;

@@ -286,9 +286,7 @@ async fn hold(field: Field) -> Result<()> {
             ensure!(keys.len() == 1, "order {number}: `{name}` under {} keys: {keys:?}", keys.len());
         }
     }
-    // One that was started while a service was away says so, ends, and is started again.
-    let mut surprises = field.surprises();
-    surprises.retain(|surprise| !surprise.contains("unavailable"));
+    let surprises = field.surprises();
     ensure!(surprises.is_empty(), "{surprises:?}");
     let audit = field.alone(&["audit"]).await?;
     ensure!(audit.code == 0, "{}{}", audit.out, audit.err);

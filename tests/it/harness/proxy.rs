@@ -39,7 +39,12 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts one before a service on a loopback port.
     pub(crate) async fn start(service: u16) -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        Self::start_at(0, service).await
+    }
+
+    /// The same on a port of one's choice.
+    pub(crate) async fn start_at(port: u16, service: u16) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let port = listener.local_addr()?.port();
         let (doing, watched) = watch::channel(Doing { is_silent: false, generation: 0 });
         let open = Arc::new(AtomicUsize::new(0));
