@@ -7,4 +7,5 @@ pub mod progress;
 pub mod queue;
 pub mod smtp;
 pub mod store;
+pub mod streams;
 pub mod triggers;
