@@ -387,3 +387,6 @@ impl Consumer {
 fn held(why: &str) -> String {
     format!("held back: {why}; the messages wait at the broker")
 }
+
+#[cfg(test)]
+mod tests;
