@@ -136,9 +136,9 @@ fn follow(
 /// What is shown of a trigger.
 #[derive(Debug, Default)]
 struct State {
-    wanted: Option<String>,
-    /// What the store was told; nothing is known before.
-    told: Option<Option<String>>,
+    trouble: Option<String>,
+    /// Whether the store knows.
+    is_told: bool,
 }
 
 /// One trigger, its workflow, and how its messages are read.
@@ -245,7 +245,7 @@ impl Consumer {
                         biased;
                         () = stop.cancelled() => return Ok(()),
                         received = &mut receive => break received?,
-                        () = tokio::time::sleep(RETRY), if self.is_untold() => self.tell().await,
+                        () = tokio::time::sleep(RETRY), if !self.state.is_told => self.tell().await,
                     }
                 }
             };
@@ -364,19 +364,16 @@ impl Consumer {
 
     /// Shows what is wrong, or that nothing is.
     async fn say(&mut self, trouble: Option<String>) {
-        self.state.wanted = trouble;
-        if self.is_untold() {
+        self.state.is_told &= self.state.trouble == trouble;
+        self.state.trouble = trouble;
+        if !self.state.is_told {
             self.tell().await;
         }
     }
 
-    fn is_untold(&self) -> bool {
-        self.state.told.as_ref() != Some(&self.state.wanted)
-    }
-
     async fn tell(&mut self) {
-        match self.ports.store.trigger_trouble(self.row.id, self.state.wanted.clone()).await {
-            Ok(()) => self.state.told = Some(self.state.wanted.clone()),
+        match self.ports.store.trigger_trouble(self.row.id, self.state.trouble.clone()).await {
+            Ok(()) => self.state.is_told = true,
             Err(error) => {
                 debug!(error = &error as &dyn std::error::Error, "The state of a trigger is said again");
             }

@@ -152,7 +152,7 @@ impl Listener for AmqpListener {
 fn incoming(delivery: Delivery) -> Incoming {
     let properties = &delivery.properties;
     let mut headers = Map::new();
-    for (name, value) in properties.headers().iter().flat_map(|table| table.inner()) {
+    for (name, value) in properties.headers().iter().flat_map(FieldTable::inner) {
         headers.insert(name.to_string(), json(value));
     }
     // What the broker says goes before what a sender may call the same.
@@ -178,7 +178,7 @@ fn incoming(delivery: Delivery) -> Incoming {
     let sent = properties.timestamp().filter(|seconds| *seconds <= LAST_SECOND);
     Incoming {
         tag: delivery.delivery_tag,
-        id: properties.message_id().as_ref().map(|id| id.to_string()).filter(|id| !id.is_empty()),
+        id: properties.message_id().as_ref().map(ToString::to_string).filter(|id| !id.is_empty()),
         time: sent.map(|seconds| Timestamp::from_micros(seconds as i64 * 1_000_000)),
         headers,
         body: delivery.data,
