@@ -27,6 +27,7 @@ use crate::{
     gateway::Gateway,
     meters, output,
     settings::{QueueType, SecretUrl, Settings, Synchronous, redact_url},
+    streams::Brokers,
 };
 
 /// Everything a role may be given.
@@ -479,6 +480,7 @@ impl Running {
                 progress,
                 catalogue: ports.catalogue.clone(),
                 folders: Arc::clone(&ports.environment) as _,
+                streams: Arc::new(Brokers::new(settings)),
             };
             let run = |stop| -> RoleFuture {
                 Box::pin(

@@ -12,6 +12,7 @@ mod meters;
 mod output;
 mod parameters;
 pub mod settings;
+mod streams;
 mod submit;
 
 /// How a verb ended, as the shell sees it.

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::Error as _};
 use shared::{
     component::{Context, Failure, FailureClass},
     port::mail::DynMailer,
@@ -68,6 +68,16 @@ pub enum Connector {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         secret: Option<String>,
     },
+    /// A RabbitMQ, whose queues start workflows.
+    Rabbitmq {
+        /// The address, such as `amqp://user:password@host:5672/vhost`, or `amqps://`.
+        url: String,
+    },
+    /// A Redis (6.2 or later), whose streams start workflows.
+    Redis {
+        /// The address, such as `redis://:password@host:6379/0`, or `rediss://`.
+        url: String,
+    },
 }
 
 impl fmt::Debug for Connector {
@@ -80,6 +90,8 @@ impl fmt::Debug for Connector {
             Self::Http { .. } => "Http",
             Self::Smtp(_) => "Smtp",
             Self::Webhook { .. } => "Webhook",
+            Self::Rabbitmq { .. } => "Rabbitmq",
+            Self::Redis { .. } => "Redis",
         })
     }
 }
@@ -92,11 +104,28 @@ fn defaults() -> BTreeMap<String, Connector> {
     ])
 }
 
+fn has_scheme(url: &str, schemes: &[&str]) -> bool {
+    reqwest::Url::parse(url).is_ok_and(|url| schemes.contains(&url.scheme()) && url.has_host())
+}
+
+/// Kinds of brokers that people know and this build has not.
+const NOT_BUILT: [&str; 2] = ["kafka", "mqtt"];
+
 fn with_defaults<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, Connector>, D::Error> {
     let mut all = defaults();
-    all.extend(BTreeMap::<String, Connector>::deserialize(deserializer)?);
+    for (name, given) in BTreeMap::<String, serde_json::Value>::deserialize(deserializer)? {
+        if let Some(kind) = NOT_BUILT.into_iter().find(|kind| given.get(kind).is_some()) {
+            return Err(D::Error::custom(format!(
+                "connector `{name}`: this build has no connectors of kind `{kind}`; the brokers it knows are \
+                 `rabbitmq` and `redis`"
+            )));
+        }
+        let connector = Connector::deserialize(given)
+            .map_err(|error| D::Error::custom(format!("connector `{name}`: {error}")))?;
+        all.insert(name, connector);
+    }
     Ok(all)
 }
 
@@ -167,7 +196,18 @@ impl Environment {
                 Connector::Webhook { url, .. } => {
                     reqwest::Url::parse(url).map_err(|_| wrong("`url` is not a URL"))?;
                 }
-                Connector::Folder { .. } | Connector::Sqlite { .. } => {}
+                Connector::Rabbitmq { url } if !has_scheme(url, &["amqp", "amqps"]) => {
+                    return Err(wrong(
+                        "`url` is not the address of a RabbitMQ: amqp://user:password@host:5672",
+                    ));
+                }
+                Connector::Redis { url } if !has_scheme(url, &["redis", "rediss"]) => {
+                    return Err(wrong("`url` is not the address of a Redis: redis://:password@host:6379/0"));
+                }
+                Connector::Folder { .. }
+                | Connector::Sqlite { .. }
+                | Connector::Rabbitmq { .. }
+                | Connector::Redis { .. } => {}
             }
         }
         let places = config
@@ -270,7 +310,30 @@ mod tests {
 
     #[test]
     fn a_connector_shows_no_credentials() {
-        let connector = Connector::Postgres { url: "postgres://me:pw@host/db".into() };
-        assert_eq!(format!("{connector:?}"), "Postgres");
+        for (connector, shown) in [
+            (Connector::Postgres { url: "postgres://me:pw@host/db".into() }, "Postgres"),
+            (Connector::Rabbitmq { url: "amqp://me:pw@host/%2f".into() }, "Rabbitmq"),
+            (Connector::Redis { url: "redis://:pw@host/0".into() }, "Redis"),
+        ] {
+            assert_eq!(format!("{connector:?}"), shown);
+        }
+    }
+
+    #[test]
+    fn a_broker_has_an_address_and_a_kind_that_is_built() {
+        for (name, wrong) in
+            [("rabbitmq", "redis://host/0"), ("redis", "amqp://host"), ("redis", "host:6379")]
+        {
+            let text = format!(r#"{{ "connectors": {{ "b": {{ "{name}": {{ "url": "{wrong}" }} }} }} }}"#);
+            let config: Config = serde_json::from_str(&text).expect("a config");
+            let error = Environment::new(&config, Arc::new(SystemClock)).expect_err("no address of it");
+            assert!(
+                error.to_string().starts_with("connector `b`: `url` is not the address of a R"),
+                "{error}"
+            );
+        }
+        let text = r#"{ "connectors": { "b": { "kafka": { "brokers": "host:9092" } } } }"#;
+        let error = serde_json::from_str::<Config>(text).expect_err("no such kind");
+        assert!(error.to_string().contains("no connectors of kind `kafka`"), "{error}");
     }
 }

@@ -33,6 +33,7 @@ mod seeded;
 mod snapshots;
 mod stats;
 mod store_clock;
+mod streams;
 mod sweeps;
 mod timers;
 
@@ -46,7 +47,7 @@ use shared::{
     port::{
         progress::DynProgress,
         queue::{DynQueue, QueueError},
-        sources::DynFolders,
+        sources::{DynFolders, DynStreams},
         store::{DynStore, StoreError},
     },
 };
@@ -133,6 +134,8 @@ pub struct Ports {
     pub catalogue: Catalogue,
     /// The folders that file triggers look at.
     pub folders: DynFolders,
+    /// The brokers that queue triggers listen at.
+    pub streams: DynStreams,
 }
 
 /// Why a coordinator had to stop.
@@ -189,6 +192,13 @@ pub async fn run(
             helpers.clone(),
         )),
         spawn(files::run(config.clone(), ports.clone(), Arc::clone(&clock), shards.clone(), helpers.clone())),
+        spawn(streams::run(
+            config.clone(),
+            ports.clone(),
+            Arc::clone(&clock),
+            shards.clone(),
+            helpers.clone(),
+        )),
         spawn(store_clock::keep(Arc::clone(&clock), Arc::clone(&ports.store), helpers.clone())),
     ];
     info!(coordinator = %id, "Coordinator {id} is ready");

@@ -37,6 +37,7 @@ on conflict (id) do update set
     hash = excluded.hash,
     enabled = excluded.enabled,
     trouble = case when wo_triggers.hash = excluded.hash then wo_triggers.trouble else null end,
+    trouble_since = case when wo_triggers.hash = excluded.hash then wo_triggers.trouble_since else null end,
     last_fire_at = case when wo_triggers.hash = excluded.hash then wo_triggers.last_fire_at
         else excluded.last_fire_at end,
     next_fire_at = case when wo_triggers.paused = 1 then null
@@ -57,7 +58,7 @@ macro_rules! trigger_rows {
         concat!(
             "\
 select t.id, t.tenant_id, t.workflow_id, w.name as workflow_name, t.version, w.hash as snapshot, t.name, t.kind,
-    t.enabled, t.paused, t.trouble, t.last_fire_at, t.next_fire_at,
+    t.enabled, t.paused, t.trouble, t.trouble_since, t.last_fire_at, t.next_fire_at,
     case when t.address_hash is null then 0 else 1 end as has_address, t.updated_at
 from wo_triggers as t
 join wo_workflows as w on w.id = t.workflow_id
@@ -106,7 +107,8 @@ where tenant_id = $1 and id = $2";
 
 const TRIGGER_TROUBLE: &str = "\
 update wo_triggers
-set trouble = $2
+set trouble = $2,
+    trouble_since = case when $2 is null then null else coalesce(trouble_since, $3) end
 where id = $1 and trouble is distinct from $2";
 
 /// Holds a trigger while fires of it are kept.
@@ -406,6 +408,7 @@ struct TriggerRecord {
     enabled: i32,
     paused: i32,
     trouble: Option<String>,
+    trouble_since: Option<At>,
     last_fire_at: Option<At>,
     next_fire_at: Option<At>,
     has_address: i32,
@@ -426,6 +429,7 @@ impl TriggerRecord {
             enabled: self.enabled == 1,
             paused: self.paused == 1,
             trouble: self.trouble,
+            trouble_since: self.trouble_since.map(|at| at.0),
             last_fire_at: self.last_fire_at.map(|at| at.0),
             next_fire_at: self.next_fire_at.map(|at| at.0),
             has_address: self.has_address == 1,
@@ -784,10 +788,12 @@ impl Triggers for SqlStore {
     }
 
     async fn trigger_trouble(&self, id: TriggerId, trouble: Option<String>) -> Result<(), StoreError> {
+        let now = self.clock().await?;
         in_transaction!(self, |tx, sql| {
             sqlx::query(TRIGGER_TROUBLE)
                 .bind(*id.as_uuid())
                 .bind(trouble.as_deref().map(plain))
+                .bind(At(now))
                 .execute(&mut *tx)
                 .await?;
             Ok(())

@@ -17,6 +17,7 @@ use shared::time::{Clock, SystemClock, Timestamp};
 
 use crate::harness::{
     PATIENCE, WEBHOOK_SECRET,
+    brokers::{RabbitQueue, RedisStream},
     client::{Answer, text},
     place::{Place, Shape},
     process::Process,
@@ -35,6 +36,13 @@ both_shapes!(
     ends_start_one_another_three_deep_and_no_further,
     a_file_that_appears_starts_once_and_is_put_away,
     a_folder_that_is_not_there_is_shown_as_degraded,
+    each_message_of_a_queue_starts_once,
+    each_entry_of_a_stream_starts_once,
+    what_a_queue_brings_and_cannot_be_read_is_parked_and_replayed,
+    what_is_rejected_goes_to_the_dead_letters,
+    a_queue_that_is_not_there_is_shown_and_listened_to_when_it_is,
+    a_control_queue_is_refused,
+    a_paused_trigger_leaves_its_queue,
     a_manual_trigger_takes_parameters,
     a_schedule_fires_in_time_and_pauses,
     a_backfill_is_counted_started_and_paused,
@@ -537,6 +545,198 @@ async fn a_folder_that_is_not_there_is_shown_as_degraded(place: &Place) -> Resul
     Ok(())
 }
 
+/// A workflow that starts on the messages of a queue.
+async fn listens(place: &Place, connector: &str, queue: &str, config: &str) -> Result<String> {
+    let trigger = format!(
+        "t:\n  type: queue\n  config: {{ connector: {connector}, queue: {queue}{config} }}\n  parameters: {{ given: \"${{{{ event.body }}}}\" }}"
+    );
+    workflow(place, &trigger).await
+}
+
+async fn receipts(place: &Place, workflow: &str, outcome: &str) -> Result<Vec<Value>> {
+    let id = text(&trigger(place, workflow).await?, "id")?;
+    place.api.pages(&format!("/api/v1/triggers/{id}/receipts?outcome={outcome}"), 500).await
+}
+
+async fn receipts_reach(place: &Place, workflow: &str, outcome: &str, least: usize) -> Result<Vec<Value>> {
+    until(PATIENCE, &format!("{least} {outcome} receipts"), async || {
+        let all = receipts(place, workflow, outcome).await?;
+        Ok((all.len() >= least).then_some(all))
+    })
+    .await
+}
+
+async fn status_is(place: &Place, workflow: &str, status: &str) -> Result<Value> {
+    until(PATIENCE, status, async || {
+        let found = trigger(place, workflow).await?;
+        Ok((found["status"] == status).then_some(found))
+    })
+    .await
+}
+
+/// The outputs of all executions of a workflow, once they have ended.
+async fn outputs(place: &Place, workflow: &str) -> Result<Vec<Value>> {
+    let mut all = Vec::new();
+    for row in executions(place, workflow).await? {
+        all.push(place.api.ended(&text(&row, "id")?).await?["output"].clone());
+    }
+    Ok(all)
+}
+
+async fn each_message_of_a_queue_starts_once(place: &Place) -> Result<()> {
+    let queue = RabbitQueue::new().await?;
+    let workflow = listens(place, "broker", &queue.name, "").await?;
+    for index in 0..500 {
+        queue.send(Some(&format!("m{index}")), json!({ "n": index }).to_string().as_bytes()).await?;
+    }
+    // The same messages once more.
+    for index in 0..20 {
+        queue.send(Some(&format!("m{index}")), json!({ "n": index }).to_string().as_bytes()).await?;
+    }
+    fires_reach(place, &workflow, 500).await?;
+    until(PATIENCE, "an empty queue", async || Ok((queue.depth().await?.0 == 0).then_some(()))).await?;
+    // Behind the repeated ones.
+    queue.send(None, b"\"last\"").await?;
+    fires_reach(place, &workflow, 501).await?;
+    let all = outputs(place, &workflow).await?;
+    ensure!(all.len() == 501, "{} executions", all.len());
+    let numbers: BTreeSet<u64> = all.iter().filter_map(|output| output["n"].as_u64()).collect();
+    ensure!(numbers.len() == 500 && all.contains(&json!("last")), "each has its own message");
+    let unnamed: Vec<Value> = receipts(place, &workflow, "started")
+        .await?
+        .into_iter()
+        .filter(|receipt| receipt["dedupe_key"].is_null())
+        .collect();
+    ensure!(
+        unnamed.len() == 1
+            && unnamed[0]["error"].as_str().is_some_and(|said| said.starts_with("at least once")),
+        "{unnamed:?}"
+    );
+    Ok(())
+}
+
+async fn each_entry_of_a_stream_starts_once(place: &Place) -> Result<()> {
+    let stream = RedisStream::new().await?;
+    let workflow = listens(place, "streams", &stream.key, ", prefetch: 50").await?;
+    for index in 0..500 {
+        stream.send(&[("body", json!({ "n": index }).to_string().as_bytes())]).await?;
+    }
+    stream.send(&[("order", b"A-7")]).await?;
+    fires_reach(place, &workflow, 501).await?;
+    until(PATIENCE, "acknowledgements", async || Ok((stream.pending().await? == 0).then_some(()))).await?;
+    let all = outputs(place, &workflow).await?;
+    ensure!(all.len() == 501, "{} executions", all.len());
+    let numbers: BTreeSet<u64> = all.iter().filter_map(|output| output["n"].as_u64()).collect();
+    ensure!(numbers.len() == 500 && all.contains(&json!({ "order": "A-7" })), "each has its own entry");
+    Ok(())
+}
+
+async fn what_a_queue_brings_and_cannot_be_read_is_parked_and_replayed(place: &Place) -> Result<()> {
+    let (queue, stream) = (RabbitQueue::new().await?, RedisStream::new().await?);
+    queue.send(Some("torn"), b"{torn").await?;
+    stream.send(&[("body", b"{torn")]).await?;
+    for (connector, name) in [("broker", &queue.name), ("streams", &stream.key)] {
+        let workflow = listens(place, connector, name, "").await?;
+        let parked = receipts_reach(place, &workflow, "parked", 1).await?;
+        let id = text(&parked[0], "id")?;
+        let receipt = place.api.get(&format!("/api/v1/receipts/{id}")).await?.expect(200)?;
+        ensure!(
+            receipt["bytes"] == STANDARD.encode("{torn") && receipt["event"]["body"].is_null(),
+            "{receipt}"
+        );
+        ensure!(receipt["error"].as_str().is_some_and(|why| why.contains("not JSON")), "{receipt}");
+        let replay = format!("/api/v1/receipts/{id}/replay");
+        post(place, &replay).await?.problem(422, "invalid_body")?;
+        // Its trigger is taught to read it.
+        let document = format!(
+            "workflow: v1\nname: triggered\nparameters:\n  given: {{ type: any }}\ntriggers:\n  t:\n    type: queue\n    \
+             config: {{ connector: {connector}, queue: {name}, decode: text }}\n    \
+             parameters: {{ given: \"${{{{ event.body }}}}\" }}\ncomponents:\n  echo:\n    type: noop\n    \
+             config: {{ value: \"${{{{ parameters.given }}}}\" }}\noutput: ${{{{ components.echo.output }}}}\n"
+        );
+        let changed = json!({ "definition": document });
+        place.api.put(&format!("/api/v1/workflows/{workflow}"), &changed).await?.expect(200)?;
+        let started = post(place, &replay).await?.expect(202)?;
+        let ended = place.api.ended(&text(&started, "execution_id")?).await?;
+        ensure!(ended["output"] == "{torn", "{ended}");
+    }
+    Ok(())
+}
+
+async fn what_is_rejected_goes_to_the_dead_letters(place: &Place) -> Result<()> {
+    let (queue, stream) = (RabbitQueue::new().await?, RedisStream::new().await?);
+    let workflow = listens(place, "broker", &queue.name, ", on_bad: reject").await?;
+    queue.send(Some("torn"), b"{torn").await?;
+    queue.send(Some("good"), b"7").await?;
+    let dead = until(PATIENCE, "a dead letter", async || queue.rejected().await).await?;
+    ensure!(dead == b"{torn", "{dead:?}");
+    let refused = receipts_reach(place, &workflow, "refused", 1).await?;
+    ensure!(refused[0]["error"].as_str().is_some_and(|why| why.contains("not JSON")), "{refused:?}");
+    fires_reach(place, &workflow, 1).await?;
+
+    let workflow = listens(place, "streams", &stream.key, ", on_bad: reject").await?;
+    stream.send(&[("body", b"{torn")]).await?;
+    receipts_reach(place, &workflow, "refused", 1).await?;
+    until(PATIENCE, "an acknowledgement", async || Ok((stream.pending().await? == 0).then_some(()))).await
+}
+
+async fn a_queue_that_is_not_there_is_shown_and_listened_to_when_it_is(place: &Place) -> Result<()> {
+    let queue = RabbitQueue::new().await?;
+    queue.delete().await?;
+    let workflow = listens(place, "broker", &queue.name, "").await?;
+    let found = status_is(place, &workflow, "degraded").await?;
+    ensure!(found["trouble"].as_str().is_some_and(|why| why.contains(&queue.name)), "{found}");
+    ensure!(text(&found, "trouble_since")?.parse::<Timestamp>().is_ok(), "{found}");
+    let shown = place.apg(&["trigger", "show", &text(&found, "id")?, "--server", &place.api.base]).await?;
+    ensure!(
+        shown.code == 0 && shown.out.contains("degraded") && shown.out.contains(&queue.name),
+        "{shown:?}"
+    );
+    queue.declare().await?;
+    queue.send(Some("m"), b"1").await?;
+    fires_reach(place, &workflow, 1).await?;
+    let found = status_is(place, &workflow, "active").await?;
+    ensure!(found["trouble"].is_null() && found["trouble_since"].is_null(), "{found}");
+    for connector in ["files", "nowhere"] {
+        let workflow = listens(place, connector, &queue.name, "").await?;
+        let found = status_is(place, &workflow, "degraded").await?;
+        ensure!(found["trouble"].as_str().is_some_and(|why| why.contains(connector)), "{found}");
+    }
+    Ok(())
+}
+
+async fn a_control_queue_is_refused(place: &Place) -> Result<()> {
+    let document = "workflow: v1\nname: thief\ntriggers:\n  t: { type: queue, config: { connector: broker, queue: apg.inbox.0 } }\n\
+                    components:\n  a: { type: noop }\n";
+    let refused = place.api.post("/api/v1/workflows", &json!({ "definition": document })).await?;
+    ensure!(refused.status == 422 && refused.json()?.to_string().contains("own_queue"), "{refused:?}");
+    if place.shape == Shape::Cluster {
+        // Under another namespace it is seen when it is listened to.
+        let namespace = format!("apgit{}", crate::harness::run::Run::this()?.id);
+        let workflow = listens(place, "broker", &format!("{namespace}.inbox.0"), "").await?;
+        let found = status_is(place, &workflow, "degraded").await?;
+        ensure!(found["trouble"].as_str().is_some_and(|why| why.contains("control queue")), "{found}");
+    }
+    Ok(())
+}
+
+async fn a_paused_trigger_leaves_its_queue(place: &Place) -> Result<()> {
+    let queue = RabbitQueue::new().await?;
+    let workflow = listens(place, "broker", &queue.name, "").await?;
+    let listeners = async |count: u32| {
+        let what = format!("{count} listeners");
+        until(PATIENCE, &what, async || Ok((queue.depth().await?.1 == count).then_some(()))).await
+    };
+    listeners(1).await?;
+    let id = text(&trigger(place, &workflow).await?, "id")?;
+    post(place, &format!("/api/v1/triggers/{id}/pause")).await?.expect(200)?;
+    listeners(0).await?;
+    queue.send(Some("m"), b"1").await?;
+    ensure!(queue.depth().await?.0 == 1 && executions(place, &workflow).await?.is_empty());
+    post(place, &format!("/api/v1/triggers/{id}/resume")).await?.expect(200)?;
+    fires_reach(place, &workflow, 1).await
+}
+
 async fn a_manual_trigger_takes_parameters(place: &Place) -> Result<()> {
     let workflow = workflow(place, "t: { type: manual, max_per_hour: 2 }").await?;
     let path = format!("/api/v1/triggers/{}/fire", text(&trigger(place, &workflow).await?, "id")?);
@@ -686,7 +886,7 @@ async fn the_command_line_knows_triggers(place: &Place) -> Result<()> {
 }
 
 async fn the_documents_of_the_guides_can_be_saved_and_fired(place: &Place) -> Result<()> {
-    for (guide, least) in [("triggers", 4), ("schedules", 3), ("webhooks", 1)] {
+    for (guide, least) in [("triggers", 5), ("schedules", 3), ("webhooks", 1)] {
         let text = std::fs::read_to_string(workspace().join(format!("docs/guides/{guide}.md")))?;
         let documents: Vec<&str> =
             text.split("```yaml").skip(1).filter_map(|rest| rest.split("```").next()).collect();
@@ -749,6 +949,48 @@ fn a_schedule_goes_on_through_the_death_of_a_coordinator() -> Result<()> {
             let id = text(&trigger(place, workflow).await?, "id")?;
             post(place, &format!("/api/v1/triggers/{id}/pause")).await?.expect(200)?;
             ensure!(gapless(place, workflow).await? >= before + 10);
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn each_message_starts_once_through_the_death_of_a_coordinator() -> Result<()> {
+    crate::at(Shape::Cluster, async |place: &Place| {
+        let (queue, stream) = (RabbitQueue::new().await?, RedisStream::new().await?);
+        let queued = listens(place, "broker", &queue.name, ", prefetch: 5").await?;
+        let streamed = listens(place, "streams", &stream.key, ", prefetch: 5").await?;
+        // Those of the shared place live on; several die, so that surely one of them looked after each trigger.
+        for round in 0..4 {
+            let name = unique_name("coordinator");
+            let log = place.front.log().with_file_name(format!("{name}.log"));
+            let mortal = Process::start(&name, place.front.command(&["coordinator"])?, &log)?;
+            until(PATIENCE, "its share", async || {
+                let said = std::fs::read_to_string(&log).unwrap_or_default();
+                Ok(said.contains("share of the inbox shards changed").then_some(()))
+            })
+            .await?;
+            for index in 0..125 {
+                let body = json!({ "n": round * 125 + index }).to_string();
+                queue.send(Some(&format!("m{round}-{index}")), body.as_bytes()).await?;
+                stream.send(&[("body", body.as_bytes())]).await?;
+                if index == 60 {
+                    // In the middle of what it has begun.
+                    mortal.kill()?;
+                }
+            }
+        }
+        for workflow in [&queued, &streamed] {
+            fires_reach(place, workflow, 500).await?;
+        }
+        until(PATIENCE, "nothing that waits", async || {
+            Ok((queue.depth().await?.0 == 0 && stream.pending().await? == 0).then_some(()))
+        })
+        .await?;
+        for workflow in [&queued, &streamed] {
+            let all = outputs(place, workflow).await?;
+            let numbers: BTreeSet<u64> = all.iter().filter_map(|output| output["n"].as_u64()).collect();
+            ensure!(all.len() == 500 && numbers.len() == 500, "{} executions", all.len());
         }
         Ok(())
     })

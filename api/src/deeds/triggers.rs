@@ -59,6 +59,10 @@ pub(crate) struct TriggerView {
     /// Why it is degraded or cannot be activated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// Since when it is degraded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub trouble_since: Option<Timestamp>,
     /// When it fires next, for a schedule; with jitter, when that is carried out.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next_fire_at: Option<Timestamp>,
@@ -199,10 +203,12 @@ pub(crate) struct ReceiptView {
     /// When it came in.
     #[schema(value_type = String, format = DateTime)]
     pub received_at: Timestamp,
-    /// `started`, or `parked`: it started nothing, and can be replayed.
+    /// `started`; `parked`: it started nothing, and can be replayed; or `refused`: it started nothing, and nothing but
+    /// this receipt is kept of it.
     #[schema(example = "started")]
     pub outcome: String,
-    /// Why it is parked.
+    /// Why it is parked or refused. Of what has started: that nothing told it apart, so that the same may have started
+    /// another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The event, of what is parked. Not in lists.
@@ -244,7 +250,7 @@ pub(crate) struct ReceiptList {
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ReceiptQuery {
-    /// Only `started` or `parked` ones.
+    /// Only `started`, `parked` or `refused` ones.
     pub outcome: Option<String>,
     /// At most this many (1 to 500; 50 when left out).
     pub limit: Option<u32>,
@@ -447,6 +453,7 @@ impl Deeds {
             workflow_version: row.version,
             kind: row.kind,
             status,
+            trouble_since: row.trouble_since.filter(|_| missing.is_none()),
             trouble: missing.or(row.trouble),
             next_fire_at: row.next_fire_at,
             has_address: row.has_address,
@@ -588,8 +595,12 @@ impl Deeds {
         query: ReceiptQuery,
     ) -> Result<ReceiptList, Problem> {
         self.trigger_row(caller, id).await?;
-        if query.outcome.as_deref().is_some_and(|outcome| !matches!(outcome, "started" | "parked")) {
-            return Err(Problem::new(Code::InvalidQuery, "`outcome` is `started` or `parked`."));
+        if query
+            .outcome
+            .as_deref()
+            .is_some_and(|outcome| !matches!(outcome, "started" | "parked" | "refused"))
+        {
+            return Err(Problem::new(Code::InvalidQuery, "`outcome` is `started`, `parked` or `refused`."));
         }
         let page = page::<ReceiptId>(query.cursor, query.limit)?;
         let found = self.store.receipt_list(caller.tenant, id, query.outcome, page).await?;
@@ -621,13 +632,19 @@ impl Deeds {
         if receipt.outcome != "parked" {
             return Ok(known(receipt.execution));
         }
-        let Some(event) = receipt.event else {
+        let Some(mut event) = receipt.event else {
             return Err(Problem::new(
                 Code::InvalidBody,
                 "Its bytes could not be read, so there is no event to start with. Nothing was started.",
             ));
         };
         let armed = self.armed(self.trigger_row(caller, receipt.trigger).await?).await?;
+        if let (Source::Queue(queue), Some(bytes)) = (&armed.trigger()?.source, &receipt.bytes) {
+            // The trigger may have been taught meanwhile how to read it.
+            event["body"] = queue.read(bytes).map_err(|why| {
+                Problem::new(Code::InvalidBody, format!("It cannot be started: {why}. Nothing was started."))
+            })?;
+        }
         let now = self.clock.now(&self.store).await?;
         let why = Why { receipt: Some(id), ..Why::default() };
         let submission = armed

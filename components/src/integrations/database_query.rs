@@ -356,7 +356,9 @@ impl DatabaseQuery {
             Connector::Folder { .. }
             | Connector::Http { .. }
             | Connector::Smtp(_)
-            | Connector::Webhook { .. } => {
+            | Connector::Webhook { .. }
+            | Connector::Rabbitmq { .. }
+            | Connector::Redis { .. } => {
                 Err(invalid_config(format!("the connector `{}` is not a database", self.connector)))
             }
         }

@@ -176,6 +176,16 @@ impl Maker {
     }
 }
 
+/// A connection that is not made again, for `purpose`. Whoever holds it closes it.
+pub(super) async fn connect(config: &Config, purpose: &'static str) -> Result<Live, QueueError> {
+    Maker { config: config.clone(), purpose, topology: None }.make().await
+}
+
+/// Says goodbye to a broker that may be gone: not for long.
+pub(super) async fn close(live: &Live) {
+    let _ = tokio::time::timeout(Duration::from_secs(2), live.connection.close(200, "bye".into())).await;
+}
+
 /// Holds one connection after the other until stopped.
 async fn keep(
     maker: Maker,
@@ -193,9 +203,7 @@ async fn keep(
             };
             live.fail();
             sender.send_replace(None);
-            // Closing says goodbye to a broker that may be gone: not for long.
-            let _ =
-                tokio::time::timeout(Duration::from_secs(2), live.connection.close(200, "bye".into())).await;
+            close(&live).await;
             if stopped {
                 return;
             }
@@ -228,7 +236,7 @@ async fn keep(
     }
 }
 
-async fn wait_for_loss(live: &Live) {
+pub(super) async fn wait_for_loss(live: &Live) {
     let mut events = Box::pin(live.connection.events_listener());
     // It may have been lost before anybody listened.
     if live.is_lost() {

@@ -6,6 +6,7 @@
 mod answers;
 mod consume;
 mod link;
+mod listen;
 mod publish;
 mod topology;
 
@@ -29,6 +30,7 @@ use shared::{
     workflow::Priority,
 };
 
+pub use self::listen::listen;
 use self::{
     link::{Link, Live},
     topology::Topology,

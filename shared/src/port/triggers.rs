@@ -49,6 +49,8 @@ pub struct TriggerRow {
     pub paused: bool,
     /// What is wrong with it, if something is: `degraded` and why.
     pub trouble: Option<String>,
+    /// Since when.
+    pub trouble_since: Option<Timestamp>,
     /// Up to where time has been looked at.
     pub last_fire_at: Option<Timestamp>,
     /// When it is due next.
@@ -161,8 +163,9 @@ pub struct Receipt {
     pub key: Option<String>,
     pub execution: Option<ExecutionId>,
     pub received_at: Timestamp,
-    /// `started`, or `parked`: it can be looked at and replayed.
+    /// `started`; `parked`: it can be looked at and replayed; or `refused`: nothing else is kept of it.
     pub outcome: String,
+    /// Why it started nothing; or what is to be known about what it started.
     pub error: Option<String>,
     /// What came in, for what is parked.
     pub event: Option<Value>,
@@ -308,7 +311,8 @@ pub trait Triggers: Send + Sync {
         id: TriggerId,
         address: [u8; 32],
     ) -> Result<bool, StoreError>;
-    /// Says what is wrong with a trigger, or that nothing is any more.
+    /// Says what is wrong with a trigger, or that nothing is any more. While something is wrong, whatever it is, it
+    /// is so since it was first said.
     async fn trigger_trouble(&self, id: TriggerId, trouble: Option<String>) -> Result<(), StoreError>;
 
     /// The triggers that are due at or before `until`, the longest overdue first.

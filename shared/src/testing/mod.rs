@@ -7,5 +7,6 @@ pub mod progress;
 pub mod queue;
 pub mod smtp;
 pub mod store;
+pub mod streams;
 pub mod triggers;
 pub mod versions;

@@ -36,6 +36,7 @@ macro_rules! triggers_conformance {
             due_triggers_come_longest_overdue_first
             a_paused_trigger_is_not_due_and_stays_paused
             an_address_is_found_by_its_hash_and_replaced
+            trouble_is_there_since_it_was_first_said
             no_tenant_sees_anothers_triggers
             a_step_keeps_fires_with_their_executions
             of_two_steps_on_one_sight_one_is_kept
@@ -348,10 +349,22 @@ pub async fn an_address_is_found_by_its_hash_and_replaced(store: DynStore) {
     let changed = vec![trigger("w", "webhook_trigger", "2", None)];
     store.workflow_update(draft(workflow.id, "2", changed), None).await.expect("updated");
     assert!(store.trigger_at(&[2; 32]).await.expect("read").is_some(), "a new version keeps the address");
-    store.trigger_trouble(id, Some("no secret".to_owned())).await.expect("kept");
-    assert_eq!(row(&store, id).await.trouble.as_deref(), Some("no secret"));
+}
+
+pub async fn trouble_is_there_since_it_was_first_said(store: DynStore) {
+    let (_, seen) = scheduled(&store).await;
+    assert_eq!((seen.trouble, seen.trouble_since), (None, None));
+    let id = seen.id;
+    store.trigger_trouble(id, Some("refused".to_owned())).await.expect("kept");
+    let first = row(&store, id).await;
+    assert_eq!(first.trouble.as_deref(), Some("refused"));
+    assert!(first.trouble_since.is_some());
+    store.trigger_trouble(id, Some("too slow".to_owned())).await.expect("kept");
+    let second = row(&store, id).await;
+    assert_eq!((second.trouble.as_deref(), second.trouble_since), (Some("too slow"), first.trouble_since));
     store.trigger_trouble(id, None).await.expect("kept");
-    assert_eq!(row(&store, id).await.trouble, None);
+    let mended = row(&store, id).await;
+    assert_eq!((mended.trouble, mended.trouble_since), (None, None));
 }
 
 pub async fn no_tenant_sees_anothers_triggers(store: DynStore) {

@@ -190,7 +190,7 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
 fn trigger(definitions: &mut Map<String, Value>) -> Value {
     let mut choices = Vec::new();
     let mut names = Vec::new();
-    for kind in super::triggers::TRIGGER_TYPES.iter().filter(|kind| kind.is_built) {
+    for kind in super::triggers::TRIGGER_TYPES {
         let all: Vec<String> = std::iter::once(kind.kind)
             .chain(kind.aliases.iter().copied())
             .flat_map(|name| [name.to_owned(), format!("{name}@1")])

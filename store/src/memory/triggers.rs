@@ -56,6 +56,7 @@ impl State {
                 enabled: trigger.enabled,
                 paused: false,
                 trouble: None,
+                trouble_since: None,
                 last_fire_at: Some(draft.at),
                 next_fire_at: next,
                 has_address: false,
@@ -68,6 +69,7 @@ impl State {
                 kept.row.paused = old.row.paused;
                 if old.hash == kept.hash {
                     kept.row.trouble.clone_from(&old.row.trouble);
+                    kept.row.trouble_since = old.row.trouble_since;
                     kept.row.last_fire_at = old.row.last_fire_at;
                     kept.row.next_fire_at = old.row.next_fire_at;
                 }
@@ -212,7 +214,9 @@ impl Triggers for MemoryStore {
     }
 
     async fn trigger_trouble(&self, id: TriggerId, trouble: Option<String>) -> Result<(), StoreError> {
+        let now = self.clock.now();
         if let Some(kept) = self.state()?.shelf.triggers.get_mut(&id) {
+            kept.row.trouble_since = trouble.as_ref().map(|_| kept.row.trouble_since.unwrap_or(now));
             kept.row.trouble = trouble;
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! Nothing here knows what a test expects. Processes are ended by the pid they were started with, and
 //! by no other name.
 
+pub(crate) mod brokers;
 pub(crate) mod client;
 pub(crate) mod place;
 pub(crate) mod probe;

@@ -111,6 +111,13 @@ pub(crate) fn settings(folder: &Path, over: &Value) -> Result<PathBuf> {
             "egress": { "allow": ["127.0.0.1", "localhost"] },
         },
     });
+    // Where queue triggers listen: the services of the tests, in both shapes.
+    for (variable, connector, kind) in [("AMQP_URL", "broker", "rabbitmq"), ("REDIS_URL", "streams", "redis")]
+    {
+        if let Ok(url) = given(variable) {
+            all["components"]["connectors"][connector] = json!({ kind: { "url": url } });
+        }
+    }
     merge(&mut all, over);
     let path = folder.join("config.yaml");
     // JSON is YAML.
@@ -119,7 +126,7 @@ pub(crate) fn settings(folder: &Path, over: &Value) -> Result<PathBuf> {
 }
 
 /// The address in an environment variable.
-fn given(name: &str) -> Result<String> {
+pub(crate) fn given(name: &str) -> Result<String> {
     let found = std::env::var(name).ok().filter(|value| !value.is_empty());
     found.with_context(|| {
         format!("{name} is not set: run `deploy/dev/services up` (or `make test`, which does)")

@@ -258,7 +258,7 @@ pub struct FileTrigger {
     pub batch_size: u32,
 }
 
-fn twenty() -> u32 {
+fn twenty() -> u16 {
     20
 }
 
@@ -266,40 +266,48 @@ fn twenty() -> u32 {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decode {
+    /// As JSON.
     #[default]
     Json,
+    /// As text in UTF-8.
     Text,
-    /// As base64 text.
+    /// As they are; `event.body` is text in base64.
     Bytes,
 }
 
-/// What becomes of a message that cannot be read.
+/// What becomes of a message that cannot be read, or whose parameters do not fit the workflow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnBad {
-    /// It is kept with its bytes among the trigger's receipts.
+    /// It is kept with its bytes among the trigger's receipts, and acknowledged.
     #[default]
     Park,
-    /// It goes back to the broker, which drops it or moves it to its dead letters.
+    /// It is rejected: RabbitMQ moves it to the queue's dead-letter exchange, or drops it where there is none. Of a
+    /// stream's entry nothing but a receipt with the reason is kept; the entry itself stays in the stream.
     Reject,
 }
 
-/// Starts on messages of a broker outside.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+/// Starts on the messages of a RabbitMQ queue or a Redis stream. A message is acknowledged once its start is durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QueueTrigger {
-    /// The connector of the broker: RabbitMQ, or Redis for a stream.
+    /// The connector of the broker, of kind `rabbitmq` or `redis`.
     pub connector: String,
-    /// The queue, or the stream.
+    /// The queue, which has to be there; or the key of the stream.
     pub queue: String,
-    /// Messages taken and not yet started, at most.
+    /// Messages that are taken and not yet acknowledged, at most.
     #[serde(default = "twenty")]
     #[schemars(range(min = 1, max = 1000))]
-    pub prefetch: u32,
+    pub prefetch: u16,
+    /// The consumer group of a stream, by default `apg`; made when it is not there, and then given the whole stream.
+    /// Triggers of one group share its entries. A queue of RabbitMQ has no groups: its triggers share its messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub group: Option<String>,
     /// How the bytes of a message are read.
     #[serde(default)]
     pub decode: Decode,
-    /// What becomes of a message that cannot be read.
+    /// What becomes of a message that cannot be read, or whose parameters do not fit the workflow.
     #[serde(default)]
     pub on_bad: OnBad,
 }

@@ -1,12 +1,14 @@
 //! What starts a workflow by itself: the `triggers:` of a document, read and compiled.
 
 mod config;
+mod messages;
 mod read;
 mod start;
 
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{model::Workflow, problem::Problem};
 use crate::{
@@ -20,6 +22,7 @@ pub use config::{
     After, Catchup, Decode, EventTrigger, FileTrigger, HookMethod, Manual, OnBad, Overlap, QueueTrigger,
     Respond, ScheduleTrigger, Verify, WebhookTrigger,
 };
+pub use messages::MAX_MESSAGE;
 pub(crate) use read::{FIELDS, canonical};
 pub(super) use read::{Place, read};
 pub use start::{Why, schedule_event};
@@ -99,8 +102,6 @@ pub struct TriggerType {
     pub aliases: &'static [&'static str],
     /// One sentence for the palette.
     pub summary: &'static str,
-    /// Whether this build listens to it; otherwise a document that names it is refused.
-    pub is_built: bool,
     /// The JSON Schema of the config; refuses unknown fields.
     pub schema: fn() -> Value,
     /// A config that validates.
@@ -123,7 +124,6 @@ pub const TRIGGER_TYPES: &[TriggerType] = &[
         kind: "manual_trigger",
         aliases: &["manual"],
         summary: "Starts when somebody asks.",
-        is_built: true,
         schema: schema_of::<Manual>,
         example: || json!({ "confirm": true }),
     },
@@ -131,7 +131,6 @@ pub const TRIGGER_TYPES: &[TriggerType] = &[
         kind: "schedule_trigger",
         aliases: &["schedule", "scheduler"],
         summary: "Starts by time.",
-        is_built: true,
         schema: schema_of::<ScheduleTrigger>,
         example: || json!({ "cron": "0 2 * * *", "timezone": "Europe/Berlin" }),
     },
@@ -139,7 +138,6 @@ pub const TRIGGER_TYPES: &[TriggerType] = &[
         kind: "webhook_trigger",
         aliases: &["webhook", "http_trigger"],
         summary: "Starts by an HTTP call that proves where it comes from.",
-        is_built: true,
         schema: schema_of::<WebhookTrigger>,
         example: || json!({ "path": "/orders", "verify": "github", "secret": "ORDERS_WEBHOOK" }),
     },
@@ -147,7 +145,6 @@ pub const TRIGGER_TYPES: &[TriggerType] = &[
         kind: "event_trigger",
         aliases: &["event"],
         summary: "Starts on events that are published.",
-        is_built: true,
         schema: schema_of::<EventTrigger>,
         example: || json!({ "types": ["order.*"], "filter": "event.body.total > 100" }),
     },
@@ -155,7 +152,6 @@ pub const TRIGGER_TYPES: &[TriggerType] = &[
         kind: "file_trigger",
         aliases: &["file", "file_watch"],
         summary: "Starts on files that appear.",
-        is_built: true,
         schema: schema_of::<FileTrigger>,
         example: || json!({ "connector": "files", "folder": "in", "pattern": "*.csv" }),
     },
@@ -163,7 +159,6 @@ pub const TRIGGER_TYPES: &[TriggerType] = &[
         kind: "queue_trigger",
         aliases: &["queue", "stream_input"],
         summary: "Starts on messages of a broker outside.",
-        is_built: false,
         schema: schema_of::<QueueTrigger>,
         example: || json!({ "connector": "broker", "queue": "orders" }),
     },
@@ -274,11 +269,13 @@ impl Trigger {
             Some(template) => {
                 template.render(&EventScope(event)).map_err(|error| Unfit::Expression(failed(error)))?.value
             }
-            // Ids of events are unique for their source only.
-            None if matches!(self.source, Source::Event(_)) => match (&event["source"], &event["id"]) {
-                (Value::String(source), Value::String(id)) => Value::from(format!("{source} {id}")),
-                _ => Value::Null,
-            },
+            // Ids of events and messages are unique for their source only.
+            None if matches!(self.source, Source::Event(_) | Source::Queue(_)) => {
+                match (&event["source"], &event["id"]) {
+                    (Value::String(source), Value::String(id)) => Value::from(format!("{source} {id}")),
+                    _ => Value::Null,
+                }
+            }
             None => event.get("id").cloned().unwrap_or_default(),
         };
         Ok(match value {
@@ -286,7 +283,16 @@ impl Trigger {
             Value::String(text) => Some(text),
             other => Some(other.to_string()),
         }
-        .map(|key| key.replace('\0', "\u{fffd}").chars().take(MAX_KEY).collect()))
+        .map(|key| {
+            let key = key.replace('\0', "\u{fffd}");
+            match &self.source {
+                // Both the queue's name and the id may be long: cut, two messages would be one.
+                Source::Queue(_) if key.chars().count() > MAX_KEY => {
+                    hex::encode(Sha256::digest(key.as_bytes()))
+                }
+                _ => key.chars().take(MAX_KEY).collect(),
+            }
+        }))
     }
 }
 

@@ -25,6 +25,8 @@ use crate::{
 /// The fields of a trigger, in canonical order.
 pub(crate) const FIELDS: &[&str] =
     &["type", "title", "description", "enabled", "config", "parameters", "dedupe_key", "max_per_hour"];
+/// How the names begin of what the platform itself and RabbitMQ use.
+const OWN_QUEUES: [&str; 3] = ["apg.", "apg:", "amq."];
 /// Fields of a trigger that may also stand in its config.
 const EITHER: [&str; 2] = ["dedupe_key", "max_per_hour"];
 
@@ -659,18 +661,6 @@ impl Reader<'_> {
         }
     }
 
-    /// What can be described and not yet be listened to is refused: a trigger that is saved works.
-    fn later(&mut self, id: &str, kind: &str, instead: &str) {
-        self.report(
-            mistake(
-                "not_supported",
-                &["triggers", id, "type"],
-                format!("`{kind}` is not supported by this build"),
-            )
-            .suggest(instead),
-        );
-    }
-
     fn duration(&mut self, id: &str, name: &str, text: &str, least: Duration) -> Option<Duration> {
         let path = ["triggers", id, "config", name];
         match parse_duration(text) {
@@ -720,20 +710,25 @@ impl Reader<'_> {
 
     fn queue(&mut self, kind: &TriggerType, id: &str, config: &Map<String, Value>) -> Option<Source> {
         let read = self.config::<QueueTrigger>(kind, id, config)?;
-        self.later(id, kind.kind, "publish the messages to `/api/v1/events` and use an `event_trigger`");
-        let path = ["triggers", id, "config", "queue"];
-        let own = ["apg.", "amq."].iter().any(|prefix| read.queue.starts_with(prefix));
-        if own {
+        let at = |name| ["triggers", id, "config", name];
+        if read.connector.is_empty() {
+            self.report(
+                mistake("config_value", &at("connector"), "the name of a connector is not empty")
+                    .suggest("name a connector of kind `rabbitmq` or `redis`"),
+            );
+        }
+        if OWN_QUEUES.iter().any(|prefix| read.queue.starts_with(prefix)) {
             self.report(
                 mistake(
                     "own_queue",
-                    &path,
+                    &at("queue"),
                     format!("`{}` is a control queue: taking from it would stop the platform", read.queue),
                 )
                 .suggest("name a queue of your own"),
             );
-        } else if read.queue.is_empty() || read.queue.len() > 255 {
-            self.report(mistake("config_value", &path, "the name of a queue has from 1 to 255 characters"));
+        } else if !(1..=255).contains(&read.queue.len()) || read.queue.contains(char::is_control) {
+            let message = "the name of a queue has from 1 to 255 bytes, and no control characters";
+            self.report(mistake("config_value", &at("queue"), message));
         }
         Some(Source::Queue(read))
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Trigger, Unfit};
 use crate::{
     execution::{Accepted, Mode, TriggerOrigin, first_turn},
-    ids::{BackfillId, ExecutionId, ReceiptId, TriggerId, WorkflowId},
+    ids::{BackfillId, ReceiptId, TriggerId, WorkflowId},
     port::{
         store::Submission,
         triggers::{Receipt, TriggerDraft, TriggerRow, TriggerStart},
@@ -107,42 +107,66 @@ impl Trigger {
         depth: u32,
         at: Timestamp,
     ) -> Result<TriggerStart, (TriggerStart, Unfit)> {
-        let id = ReceiptId::generate();
-        let receipt = |key: Option<String>, execution: Option<ExecutionId>| Receipt {
-            id,
-            tenant: row.tenant,
-            trigger: row.id,
-            key,
-            execution,
-            received_at: at,
-            outcome: "started".to_owned(),
-            error: None,
-            event: None,
-            bytes: None,
-        };
         let parked = |key: Option<String>, unfit: Unfit| {
-            let receipt = Receipt {
-                outcome: "parked".to_owned(),
-                error: Some(unfit.to_string()),
-                event: Some(event.clone()),
-                ..receipt(key, None)
-            };
+            let error = Some(unfit.to_string());
+            let receipt = Receipt { error, event: Some(event.clone()), ..receipt(row, key, "parked", at) };
             (TriggerStart { receipt, submission: None }, unfit)
         };
         let key = match self.key(event) {
             Ok(key) => key,
             // Without its key it is told apart by its id.
-            Err(unfit) => {
-                return Err(parked(event["id"].as_str().map(|id| format!("parked {id}")), unfit));
-            }
+            Err(unfit) => return Err(parked(key_of_id(event), unfit)),
         };
-        let why = Why { receipt: Some(id), depth, ..Why::default() };
+        let started = receipt(row, key.clone(), "started", at);
+        let why = Why { receipt: Some(started.id), depth, ..Why::default() };
         match self.submission(row, workflow, event, why, Priority::Normal, at) {
             Ok(submission) => Ok(TriggerStart {
-                receipt: receipt(key, Some(submission.first.execution)),
+                receipt: Receipt { execution: Some(submission.first.execution), ..started },
                 submission: Some(submission),
             }),
             Err(unfit) => Err(parked(key, unfit)),
         }
+    }
+
+    /// What is kept of something that came in and cannot be read: the event without it, its bytes and the reason.
+    pub fn unreadable(
+        &self,
+        row: &TriggerRow,
+        event: Value,
+        bytes: Vec<u8>,
+        why: String,
+        at: Timestamp,
+    ) -> TriggerStart {
+        // The author's own key is made of what cannot be read.
+        let own = if self.dedupe_key.is_none() { self.key(&event).ok().flatten() } else { None };
+        let key = own.or_else(|| key_of_id(&event));
+        let receipt = Receipt {
+            error: Some(why),
+            event: Some(event),
+            bytes: Some(bytes),
+            ..receipt(row, key, "parked", at)
+        };
+        TriggerStart { receipt, submission: None }
+    }
+}
+
+/// The key of what has no other, if it has an id.
+fn key_of_id(event: &Value) -> Option<String> {
+    event["id"].as_str().map(|id| format!("parked {id}"))
+}
+
+/// A receipt that says nothing yet but its outcome.
+fn receipt(row: &TriggerRow, key: Option<String>, outcome: &str, at: Timestamp) -> Receipt {
+    Receipt {
+        id: ReceiptId::generate(),
+        tenant: row.tenant,
+        trigger: row.id,
+        key,
+        execution: None,
+        received_at: at,
+        outcome: outcome.to_owned(),
+        error: None,
+        event: None,
+        bytes: None,
     }
 }

@@ -92,7 +92,7 @@ fn an_alias_and_its_type_are_one_document_and_another_trigger_is_another_version
 
 #[test]
 fn every_example_can_be_saved() {
-    for kind in TRIGGER_TYPES.iter().filter(|kind| kind.is_built) {
+    for kind in TRIGGER_TYPES {
         for name in std::iter::once(&kind.kind).chain(kind.aliases) {
             let read = saved(&format!("a: {{ type: {name}, config: {} }}", (kind.example)()));
             assert_eq!(read.workflow.triggers[0].kind(), kind.kind);
@@ -154,6 +154,68 @@ fn what_cannot_be_saved_is_told_with_its_place() {
             "not an instant",
         ),
         ("a: { type: webhook }", "config_missing", "triggers.a.config", "verify"),
+        ("a: { type: queue, config: { queue: q } }", "config_missing", "triggers.a.config", "connector"),
+        ("a: { type: queue, config: { connector: b } }", "config_missing", "triggers.a.config", "queue"),
+        (
+            "a: { type: queue, config: { connector: \"\", queue: q } }",
+            "config_value",
+            "triggers.a.config.connector",
+            "`rabbitmq` or `redis`",
+        ),
+        (
+            "a: { type: queue, config: { connector: b, queue: \"\" } }",
+            "config_value",
+            "triggers.a.config.queue",
+            "from 1 to 255",
+        ),
+        (
+            "a: { type: queue, config: { connector: b, queue: apg.inbox.0 } }",
+            "own_queue",
+            "triggers.a.config.queue",
+            "control queue",
+        ),
+        (
+            "a: { type: stream_input, config: { connector: b, queue: \"apg:execution:1\" } }",
+            "own_queue",
+            "triggers.a.config.queue",
+            "control queue",
+        ),
+        (
+            "a: { type: queue, config: { connector: b, queue: q, prefetch: 0 } }",
+            "config_value",
+            "triggers.a.config.prefetch",
+            "1",
+        ),
+        (
+            "a: { type: queue, config: { connector: b, queue: q, prefetch: 1001 } }",
+            "config_value",
+            "triggers.a.config.prefetch",
+            "1000",
+        ),
+        (
+            "a: { type: queue, config: { connector: b, queue: q, decode: xml } }",
+            "config_value",
+            "triggers.a.config.decode",
+            "`json`",
+        ),
+        (
+            "a: { type: queue, config: { connector: b, queue: q, on_bad: drop } }",
+            "config_value",
+            "triggers.a.config.on_bad",
+            "`park`",
+        ),
+        (
+            "a: { type: queue, config: { connector: b, queue: q, group: \"\" } }",
+            "config_value",
+            "triggers.a.config.group",
+            "1",
+        ),
+        (
+            "a: { type: queue, config: { connector: b, queue: q, prefech: 5 } }",
+            "unknown_field",
+            "triggers.a.config.prefech",
+            "prefetch",
+        ),
         (
             "a: { type: webhook, config: { verify: github, secret: \"${{ secrets.HOOK }}\" } }",
             "expression",
@@ -377,13 +439,69 @@ fn sizes_and_rates() {
     assert_eq!(parse_rate("5"), None);
 }
 
-#[test]
-fn a_type_that_nothing_listens_to_is_refused_and_not_saved_in_vain() {
-    for kind in TRIGGER_TYPES.iter().filter(|kind| !kind.is_built) {
-        let found = refused(&format!("a: {{ type: {}, config: {} }}", kind.aliases[0], (kind.example)()));
-        assert!(
-            found.iter().any(|one| one.code == "not_supported" && one.path == ["triggers", "a", "type"]),
-            "{found:?}"
-        );
+fn queue(config: &str) -> Trigger {
+    let mut read = saved(&format!("a: {{ type: queue, config: {{ connector: b, queue: q{config} }} }}"));
+    std::sync::Arc::get_mut(&mut read.workflow).expect("nobody else has it").triggers.remove(0)
+}
+
+fn message(body: &[u8]) -> crate::port::sources::Incoming {
+    crate::port::sources::Incoming {
+        tag: 1,
+        id: Some("m-1".to_owned()),
+        time: None,
+        headers: Map::from_iter([("kind".to_owned(), json!("order"))]),
+        body: body.to_vec(),
+        flaw: None,
     }
+}
+
+#[test]
+fn a_message_is_read_as_its_trigger_says() {
+    let now = Timestamp::from_micros(0);
+    for (decode, body, read) in [
+        ("json", "{\"n\": 1}".as_bytes(), Ok(json!({ "n": 1 }))),
+        ("json", b"{", Err("not JSON")),
+        ("json", b"\xff", Err("not JSON")),
+        ("text", b"{", Ok(json!("{"))),
+        ("text", b"\xff", Err("not text in UTF-8")),
+        ("bytes", b"\xff", Ok(json!("/w=="))),
+    ] {
+        let trigger = queue(&format!(", decode: {decode}"));
+        let Source::Queue(config) = &trigger.source else { panic!("a queue") };
+        match (config.event(&message(body), now), read) {
+            (Ok(event), Ok(body)) => {
+                assert_eq!(event["body"], body);
+                assert_eq!((&event["id"], &event["source"]), (&json!("m-1"), &json!("connectors/b/q")));
+                assert_eq!(
+                    (&event["type"], &event["headers"]["kind"]),
+                    (&json!("queue.message"), &json!("order"))
+                );
+                assert_eq!(trigger.key(&event), Ok(Some("connectors/b/q m-1".to_owned())));
+            }
+            (Err((event, why)), Err(part)) => {
+                assert!(why.contains(part), "{why}");
+                assert_eq!(event["body"], Value::Null);
+            }
+            (got, wanted) => panic!("{decode} {body:?}: {got:?}, not {wanted:?}"),
+        }
+    }
+    let trigger = queue("");
+    let Source::Queue(config) = &trigger.source else { panic!("a queue") };
+    let large = format!("\"{}\"", "x".repeat(MAX_MESSAGE - 2)).into_bytes();
+    assert!(config.read(&large).is_ok());
+    let why = config.read(&[large, b" ".to_vec()].concat()).expect_err("one byte too many");
+    assert!(why.contains("1048577 bytes"), "{why}");
+    let flawed = crate::port::sources::Incoming { flaw: Some("torn".to_owned()), ..message(b"{}") };
+    assert_eq!(config.event(&flawed, now).expect_err("flawed").1, "torn");
+}
+
+#[test]
+fn a_message_without_an_id_has_no_key_and_long_ones_stay_apart() {
+    let trigger = queue("");
+    let event = |id: Value| json!({ "id": id, "source": format!("connectors/b/{}", "q".repeat(255)) });
+    assert_eq!(trigger.key(&event(Value::Null)), Ok(None));
+    let long = "x".repeat(300);
+    let key = |end: &str| trigger.key(&event(json!(format!("{long}{end}")))).expect("a key").expect("one");
+    assert_ne!(key("1"), key("2"));
+    assert!(key("1").chars().count() <= MAX_KEY);
 }
