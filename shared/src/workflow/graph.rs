@@ -156,34 +156,82 @@ pub(crate) struct Never {
     pub(crate) direct: bool,
 }
 
-/// The joins `all` over opposite ports of one router, direct or through other components.
+/// What of a component must have happened for another to run: the port that fired.
 ///
-/// At most 32 routers are followed for each component, so that the search stays linear.
+/// A component that completed by an own port which excludes no other is known as completed: `success`.
+fn fact(points: &[Point], need: &Need) -> Output {
+    match &need.port {
+        Output::Own(_) if !points[need.from].exclusive => Output::Success,
+        port => port.clone(),
+    }
+}
+
+/// Two facts about one component together; `None` when they cannot both be.
+fn both(first: &Output, second: &Output) -> Option<Output> {
+    match (first, second) {
+        (Output::Success, own @ Output::Own(_)) | (own @ Output::Own(_), Output::Success) => Some(own.clone()),
+        (first, second) if first == second => Some(first.clone()),
+        _ => None,
+    }
+}
+
+/// What is true when one of two facts about one component is; `None` when that says nothing.
+fn either(first: &Output, second: &Output) -> Option<Output> {
+    match (first, second) {
+        (first, second) if first == second => Some(first.clone()),
+        (first, second) if completes(first) && completes(second) => Some(Output::Success),
+        _ => None,
+    }
+}
+
+/// Which components have connections that leave by ports of which one excludes another: a branch begins there.
+fn forks(points: &[Point]) -> Vec<bool> {
+    let mut seen: Vec<Option<Output>> = vec![None; points.len()];
+    let mut forks = vec![false; points.len()];
+    for need in points.iter().flat_map(|point| &point.needs) {
+        let fact = fact(points, need);
+        seen[need.from] = Some(match seen[need.from].take() {
+            None => fact,
+            Some(before) => both(&before, &fact).unwrap_or_else(|| {
+                forks[need.from] = true;
+                before
+            }),
+        });
+    }
+    forks
+}
+
+/// The joins `all` over opposite ports of one component, direct or through others: of a router's own ports, and
+/// of `success`, `error` and `timeout`.
+///
+/// At most 32 branchings are followed for each component, so that the search stays linear.
 pub(crate) fn never(points: &[Point], order: &[usize]) -> Vec<Never> {
     const MOST: usize = 32;
+    let forks = forks(points);
     let mut found = Vec::new();
-    let mut taken: Vec<BTreeMap<usize, usize>> = vec![BTreeMap::new(); points.len()];
+    let mut taken: Vec<BTreeMap<usize, Output>> = vec![BTreeMap::new(); points.len()];
     let mut broken: HashSet<usize> = HashSet::new();
     for index in order {
         let point = &points[*index];
         let ways = |need: &Need| {
             let mut ways = taken[need.from].clone();
-            if let (Output::Own(port), true) = (&need.port, points[need.from].exclusive)
-                && ways.len() < MOST
-            {
-                ways.insert(need.from, *port);
+            if forks[need.from] && ways.len() < MOST {
+                ways.insert(need.from, fact(points, need));
             }
             ways
         };
-        let mut all: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut all: BTreeMap<usize, Output> = BTreeMap::new();
         match point.join {
             Join::AllDone => {}
             Join::Any if point.needs.len() != 1 => {
                 let mut needs = point.needs.iter().map(ways);
                 if let Some(first) = needs.next() {
-                    all = needs.fold(first, |mut common, next| {
-                        common.retain(|router, port| next.get(router) == Some(port));
-                        common
+                    all = needs.fold(first, |common, next| {
+                        let shared = |(router, port): (usize, Output)| {
+                            let port = either(&port, next.get(&router)?)?;
+                            Some((router, port))
+                        };
+                        common.into_iter().filter_map(shared).collect()
                     });
                 }
             }
@@ -203,26 +251,24 @@ pub(crate) fn never(points: &[Point], order: &[usize]) -> Vec<Never> {
                         broken.insert(*index);
                     }
                     for (router, port) in ways(need) {
-                        match all.get(&router) {
-                            Some(other) if *other != port => {
-                                if broken.insert(*index) {
-                                    let names = |wanted: usize| {
-                                        point.needs.iter().any(|need| {
-                                            need.from == router && need.port == Output::Own(wanted)
-                                        })
-                                    };
-                                    found.push(Never {
-                                        component: *index,
-                                        router,
-                                        ports: (Output::Own(*other), Output::Own(port)),
-                                        direct: names(*other) && names(port),
-                                    });
-                                }
-                            }
-                            None if all.len() < MOST => {
+                        let Some(other) = all.get(&router) else {
+                            if all.len() < MOST {
                                 all.insert(router, port);
                             }
-                            Some(_) | None => {}
+                            continue;
+                        };
+                        if let Some(both) = both(other, &port) {
+                            all.insert(router, both);
+                        } else if broken.insert(*index) {
+                            let names = |wanted: &Output| {
+                                point.needs.iter().any(|need| need.from == router && need.port == *wanted)
+                            };
+                            found.push(Never {
+                                component: *index,
+                                router,
+                                direct: names(other) && names(&port),
+                                ports: (other.clone(), port),
+                            });
                         }
                     }
                 }

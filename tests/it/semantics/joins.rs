@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Case, document, is_mistake, refused};
+use super::{Case, document, is_mistake, refused, with_calls};
 use crate::harness::place::Place;
 
 both_shapes!(
@@ -215,6 +215,17 @@ async fn j16_both_sides_of_a_decision_are_refused_when_saving(place: &Place) -> 
     );
     let mistake = refused(place, &text).await?;
     is_mistake(&mistake, "never_ready", "components.c.needs", "did you mean `join: any`?")?;
+    // So are both outcomes of one component, however far behind it the branches meet.
+    let failure = "x: { @call(x) }
+         ok: { type: noop, needs: [x] }
+         a: { type: noop, needs: [ok] }
+         b: { type: noop, needs: [x.error] }
+         c: { type: noop, needs: [a, b] }";
+    let mistake = refused(place, &with_calls(&document("", failure), place, "refused")).await?;
+    is_mistake(&mistake, "never_ready", "components.c.needs", "did you mean `join: any`?")?;
+    let case = Case::start(place, &failure.replace("[a, b]", "[a, b], join: any")).await?;
+    case.ends("completed").await?;
+    case.shows("a completed, b skipped, c completed").await?;
     // What is suggested runs.
     let case =
         Case::start(place, &text[text.find("  which").unwrap_or(0)..].replace("[a, b]", "[a, b], join: any"))
