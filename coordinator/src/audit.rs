@@ -10,7 +10,7 @@ use shared::{
     component::{Catalogue, FailureClass},
     execution::{Event, Execution, Joined, Phase, Status, Turn},
     ids::ExecutionId,
-    port::store::{DynStore, ExecutionRow, Finding, StoreError},
+    port::store::{DynStore, ExecutionRow, Finding, JOURNAL_PAGE, StoreError, Stored},
     workflow::{self, Part, Workflow},
 };
 
@@ -51,7 +51,8 @@ pub async fn run(
         let Some(last) = rows.last() else { break };
         after = Some(last.id);
         let ids: Vec<ExecutionId> = rows.iter().map(|row| row.id).collect();
-        for (row, stored) in rows.iter().zip(store.load(&ids).await?) {
+        let pages = store.load(&ids, 0, JOURNAL_PAGE).await?;
+        for (row, page) in rows.iter().zip(pages) {
             report.checked.executions += 1;
             match row.status {
                 Status::Completed => report.completed += 1,
@@ -59,12 +60,11 @@ pub async fn run(
                 Status::Cancelled => report.cancelled += 1,
                 _ => report.open += 1,
             }
-            let Some(stored) = stored else {
+            let Some(page) = page else {
                 report.findings.push(finding("I0", row.id, "it has a row and no journal".to_owned()));
                 continue;
             };
-            report.checked.turns += stored.turns.len() as u64;
-            let Some(hash) = crate::desk::Desk::hash_of(&stored.turns) else {
+            let Some(hash) = crate::desk::Desk::hash_of(&page.turns) else {
                 report.findings.push(finding(
                     "I0",
                     row.id,
@@ -80,7 +80,7 @@ pub async fn run(
                 workflows.insert(hash.to_owned(), compiled);
             }
             match workflows.get(hash) {
-                Some(Some(workflow)) => check(row, workflow, &stored.turns, &mut report.findings),
+                Some(Some(workflow)) => check(&store, row, workflow, page, &mut report).await?,
                 _ => report.findings.push(finding(
                     "I13",
                     row.id,
@@ -100,17 +100,37 @@ fn finding(invariant: &str, execution: ExecutionId, message: String) -> Finding 
     Finding { invariant: invariant.to_owned(), execution: Some(execution), message }
 }
 
-/// Checks one journal against the rules and against its row.
-pub fn check(row: &ExecutionRow, workflow: &Arc<Workflow>, turns: &[Turn], findings: &mut Vec<Finding>) {
-    let state = journal(row.id, workflow, turns, findings);
-    let Some(state) = state else { return };
-    if state.status != row.status {
-        findings.push(finding(
+/// Checks one journal, of which the first page was read, against the rules and against its row.
+async fn check(
+    store: &DynStore,
+    row: &ExecutionRow,
+    workflow: &Arc<Workflow>,
+    first: Stored,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    let mut state = journal(row.id, workflow, &first.turns, &mut report.findings);
+    report.checked.turns += first.turns.len() as u64;
+    let mut after = first.goes_on(JOURNAL_PAGE);
+    drop(first);
+    while let (Some(seq), Some(so_far)) = (after, state.take()) {
+        let Some(page) = store.load(&[row.id], seq, JOURNAL_PAGE).await?.into_iter().flatten().next() else {
+            state = Some(so_far);
+            break;
+        };
+        report.checked.turns += page.turns.len() as u64;
+        after = page.goes_on(JOURNAL_PAGE);
+        state = go_on(so_far, &page.turns, &mut report.findings, &mut ());
+    }
+    if let Some(state) = state
+        && state.status != row.status
+    {
+        report.findings.push(finding(
             "I13",
             row.id,
             format!("its journal says {}, its row says {}", state.status.as_str(), row.status.as_str()),
         ));
     }
+    Ok(())
 }
 
 /// Sees what the fold of a journal goes through.
@@ -144,14 +164,24 @@ pub(crate) fn journal_watched(
     watch: &mut impl Watch,
 ) -> Option<Execution> {
     let (first, rest) = turns.split_first()?;
-    let mut state = match Execution::replay(Arc::clone(workflow), std::slice::from_ref(first)) {
-        Ok(state) => state,
+    match Execution::replay(Arc::clone(workflow), std::slice::from_ref(first)) {
+        Ok(state) => go_on(state, rest, findings, watch),
         Err(error) => {
             findings.push(finding("I2", id, error.to_string()));
-            return None;
+            None
         }
-    };
-    for turn in rest {
+    }
+}
+
+/// As [`journal_watched`], with the turns that follow a state.
+fn go_on(
+    mut state: Execution,
+    turns: &[Turn],
+    findings: &mut Vec<Finding>,
+    watch: &mut impl Watch,
+) -> Option<Execution> {
+    let id = state.id;
+    for turn in turns {
         if turn.seq != state.seq + 1 {
             findings.push(finding("I2", id, format!("turn {} follows turn {}", turn.seq, state.seq)));
             return None;
@@ -278,6 +308,12 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
             if state.undo.last().is_none_or(|undo| undo.task != *task) =>
         {
             wrong("I9", format!("{task} was compensated out of order"));
+        }
+        Event::Failing { task, .. } if state.failing.is_some() => {
+            wrong("I9", format!("{task} was reported as what fails it, and that was known"));
+        }
+        Event::Finished { status: Status::Completed, .. } if state.failing.is_some() => {
+            wrong("I9", "it completed though nothing handled a failure".to_owned());
         }
         Event::Finished { status, failure, .. } if state.status == Status::Running => {
             let killed = failure

@@ -238,6 +238,8 @@ pub struct Question {
     pub parent: ExecutionId,
     pub child: ExecutionId,
     pub task: TaskKey,
+    /// The caller's turn that ordered it: only what comes after it matters.
+    pub ordered_in: u32,
     /// How it ends when not.
     pub kill: bool,
 }
@@ -420,7 +422,7 @@ impl Desk {
         !self.cache.contains_key(&work.execution) && work.first.is_none()
     }
 
-    /// Takes an execution into memory. Its workflow must be known.
+    /// Takes an execution into memory: its first turns, which others may follow. Its workflow must be known.
     pub fn adopt(&mut self, turns: &[Turn]) -> Result<(), ReplayError> {
         let hash = Self::hash_of(turns).ok_or(ReplayError::NotAccepted)?;
         let workflow = self.workflow(hash).ok_or(ReplayError::NotAccepted)?;
@@ -429,6 +431,21 @@ impl Desk {
         self.outstanding += execution.dispatched.len() as u64;
         self.fresh.insert(execution.id);
         self.cache.insert(execution.id, execution);
+        Ok(())
+    }
+
+    /// Adds the next turns to an execution that is being read. What does not fold is forgotten.
+    pub fn adopt_more(&mut self, id: ExecutionId, turns: &[Turn]) -> Result<(), ReplayError> {
+        let Some(mut execution) = self.cache.remove(&id) else { return Ok(()) };
+        self.outstanding -= execution.dispatched.len() as u64;
+        for turn in turns {
+            if let Err(error) = execution.append(turn) {
+                self.fresh.remove(&id);
+                return Err(error);
+            }
+        }
+        self.outstanding += execution.dispatched.len() as u64;
+        self.cache.insert(id, execution);
         Ok(())
     }
 
@@ -789,8 +806,8 @@ fn push(tenant: TenantId, execution: ExecutionId, command: Command, outgoing: &m
         Command::TellParent { parent, task, ending } => {
             outgoing.parents.push(Notice { tenant, parent, child: execution, task, ending: *ending });
         }
-        Command::AskParent { parent, task, kill } => {
-            outgoing.questions.push(Question { tenant, parent, child: execution, task, kill });
+        Command::AskParent { parent, task, ordered_in, kill } => {
+            outgoing.questions.push(Question { tenant, parent, child: execution, task, ordered_in, kill });
         }
         Command::FindEvents { task, event, key, early } => {
             outgoing.waits.push(Lookout { tenant, execution, task, event, key, early });
@@ -921,6 +938,7 @@ fn update(execution: &Execution, turn: &Turn) -> Update {
         seq: turn.seq,
         at: turn.at,
         status: execution.status,
+        failing: execution.is_failing(),
         settled: root.settled,
         total: root.components.len() as u32,
         components: changed

@@ -12,10 +12,11 @@ use std::{
 use serde_json::Value;
 use shared::{
     component::{Failure, FailureClass},
+    execution::{ReplayError, Turn},
     ids::{DeadLetterId, ExecutionId, MessageId, PayloadId},
     port::{
         queue::{Acknowledge, Audience, Delivery, Inbox, QueueError},
-        store::{DeadLetter, Kept, LeaseRenewal, StoreError, payload_whole},
+        store::{DeadLetter, JOURNAL_PAGE, Kept, LeaseRenewal, StoreError, Stored, payload_whole},
     },
     retry::Reconnect,
     time::Clock,
@@ -292,19 +293,42 @@ impl Loop<'_> {
     async fn read_missing(&mut self, works: &mut [Work]) -> Result<(), StoreError> {
         let missing: Vec<ExecutionId> =
             works.iter().filter(|work| self.desk.is_missing(work)).map(|work| work.execution).collect();
-        let stored = if missing.is_empty() { Vec::new() } else { self.ports.store.load(&missing).await? };
+        let stored = match missing.as_slice() {
+            [] => Vec::new(),
+            missing => self.ports.store.load(missing, 0, JOURNAL_PAGE).await?,
+        };
         for work in works {
             if let Some(first) = self.desk.brought(work) {
-                self.adopt(std::slice::from_ref(&*first)).await?;
+                self.adopt(Stored { turns: vec![*first] }).await?;
             }
         }
         for stored in stored.into_iter().flatten() {
-            self.adopt(&stored.turns).await?;
+            self.adopt(stored).await?;
         }
         Ok(())
     }
 
-    async fn adopt(&mut self, turns: &[shared::execution::Turn]) -> Result<(), StoreError> {
+    /// Folds a journal of which the first page was read; a page is dropped before the next one comes.
+    async fn adopt(&mut self, first: Stored) -> Result<(), StoreError> {
+        let Some(execution) = first.turns.first().map(|turn| turn.execution) else { return Ok(()) };
+        let mut after = first.goes_on(JOURNAL_PAGE);
+        self.adopt_first(&first.turns).await?;
+        drop(first);
+        while let Some(seq) = after {
+            if self.desk.execution(execution).is_none() {
+                break;
+            }
+            let page = self.ports.store.load(&[execution], seq, JOURNAL_PAGE).await?;
+            let Some(page) = page.into_iter().flatten().next() else { break };
+            after = page.goes_on(JOURNAL_PAGE);
+            if let Err(error) = self.desk.adopt_more(execution, &page.turns) {
+                stands_still(execution, &error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn adopt_first(&mut self, turns: &[Turn]) -> Result<(), StoreError> {
         let corrupt = |error: String| StoreError::Corrupt(error.into());
         let Some(hash) = Desk::hash_of(turns) else {
             return Err(corrupt("a journal does not begin with `accepted`".to_owned()));
@@ -312,13 +336,8 @@ impl Loop<'_> {
         if self.compiled(hash).await?.is_none() {
             return Ok(());
         }
-        if let Err(error) = self.desk.adopt(turns) {
-            let execution = turns.first().map(|turn| turn.execution);
-            error!(
-                ?execution,
-                error = &error as &dyn std::error::Error,
-                "A journal does not fold; its execution stands still"
-            );
+        if let (Err(error), Some(first)) = (self.desk.adopt(turns), turns.first()) {
+            stands_still(first.execution, &error);
         }
         Ok(())
     }
@@ -356,8 +375,9 @@ impl Loop<'_> {
     }
 
     async fn read_again(&mut self, execution: ExecutionId) -> Result<(), StoreError> {
-        if let Some(stored) = self.ports.store.load(&[execution]).await?.into_iter().flatten().next() {
-            self.adopt(&stored.turns).await?;
+        let stored = self.ports.store.load(&[execution], 0, JOURNAL_PAGE).await?;
+        if let Some(stored) = stored.into_iter().flatten().next() {
+            self.adopt(stored).await?;
         }
         Ok(())
     }
@@ -645,6 +665,14 @@ impl Loop<'_> {
             }
         });
     }
+}
+
+fn stands_still(execution: ExecutionId, error: &ReplayError) {
+    error!(
+        execution.id = %execution,
+        error = error as &dyn std::error::Error,
+        "A journal does not fold; its execution stands still"
+    );
 }
 
 /// Publishes messages until the broker has confirmed them; `false` when the process must go first.

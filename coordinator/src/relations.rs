@@ -13,7 +13,7 @@ use shared::{
     execution::{Accepted, Event, Parent, Payload, Received, Status, StoredPayload, Turn, start_hint},
     ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, WorkflowId},
     port::people::EventWait,
-    port::store::{DynStore, ExecutionRow, Request, StoreError, Submission, Submitted, payload_whole},
+    port::store::{DynStore, ExecutionRow, JOURNAL_PAGE, Request, StoreError, Submission, Submitted, payload_whole},
     time::Timestamp,
     wire::{ChildEnding, InboxBody, InboxMessage, RequestBody},
     workflow::Workflow,
@@ -180,6 +180,7 @@ pub(crate) fn first_turn(
             parent: Some(Parent {
                 execution: order.parent,
                 task: order.task.clone(),
+                ordered_in: order.child.ordered_in,
                 depth: order.depth,
                 waits: order.child.waits,
                 on_parent_close: order.child.on_parent_close,
@@ -272,17 +273,24 @@ pub(crate) async fn close_if_left(
     let row = store.execution_get(question.tenant, question.parent).await?;
     let ended = row.is_some_and(|row| row.status.is_terminal());
     if !ended {
-        let parent = store.load(&[question.parent]).await?.into_iter().flatten().next();
-        if !parent.is_some_and(|parent| has_left(&parent.turns, question)) {
+        let mut after = Some(question.ordered_in);
+        let mut left = false;
+        while let (Some(seq), false) = (after, left) {
+            let page = store.load(&[question.parent], seq, JOURNAL_PAGE).await?.into_iter().flatten().next();
+            after = page.as_ref().and_then(|page| page.goes_on(JOURNAL_PAGE));
+            left = page.is_some_and(|page| has_left(&page.turns, question));
+        }
+        if !left {
             return Ok(None);
         }
     }
     close(store, (question.tenant, question.parent, question.child), question.kill, now).await
 }
 
-/// Whether the journal of a caller says that it ended without its child.
+/// Whether some turns of a caller, as far as they come after the one that ordered the child, say that it ended without its child.
 pub(crate) fn has_left(turns: &[Turn], question: &Question) -> bool {
-    turns.iter().flat_map(|turn| &turn.events).any(|event| match event {
+    let later = turns.iter().filter(|turn| turn.seq > question.ordered_in);
+    later.flat_map(|turn| &turn.events).any(|event| match event {
         Event::TaskCancelled { task, .. } | Event::DecisionFailed { task, .. } => *task == question.task,
         Event::Finished { .. } => true,
         _ => false,

@@ -51,6 +51,7 @@ pub(crate) enum Bug {
     B48ReminderExpires,
     B49OutcomeNotAsked,
     B50EventReceivedTwice,
+    B59HandledFailureReported,
     // What the explorer found in the engine itself; each was mended.
     B51GraceEndsTheCleaningUp,
     B52PauseKeepsItsTimer,
@@ -63,7 +64,7 @@ pub(crate) enum Bug {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 54] = [
+    pub(crate) const ALL: [Self; 55] = [
         Self::B1AppendWithoutSequence,
         Self::B2AckBeforeCommit,
         Self::B3AckBeforeConfirmNoSweep,
@@ -110,6 +111,7 @@ impl Bug {
         Self::B48ReminderExpires,
         Self::B49OutcomeNotAsked,
         Self::B50EventReceivedTwice,
+        Self::B59HandledFailureReported,
         Self::B51GraceEndsTheCleaningUp,
         Self::B52PauseKeepsItsTimer,
         Self::B53ChildTakesAPlace,

@@ -432,7 +432,7 @@ listed! {
     LOAD, "$1": ids = ("\
 select execution_id, seq, cause, at, events
 from wo_journal
-where execution_id ", "
+where seq > $2 and seq <= $3 and execution_id ", "
 order by execution_id, seq");
 
     TIMERS_DUE, "$1": numbers = ("\
@@ -482,6 +482,22 @@ where tenant_id = $1
     and ($3 is null or created_at >= $3)
     and ($4 is null or created_at < $4)
     and ($5 is null or tags like $5 escape '!')
+    and status in ('pending', 'running', 'paused')
+    and status ", "
+order by id desc limit $7");
+
+    /// Open ones that will fail: the partial index serves.
+    FAILING_EXECUTIONS, "$6": texts = ("\
+select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
+    started_at, finished_at, blocked_by, failure, output
+from wo_executions
+where tenant_id = $1
+    and ($2 is null or id < $2)
+    and ($3 is null or created_at >= $3)
+    and ($4 is null or created_at < $4)
+    and ($5 is null or tags like $5 escape '!')
+    and ($8 is null or workflow_id = $8)
+    and failure is not null
     and status in ('pending', 'running', 'paused')
     and status ", "
 order by id desc limit $7");

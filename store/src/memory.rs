@@ -234,7 +234,8 @@ impl State {
                     execution.row.finished_at = execution.row.finished_at.or(Some(at));
                 }
                 execution.row.status = change.status;
-                execution.row.failure = change.failure.or(execution.row.failure.take());
+                let earlier = execution.row.failure.take().filter(|_| !change.status.is_terminal());
+                execution.row.failure = change.failure.or(earlier);
                 execution.row.output = change.output.or(execution.row.output.take());
             }
             if ends {
@@ -359,12 +360,18 @@ impl Journal for MemoryStore {
             .collect())
     }
 
-    async fn load(&self, executions: &[ExecutionId]) -> Result<Vec<Option<Stored>>, StoreError> {
+    async fn load(
+        &self,
+        executions: &[ExecutionId],
+        after: u32,
+        most: u32,
+    ) -> Result<Vec<Option<Stored>>, StoreError> {
         let state = self.state()?;
-        Ok(executions
-            .iter()
-            .map(|id| state.journal.get(id).map(|turns| Stored { turns: turns.clone() }))
-            .collect())
+        let page = |turns: &Vec<Turn>| -> Vec<Turn> {
+            turns.iter().filter(|turn| turn.seq > after).take(most as usize).cloned().collect()
+        };
+        let page = |id| state.journal.get(id).map(page).filter(|turns| !turns.is_empty());
+        Ok(executions.iter().map(|id| page(id).map(|turns| Stored { turns })).collect())
     }
 
     async fn snapshot(&self, hash: &str) -> Result<Option<String>, StoreError> {
@@ -715,6 +722,7 @@ impl Views for MemoryStore {
             row.tenant == tenant
                 && after.is_none_or(|after| row.id < after)
                 && filter.workflow.is_none_or(|workflow| row.workflow == workflow)
+                && (!filter.failing || row.failure.is_some() && !row.status.is_terminal())
                 && (filter.status.is_empty() || filter.status.contains(&row.status))
                 && filter.tag.as_ref().is_none_or(|tag| row.tags.contains(tag))
                 && filter.created_from.is_none_or(|from| row.created_at >= from)
@@ -819,8 +827,9 @@ impl Views for MemoryStore {
             find("I6", *id, format!("waits for an event as `{task}` and is not open"));
         }
         for (id, execution) in &state.executions {
-            let stored = Stored { turns: state.journal.get(id).cloned().unwrap_or_default() };
-            findings.extend(views::compare(&execution.row, &stored));
+            let mut ends = views::Ends::default();
+            ends.see(state.journal.get(id).map_or(&[], Vec::as_slice));
+            findings.extend(ends.compare(&execution.row));
         }
         Ok(findings)
     }

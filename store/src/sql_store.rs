@@ -355,6 +355,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
 /// Turns in the order of the ids asked for.
 pub(crate) fn gather(
     executions: &[ExecutionId],
+    after: u32,
     records: Vec<JournalRecord>,
 ) -> Result<Vec<Option<Stored>>, StoreError> {
     let mut found: std::collections::HashMap<ExecutionId, Vec<Turn>> = std::collections::HashMap::new();
@@ -366,7 +367,7 @@ pub(crate) fn gather(
         .iter()
         .map(|id| {
             let Some(turns) = found.get(id) else { return Ok(None) };
-            if turns.iter().zip(1..).any(|(turn, seq)| turn.seq != seq) {
+            if turns.iter().zip(after + 1..).any(|(turn, seq)| turn.seq != seq) {
                 return Err(StoreError::Corrupt(format!("the journal of {id} has a gap").into()));
             }
             Ok(Some(Stored { turns: turns.clone() }))
@@ -403,14 +404,24 @@ impl Journal for SqlStore {
         answered.await.unwrap_or_else(|_| Err(error::lost()))
     }
 
-    async fn load(&self, executions: &[ExecutionId]) -> Result<Vec<Option<Stored>>, StoreError> {
+    async fn load(
+        &self,
+        executions: &[ExecutionId],
+        after: u32,
+        most: u32,
+    ) -> Result<Vec<Option<Stored>>, StoreError> {
         if executions.is_empty() {
             return Ok(Vec::new());
         }
         let ids = executions.iter().map(|id| *id.as_uuid());
-        let records: Vec<JournalRecord> =
-            on_pool!(self, |pool, sql| sqlx::query_as(sql::LOAD).bind(sql::ids(ids)).fetch_all(pool).await)?;
-        gather(executions, records)
+        let seq = |seq: u32| i32::try_from(seq).unwrap_or(i32::MAX);
+        let records: Vec<JournalRecord> = on_pool!(self, |pool, sql| sqlx::query_as(sql::LOAD)
+            .bind(sql::ids(ids))
+            .bind(seq(after))
+            .bind(seq(after.saturating_add(most)))
+            .fetch_all(pool)
+            .await)?;
+        gather(executions, after, records)
     }
 
     async fn snapshot(&self, hash: &str) -> Result<Option<String>, StoreError> {

@@ -64,7 +64,7 @@ update wo_executions as e
 set status = coalesce(t.status, e.status),
     started_at = coalesce(e.started_at, t.started_at),
     finished_at = coalesce(e.finished_at, t.finished_at),
-    failure = coalesce(t.failure, e.failure),
+    failure = case when t.finished_at is null then coalesce(t.failure, e.failure) else t.failure end,
     output = coalesce(t.output, e.output),
     blocked_by = case when t.unblock = 1 then null else e.blocked_by end,
     blocked_at = case when t.unblock = 1 then null else e.blocked_at end,
@@ -870,7 +870,9 @@ async fn change(engine: &mut impl Engine, steps: &[&Step], answers: &mut [Option
                 if ends {
                     entry.finished_at = Some(at);
                 }
-                entry.failure = step.failure.clone().or(entry.failure.take());
+                // An open execution that has a failure will fail; how it ends says why it ended.
+                let earlier = entry.failure.take().filter(|_| !ends);
+                entry.failure = step.failure.clone().or(earlier);
                 entry.output = step.output.clone().or(entry.output.take());
             }
             if ends || commit.release {

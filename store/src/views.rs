@@ -5,8 +5,8 @@ use shared::{
     execution::{Event, Status, Turn},
     ids::{ExecutionId, TenantId},
     port::store::{
-        DueTimer, ExecutionFilter, ExecutionRow, Finding, Journal, LateResult, Page, Paged, SlotHolder,
-        StoreError, Stored, Views,
+        DueTimer, ExecutionFilter, ExecutionRow, Finding, JOURNAL_PAGE, Journal, LateResult, Page, Paged,
+        SlotHolder, StoreError, Views,
     },
 };
 use uuid::Uuid;
@@ -175,7 +175,9 @@ impl Views for SqlStore {
         let limit = rows::page_size(page.limit);
         let wanted: &[Status] = if filter.status.is_empty() { &Status::ALL } else { &filter.status };
         let records: Vec<ExecutionRecord> = on_pool!(self, |pool, sql| {
-            let text = if filter.workflow.is_some() {
+            let text = if filter.failing {
+                sql::FAILING_EXECUTIONS
+            } else if filter.workflow.is_some() {
                 sql::WORKFLOW_EXECUTIONS
             } else if wanted.iter().all(|status| !status.is_terminal()) {
                 sql::OPEN_EXECUTIONS
@@ -192,8 +194,8 @@ impl Views for SqlStore {
                 .bind(filter.tag.as_deref().map(rows::tag_pattern))
                 .bind(sql::texts(wanted.iter().map(|status| status.as_str().to_owned())))
                 .bind(limit + 1);
-            if let Some(workflow) = filter.workflow {
-                query = query.bind(*workflow.as_uuid());
+            if filter.failing || filter.workflow.is_some() {
+                query = query.bind(filter.workflow.map(|workflow| *workflow.as_uuid()));
             }
             query.fetch_all(pool).await
         })?;
@@ -326,38 +328,54 @@ impl Views for SqlStore {
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             let whole: Vec<&ExecutionRow> = page.iter().filter(|row| !broken.contains(&row.id)).collect();
-            let ids: Vec<ExecutionId> = whole.iter().map(|row| row.id).collect();
-            for (row, stored) in whole.into_iter().zip(self.load(&ids).await?) {
-                if let Some(stored) = stored {
-                    findings.extend(compare(row, &stored));
+            for row in whole {
+                let mut ends = Ends::default();
+                let mut after = Some(0);
+                while let Some(seq) = after {
+                    let page = self.load(&[row.id], seq, JOURNAL_PAGE).await?.into_iter().flatten().next();
+                    after = page.as_ref().and_then(|page| page.goes_on(JOURNAL_PAGE));
+                    ends.see(page.as_ref().map_or(&[], |page| &page.turns));
                 }
+                findings.extend(ends.compare(row));
             }
         }
         Ok(findings)
     }
 }
 
-/// Whether a row says what its journal says.
-pub(crate) fn compare(row: &ExecutionRow, stored: &Stored) -> Option<Finding> {
-    let ends: Vec<(usize, Status)> = stored
-        .turns
-        .iter()
-        .enumerate()
-        .flat_map(|(index, turn)| {
-            turn.events.iter().filter_map(move |event| match event {
-                Event::Finished { status, .. } => Some((index, *status)),
-                _ => None,
-            })
-        })
-        .collect();
-    let wrong = match ends.as_slice() {
-        [] if row.status.is_terminal() => format!("is {} and its journal has no end", row.status.as_str()),
-        [(index, _)] if index + 1 != stored.turns.len() => "has turns after its end".to_owned(),
-        [(_, status)] if *status != row.status => {
-            format!("is {} and its journal ends as {}", row.status.as_str(), status.as_str())
+/// How a journal ends, seen page by page.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    last: u32,
+    /// The turns that end it, and as what: there should be one at most.
+    found: Vec<(u32, Status)>,
+}
+
+impl Ends {
+    pub(crate) fn see(&mut self, turns: &[Turn]) {
+        for turn in turns {
+            self.last = turn.seq;
+            for event in &turn.events {
+                if let Event::Finished { status, .. } = event {
+                    self.found.push((turn.seq, *status));
+                }
+            }
         }
-        [] | [_] => return None,
-        more => format!("has {} ends", more.len()),
-    };
-    Some(Finding { invariant: "I2".to_owned(), execution: Some(row.id), message: wrong })
+    }
+
+    /// Whether a row says what its journal says.
+    pub(crate) fn compare(&self, row: &ExecutionRow) -> Option<Finding> {
+        let wrong = match self.found.as_slice() {
+            [] if self.last > 0 && row.status.is_terminal() => {
+                format!("is {} and its journal has no end", row.status.as_str())
+            }
+            [(seq, _)] if *seq != self.last => "has turns after its end".to_owned(),
+            [(_, status)] if *status != row.status => {
+                format!("is {} and its journal ends as {}", row.status.as_str(), status.as_str())
+            }
+            [] | [_] => return None,
+            more => format!("has {} ends", more.len()),
+        };
+        Some(Finding { invariant: "I2".to_owned(), execution: Some(row.id), message: wrong })
+    }
 }

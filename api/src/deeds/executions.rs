@@ -30,6 +30,8 @@ pub(crate) struct ExecutionQuery {
     /// One status or several with commas between: `pending`, `running`, `paused`, `completed`, `failed`,
     /// `cancelled`.
     pub status: Option<String>,
+    /// Only those that are failing (`true`): open, and a component has failed that nothing handles.
+    pub failing: bool,
     /// Only executions of this workflow.
     #[param(value_type = Option<String>)]
     pub workflow_id: Option<WorkflowId>,
@@ -133,7 +135,17 @@ pub(crate) struct ExecutionView {
     /// The slot it waits for, when it waits for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked_by: Option<String>,
-    /// Why it failed or was cancelled.
+    /// Whether it goes on and will fail: a component has failed and nothing handles that. Never true once it
+    /// has ended, nor when it is being cancelled before anything failed.
+    pub failing: bool,
+    /// Since when it is failing. Not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub failing_since: Option<Timestamp>,
+    /// The component whose failure it is, while it is failing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing_component: Option<String>,
+    /// Why it failed or was cancelled; while it is failing, why it will fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureView>,
     /// What it was started with, defaults filled in. Not in lists.
@@ -231,6 +243,8 @@ pub(super) fn percent(settled: u32, total: u32) -> f64 {
 
 fn view(row: ExecutionRow, now: Timestamp) -> (ExecutionView, Option<Payload>) {
     let until = row.finished_at.unwrap_or(now);
+    let failing = row.failure.as_ref().filter(|_| !row.status.is_terminal());
+    let component = failing.and_then(|failure| failure.details.as_ref()?.get("component")?.as_str());
     let duration = row.started_at.map(|started| until.since(started).as_millis() as u64);
     let view = ExecutionView {
         id: row.id,
@@ -252,6 +266,9 @@ fn view(row: ExecutionRow, now: Timestamp) -> (ExecutionView, Option<Payload>) {
             _ => None,
         },
         blocked_by: row.blocked_by,
+        failing: failing.is_some(),
+        failing_since: None,
+        failing_component: component.map(ToOwned::to_owned),
         failure: row.failure.as_ref().map(FailureView::from),
         parameters: None,
         output: None,
@@ -296,6 +313,7 @@ impl Deeds {
         let filter = ExecutionFilter {
             workflow: query.workflow_id,
             status: statuses(query.status.as_deref())?,
+            failing: query.failing,
             tag: query.tag,
             created_from: query.created_from,
             created_to: query.created_to,
@@ -344,6 +362,8 @@ impl Deeds {
         {
             view.scheduled_at = execution.accepted.scheduled_at;
             view.parameters = Some(execution.accepted.parameters.clone());
+            view.failing_since =
+                execution.failing.as_ref().filter(|_| view.failing).map(|failing| failing.since);
             let root = execution.root();
             view.progress = Some(percent(root.settled, root.components.len() as u32));
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use shared::{
-    execution::{Event, Execution, Turn},
+    execution::{Event, Execution},
     ids::{ExecutionId, TenantId},
 };
 use tokio::sync::OwnedMutexGuard;
@@ -113,24 +113,6 @@ impl Deeds {
             }
             if is_last {
                 return Ok(());
-            }
-        }
-    }
-
-    /// Every turn of an execution; `None` when it is not this tenant's.
-    pub(super) async fn turns(
-        &self,
-        tenant: TenantId,
-        id: ExecutionId,
-    ) -> Result<Option<Vec<Turn>>, Problem> {
-        let mut all: Vec<Turn> = Vec::new();
-        loop {
-            let after = all.last().map_or(0, |turn| turn.seq);
-            let turns = self.store.execution_turns(tenant, id, after, TURNS).await?;
-            let is_last = turns.len() < TURNS as usize;
-            all.extend(turns);
-            if is_last {
-                return Ok(if all.is_empty() { None } else { Some(all) });
             }
         }
     }

@@ -1,6 +1,10 @@
 //! What the journal says: turns, log lines, and attempts.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -145,6 +149,31 @@ pub(crate) struct AttemptView {
     pub output_reference: Option<PayloadReference>,
 }
 
+impl AttemptView {
+    /// One that has just begun.
+    fn of(task: &TaskKey, kind: Option<String>, attempt: u32) -> Self {
+        Self {
+            component: task.component.to_string(),
+            iteration: task.iteration.0.clone(),
+            kind,
+            attempt,
+            status: "ready",
+            dispatches: 0,
+            worker: None,
+            dispatched_at: None,
+            started_at: None,
+            finished_at: None,
+            duration_ms: None,
+            until: None,
+            failure: None,
+            reason: None,
+            ports: Vec::new(),
+            output: None,
+            output_reference: None,
+        }
+    }
+}
+
 /// Attempts in the order in which they began.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct TaskList {
@@ -279,6 +308,10 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
                     _ => String::new(),
                 };
                 say(LogLevel::Warn, format!("Nothing new starts{place} ({failure})"), None);
+            }
+            Event::Failing { task, failure } => {
+                let message = format!("It will fail: nothing handles the failure of {task} ({failure})");
+                say(LogLevel::Error, message, Some((task, 0)));
             }
             Event::Opened { task, plan } => {
                 let what = match plan {
@@ -418,53 +451,100 @@ fn skip(reason: SkipReason) -> &'static str {
     }
 }
 
-/// Every attempt that a journal tells of, in the order in which they began.
+/// How far a journal was read for the list of its attempts: what must be known to read on.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reached {
+    /// The last turn that was read.
+    seq: u32,
+    /// How many attempts had begun.
+    begun: usize,
+    /// The newest attempt of each task that may go on: its place in the list, and its number. A task that has
+    /// settled begins no other, so this is as long as what is open.
+    newest: HashMap<TaskKey, (usize, u32)>,
+}
+
+/// Places in journals that lists of attempts have come to, so that the next page need not begin at the first
+/// turn. Where none is known the page is the same, and only costs more.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    kept: Mutex<VecDeque<(ExecutionId, Reached)>>,
+}
+
+impl Places {
+    /// Places that are kept.
+    const MOST: usize = 24;
+
+    /// The last place that is known at which no more than `begun` attempts had begun.
+    fn before(&self, id: ExecutionId, begun: usize) -> Reached {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = kept.iter().filter(|(of, place)| *of == id && place.begun <= begun);
+        of.max_by_key(|(_, place)| place.seq).map(|(_, place)| place.clone()).unwrap_or_default()
+    }
+
+    fn keep(&self, id: ExecutionId, place: Reached) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(of, known)| *of != id || known.seq != place.seq);
+        if kept.len() >= Self::MOST {
+            kept.pop_front();
+        }
+        kept.push_back((id, place));
+    }
+}
+
+/// One page of the attempts that a journal tells of, in the order in which they began. Of the others only their
+/// number is kept.
 struct Attempts<'a> {
     workflow: &'a Workflow,
     execution: ExecutionId,
+    reached: Reached,
+    /// The places in the list that the page shows.
+    page: Range<usize>,
     list: Vec<AttemptView>,
-    /// Where the newest attempt of a task stands in the list.
-    newest: HashMap<TaskKey, usize>,
+    /// What happens to the others is written here, and looked at by nobody.
+    other: AttemptView,
 }
 
 impl<'a> Attempts<'a> {
-    fn new(workflow: &'a Workflow, execution: ExecutionId) -> Self {
-        Self { workflow, execution, list: Vec::new(), newest: HashMap::new() }
+    fn new(workflow: &'a Workflow, execution: ExecutionId, reached: Reached, page: Range<usize>) -> Self {
+        let other = AttemptView::of(&TaskKey::of("other".into()), None, 0);
+        Self { workflow, execution, reached, page, list: Vec::new(), other }
+    }
+
+    /// Whether what follows changes nothing that the page shows, and it is known that there is more.
+    fn is_done(&self) -> bool {
+        self.reached.begun > self.page.end
+            && !self.reached.newest.values().any(|(index, _)| self.page.contains(index))
     }
 
     /// The entry for this attempt; one that has no number yet takes it.
     fn at(&mut self, task: &TaskKey, attempt: u32) -> &mut AttemptView {
-        let found = self.newest.get(task).copied().filter(|index| {
-            let known = self.list[*index].attempt;
-            known == attempt || known == 0
-        });
-        let index = found.unwrap_or_else(|| {
-            let kind = self.workflow.index_of(task.component.as_str());
-            self.list.push(AttemptView {
-                component: task.component.to_string(),
-                iteration: task.iteration.0.clone(),
-                kind: kind.map(|index| self.workflow.components[index].kind.to_string()),
-                attempt,
-                status: "ready",
-                dispatches: 0,
-                worker: None,
-                dispatched_at: None,
-                started_at: None,
-                finished_at: None,
-                duration_ms: None,
-                until: None,
-                failure: None,
-                reason: None,
-                ports: Vec::new(),
-                output: None,
-                output_reference: None,
-            });
-            self.newest.insert(task.clone(), self.list.len() - 1);
-            self.list.len() - 1
-        });
-        let entry = &mut self.list[index];
+        let newest = self.reached.newest.get(task);
+        let known = newest.filter(|(_, known)| *known == attempt || *known == 0);
+        let index = if let Some((index, _)) = known {
+            *index
+        } else {
+            let index = self.reached.begun;
+            self.reached.begun += 1;
+            if self.page.contains(&index) {
+                let kind = self.workflow.index_of(task.component.as_str());
+                let kind = kind.map(|index| self.workflow.components[index].kind.to_string());
+                self.list.push(AttemptView::of(task, kind, attempt));
+            }
+            index
+        };
+        self.reached.newest.insert(task.clone(), (index, attempt));
+        let shown = index.checked_sub(self.page.start).filter(|_| self.page.contains(&index));
+        let entry = match shown {
+            Some(shown) => &mut self.list[shown],
+            None => &mut self.other,
+        };
         entry.attempt = attempt;
         entry
+    }
+
+    /// A task has settled: no attempt of it follows.
+    fn settled(&mut self, task: &TaskKey) {
+        self.reached.newest.remove(task);
     }
 
     fn end(entry: &mut AttemptView, status: &'static str, started: Option<Timestamp>, finished: Timestamp) {
@@ -488,6 +568,7 @@ impl<'a> Attempts<'a> {
     }
 
     fn add(&mut self, turn: &Turn) {
+        self.reached.seq = turn.seq;
         for event in &turn.events {
             match event {
                 Event::TaskReady { task } => {
@@ -528,6 +609,7 @@ impl<'a> Attempts<'a> {
                     entry.worker = Some(*worker);
                     Self::end(entry, "completed", Some(*started_at), *finished_at);
                     self.give(task, *attempt, output, ports);
+                    self.settled(task);
                 }
                 Event::TaskFailed { task, attempt, failure, retry_at, worker, started_at, .. } => {
                     let entry = self.at(task, *attempt);
@@ -535,15 +617,20 @@ impl<'a> Attempts<'a> {
                     Self::end(entry, "failed", *started_at, turn.at);
                     entry.failure = Some(failure.into());
                     entry.until = *retry_at;
+                    if retry_at.is_none() {
+                        self.settled(task);
+                    }
                 }
                 Event::Decided { task, output, ports, .. } => {
                     Self::end(self.at(task, 0), "completed", None, turn.at);
                     self.give(task, 0, output, ports);
+                    self.settled(task);
                 }
                 Event::DecisionFailed { task, failure } => {
                     let entry = self.at(task, 0);
                     Self::end(entry, "failed", None, turn.at);
                     entry.failure = Some(failure.into());
+                    self.settled(task);
                 }
                 Event::Delayed { task, until } => {
                     let entry = self.at(task, 0);
@@ -565,9 +652,11 @@ impl<'a> Attempts<'a> {
                     let entry = self.at(task, 0);
                     Self::end(entry, "skipped", None, turn.at);
                     entry.reason = Some(skip(*reason).to_owned());
+                    self.settled(task);
                 }
                 Event::TaskCancelled { task, attempt } => {
                     Self::end(self.at(task, *attempt), "cancelled", None, turn.at);
+                    self.settled(task);
                 }
                 _ => {}
             }
@@ -638,21 +727,32 @@ impl Deeds {
         caller.must(Permission::Read)?;
         let skip = cursor(after)? as usize;
         let limit = page_limit(limit) as usize;
-        let turns = self.turns(caller.tenant, id).await?.ok_or_else(|| Problem::not_found(id))?;
-        let Some(Event::Accepted(accepted)) = turns.first().and_then(|turn| turn.events.first()) else {
+        let first = self.store.execution_turns(caller.tenant, id, 0, 1).await?;
+        let Some(first) = first.first() else { return Err(Problem::not_found(id)) };
+        let Some(Event::Accepted(accepted)) = first.events.first() else {
             return Err(Problem::internal(format_args!(
                 "the journal of {id} does not begin with its acceptance"
             )));
         };
         let workflow = self.snapshot(&accepted.hash).await?;
-        let mut attempts = Attempts::new(&workflow, id);
-        for turn in &turns {
-            attempts.add(turn);
+        let page = skip..skip.saturating_add(limit);
+        let mut attempts = Attempts::new(&workflow, id, self.places.before(id, skip), page.clone());
+        loop {
+            let before = attempts.reached.clone();
+            let turns = self.store.execution_turns(caller.tenant, id, before.seq, TURNS).await?;
+            for turn in &turns {
+                attempts.add(turn);
+            }
+            // The next page begins behind this place.
+            if (before.begun..attempts.reached.begun).contains(&page.end) {
+                self.places.keep(id, before);
+            }
+            if turns.len() < TURNS as usize || attempts.is_done() {
+                break;
+            }
         }
-        let total = attempts.list.len();
-        let items: Vec<AttemptView> = attempts.list.into_iter().skip(skip).take(limit).collect();
-        let reached = skip + items.len();
-        Ok(TaskList { items, next_cursor: (reached < total).then(|| reached.to_string()) })
+        let more = attempts.reached.begun > page.end;
+        Ok(TaskList { items: attempts.list, next_cursor: more.then(|| page.end.to_string()) })
     }
 }
 

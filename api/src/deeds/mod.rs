@@ -87,6 +87,7 @@ pub(crate) struct Deeds {
     clock: clock::StoreClock,
     snapshots: snapshots::Snapshots,
     folds: folding::Folds,
+    places: journal::Places,
     hints: hints::Hints,
     /// What links begin with.
     base_url: String,
@@ -116,6 +117,7 @@ impl Deeds {
             clock: clock::StoreClock::default(),
             snapshots: snapshots::Snapshots::default(),
             folds: folding::Folds::default(),
+            places: journal::Places::default(),
             hints,
             base_url,
             link_key: tokio::sync::OnceCell::new(),

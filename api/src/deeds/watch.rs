@@ -76,6 +76,8 @@ pub(crate) struct ProgressView {
     /// Its status word.
     #[schema(value_type = String, example = "running")]
     pub status: Status,
+    /// Whether it goes on and will fail: a component has failed and nothing handles that.
+    pub failing: bool,
     /// Components that have settled.
     pub settled: u32,
     /// Components in all.
@@ -104,6 +106,7 @@ impl From<Update> for ProgressView {
             seq: update.seq,
             at: update.at,
             status: update.status,
+            failing: update.failing,
             settled: update.settled,
             total: update.total,
             progress: percent(update.settled, update.total),
@@ -131,6 +134,7 @@ impl From<&Execution> for ProgressView {
             seq: execution.seq,
             at: execution.last_at,
             status: execution.status,
+            failing: execution.is_failing(),
             settled: root.settled,
             total,
             progress: percent(root.settled, total),

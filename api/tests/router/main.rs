@@ -151,7 +151,7 @@ impl Api {
     async fn append(&self, id: ExecutionId, events: Vec<Event>) {
         let tenant = TenantId::DEFAULT;
         let row = self.store.execution_get(tenant, id).await.expect("read").expect("it was accepted");
-        let turns = self.store.load(&[id]).await.expect("read").remove(0).expect("it has a journal").turns;
+        let turns = self.store.load(&[id], 0, u32::MAX).await.expect("read").remove(0).expect("it has a journal").turns;
         let change = events.iter().find_map(|event| match event {
             Event::Started => Some(StatusChange { status: Status::Running, failure: None, output: None }),
             Event::Finished { status, output, failure } => {
@@ -372,6 +372,52 @@ async fn a_store_that_fails_is_answered_with_later() {
         (health.status, &health.json()["status"], &health.json()["workers"]),
         (200, &json!("degraded"), &json!(0))
     );
+}
+
+#[tokio::test]
+async fn a_long_journal_gives_its_attempts_in_pages() {
+    const ATTEMPTS: u32 = 1_300;
+    let api = start(Config::default());
+    let id = api.execution().await;
+    api.append(id, vec![Event::Started, dispatched("first")]).await;
+    for attempt in 1..ATTEMPTS {
+        let task = || TaskKey::of("first".into());
+        let failed = Event::TaskFailed {
+            task: task(),
+            attempt,
+            failure: Failure::new(FailureClass::Connection, "reset"),
+            retry_at: Some(Timestamp::from_micros(1)),
+            worker: None,
+            started_at: None,
+            log: Vec::new(),
+        };
+        let again = Event::TaskDispatched { task: task(), attempt: attempt + 1, dispatch: 1 };
+        api.append(id, vec![failed, again]).await;
+    }
+    let page = async |cursor: Option<String>| {
+        let cursor = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+        let list = api.get(&format!("/api/v1/executions/{id}/tasks?limit=500{cursor}")).await.json();
+        let items = list["items"].as_array().expect("a list").clone();
+        let shown = |item: &Value| (item["attempt"].as_u64(), item["status"].as_str().map(ToOwned::to_owned));
+        (items.iter().map(shown).collect::<Vec<_>>(), list["next_cursor"].as_str().map(ToOwned::to_owned))
+    };
+    // The last page first: nothing is known of where it begins.
+    let (cold, end) = page(Some("1000".to_owned())).await;
+    assert_eq!((cold.len(), end), (300, None));
+    let (mut all, mut next) = page(None).await;
+    while let Some(cursor) = next {
+        let (more, after) = page(Some(cursor)).await;
+        all.extend(more);
+        next = after;
+    }
+    assert_eq!(all[1_000..], cold);
+    let expected: Vec<_> = (1..=ATTEMPTS)
+        .map(|attempt| {
+            let status = if attempt == ATTEMPTS { "dispatched" } else { "failed" };
+            (Some(u64::from(attempt)), Some(status.to_owned()))
+        })
+        .collect();
+    assert_eq!(all, expected);
 }
 
 #[tokio::test]

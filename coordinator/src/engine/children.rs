@@ -111,6 +111,7 @@ impl Turning<'_> {
             self.made.commands.push(Command::AskParent {
                 parent: parent.execution,
                 task: parent.task.clone(),
+                ordered_in: parent.ordered_in,
                 kill: parent.on_parent_close == OnParentClose::Kill,
             });
         }

@@ -283,6 +283,9 @@ impl Turning<'_> {
         if began && (undoes || handles || workflow.finally.is_some()) && !skips {
             self.clear_timer(TimerKey::Timeout);
             self.clear_timer(TimerKey::CancelGrace);
+            if let (Status::Failed, Some(failure)) = (status, &failure) {
+                self.show_failing(failure.clone());
+            }
             self.emit(Event::Concluded { status, failure });
             return self.clean_up();
         }

@@ -167,6 +167,8 @@ pub enum Command {
     AskParent {
         parent: ExecutionId,
         task: TaskKey,
+        /// The turn of the caller that ordered this one.
+        ordered_in: u32,
         kill: bool,
     },
     /// Look for events that came before the wait did.
@@ -385,7 +387,38 @@ impl Turning<'_> {
         self.advance()?;
         self.fill_room()?;
         // What could not be prepared has failed, and its readers may be ready.
-        self.advance()
+        self.advance()?;
+        self.report_failing();
+        Ok(())
+    }
+
+    /// Says at once that an execution which goes on will fail: what is unhandled in the workflow's own scope
+    /// stays so. A container answers for what fails in it, so that is reported when the container has failed.
+    fn report_failing(&mut self) {
+        let execution = &*self.execution;
+        let goes_on = execution.status == Status::Running
+            && execution.outcome.is_none()
+            && execution.failing.is_none()
+            && !execution.is_cancelling();
+        if !goes_on {
+            return;
+        }
+        let unhandled = if planted!(B59HandledFailureReported) {
+            execution.root().failed.first().map(|index| Place { scope: ROOT, component: *index as u32 })
+        } else {
+            execution.unhandled(ROOT).next()
+        };
+        if let Some(place) = unhandled {
+            let (task, failure) = (self.key(place), self.failure_of(place));
+            self.emit(Event::Failing { task, failure: failure.clone() });
+            self.show_failing(failure);
+        }
+    }
+
+    /// Puts the failure of an execution that will fail into its row.
+    fn show_failing(&mut self, failure: Failure) {
+        let running = StatusChange { status: Status::Running, failure: None, output: None };
+        self.made.change.get_or_insert(running).failure = Some(failure);
     }
 
     /// A list that this turn lays aside in parts is nowhere yet: its parts are what can be loaded.
@@ -560,12 +593,7 @@ impl Turning<'_> {
         if self.execution.status != Status::Running && self.execution.cancel.is_none() {
             return Ok(());
         }
-        let may_stop = self
-            .execution
-            .workflow
-            .scopes
-            .iter()
-            .any(|it| it.on_unhandled_failure == OnUnhandledFailure::Stop);
+        let may_stop = self.execution.workflow.may_stop;
         loop {
             if self.execution.status.is_terminal() {
                 return Ok(());

@@ -627,9 +627,15 @@ impl World {
     }
 
     fn read(&mut self, index: usize, execution: ExecutionId) {
-        if let Some(turns) = self.storage.journals.get(&execution)
-            && let Err(error) = self.coordinators[index].desk.adopt(turns)
-        {
+        // In small pages, as long journals are read in larger ones.
+        const PAGE: usize = 4;
+        let Some(turns) = self.storage.journals.get(&execution) else { return };
+        let (first, rest) = turns.split_at(turns.len().min(PAGE));
+        let desk = &mut self.coordinators[index].desk;
+        let read = desk
+            .adopt(first)
+            .and_then(|()| rest.chunks(PAGE).try_for_each(|page| desk.adopt_more(execution, page)));
+        if let Err(error) = read {
             self.broken("I13", format!("a journal does not fold: {error}"));
         }
     }

@@ -139,6 +139,10 @@ pub struct Accepted {
 pub struct Parent {
     pub execution: ExecutionId,
     pub task: TaskKey,
+    /// The turn of the caller that ordered it: what the caller says of it comes later. 0 when that was not
+    /// written down.
+    #[serde(default)]
+    pub ordered_in: u32,
     /// 1 for the child of an execution that nobody called.
     pub depth: u32,
     /// Whether the parent waits for the end.
@@ -405,6 +409,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         round: Option<u32>,
     },
+    /// The execution will fail: no handler of this failure is left. What does not depend on it goes on.
+    Failing { task: TaskKey, failure: Failure },
     /// A component that ran when its scope ended.
     TaskCancelled { task: TaskKey, attempt: u32 },
     /// A container began; what was resolved of its config.
@@ -524,6 +530,7 @@ impl Event {
             | Self::Started
             | Self::CancelRequested { .. }
             | Self::Stopping { .. }
+            | Self::Failing { .. }
             | Self::ScopeOpened { .. }
             | Self::CompensationNoted { .. }
             | Self::Concluded { .. }

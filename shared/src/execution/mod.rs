@@ -14,7 +14,7 @@ pub use event::{
 };
 pub use first::{first_turn, start_hint};
 pub use state::{
-    Cancel, Child, ComponentState, Container, Execution, Fence, Inner, Joined, Outcome, Person, Phase, Place,
+    Cancel, Child, ComponentState, Container, Execution, Failing, Fence, Inner, Joined, Outcome, Person, Phase, Place,
     ROOT, Record, ReplayError, Rounds, ScopeState, Undo, Wait,
 };
 

@@ -204,6 +204,8 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Child {
     pub id: ExecutionId,
+    /// The turn that ordered it.
+    pub ordered_in: u32,
     pub workflow: String,
     pub version: Option<u32>,
     pub parameters: Map<String, Value>,
@@ -281,6 +283,16 @@ pub struct Outcome {
     pub failure: Option<Failure>,
 }
 
+/// Why an execution that goes on will fail.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failing {
+    /// When that became certain.
+    pub since: Timestamp,
+    /// Whose failure it is; absent when it is that of the workflow as a whole.
+    pub task: Option<TaskKey>,
+    pub failure: Failure,
+}
+
 impl ComponentState {
     /// Attempts that count against the retry policy.
     pub fn spent(&self) -> u32 {
@@ -335,6 +347,8 @@ pub struct Execution {
     /// The ids of the events and signals that were received.
     pub received: HashSet<String>,
     pub cancel: Option<Cancel>,
+    /// Set by the first failure that nothing handles, and not taken back.
+    pub failing: Option<Box<Failing>>,
     /// What follows is only cleaning up.
     pub outcome: Option<Outcome>,
     /// Whether `on_failure` and `finally` were begun.
@@ -366,6 +380,7 @@ impl PartialEq for Execution {
             && (&self.signals, &self.received) == (&other.signals, &other.received)
             && (&self.cancel, &self.outcome, self.on_failure_begun, self.finally_begun)
                 == (&other.cancel, &other.outcome, other.on_failure_begun, other.finally_begun)
+            && self.failing == other.failing
             && (&self.cleanup_failures, self.ended_by) == (&other.cleanup_failures, other.ended_by)
             && self.output == other.output
             && self.failure == other.failure
@@ -413,6 +428,7 @@ impl Execution {
             signals: Vec::new(),
             received: HashSet::new(),
             cancel: None,
+            failing: None,
             outcome: None,
             on_failure_begun: false,
             finally_begun: false,
@@ -609,6 +625,11 @@ impl Execution {
     /// Whether what is under way is being ended because somebody asked for it. Cleaning up is not.
     pub const fn is_cancelling(&self) -> bool {
         self.cancel.is_some() && self.outcome.is_none()
+    }
+
+    /// Whether it goes on and will fail.
+    pub const fn is_failing(&self) -> bool {
+        self.failing.is_some() && !self.status.is_terminal()
     }
 
     /// Compensations that are to run before the execution ends.
@@ -832,7 +853,18 @@ impl Execution {
                     self.close_scope(scope);
                 }
             }
+            Event::Failing { task, failure } => {
+                self.place_of(task)?;
+                self.failing = Some(Box::new(Failing {
+                    since: at,
+                    task: Some(task.clone()),
+                    failure: failure.clone(),
+                }));
+            }
             Event::Concluded { status, failure } => {
+                if let (Status::Failed, None, Some(failure)) = (status, &self.failing, failure) {
+                    self.failing = Some(Box::new(Failing { since: at, task: None, failure: failure.clone() }));
+                }
                 self.outcome = Some(Outcome { status: *status, failure: failure.clone() });
             }
             Event::CleanupFailed { failure } => self.cleanup_failures.push(failure.clone()),
@@ -849,10 +881,12 @@ impl Execution {
             } => {
                 self.begin(task, Phase::Calling, at)?;
                 let place = self.place_of(task)?;
+                let ordered_in = self.seq + 1;
                 let state = self.at_mut(place);
                 state.cause = cause;
                 state.inner = Some(Box::new(Inner::Child(Child {
                     id: *child,
+                    ordered_in,
                     workflow: workflow.clone(),
                     version: *version,
                     parameters: parameters.clone(),

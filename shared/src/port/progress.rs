@@ -34,6 +34,9 @@ pub struct Update {
     pub seq: u32,
     pub at: Timestamp,
     pub status: Status,
+    /// Whether it goes on and will fail.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failing: bool,
     /// Components settled, and components in all.
     pub settled: u32,
     pub total: u32,

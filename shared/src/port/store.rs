@@ -94,7 +94,7 @@ pub enum Submitted {
 #[derive(Debug, Clone, PartialEq)]
 pub struct StatusChange {
     pub status: Status,
-    /// The reason, for `failed` and `cancelled`.
+    /// The reason, for `failed` and `cancelled`. For `running` why it will fail, kept until it ends.
     pub failure: Option<Failure>,
     pub output: Option<Payload>,
 }
@@ -217,6 +217,9 @@ pub enum WaitChange {
     },
 }
 
+/// Turns of one journal that are held in memory at once.
+pub const JOURNAL_PAGE: u32 = 200;
+
 /// What became of a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
@@ -229,11 +232,18 @@ pub enum Kept {
     },
 }
 
-/// An execution as it lies in the store.
+/// Some turns of an execution as they lie in the store.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    /// In order, from 1, without a gap.
+    /// In order, from the first asked for, without a gap.
     pub turns: Vec<Turn>,
+}
+
+impl Stored {
+    /// The last turn of a page, when there may be further ones after it.
+    pub fn goes_on(&self, most: u32) -> Option<u32> {
+        self.turns.last().filter(|_| self.turns.len() >= most as usize).map(|turn| turn.seq)
+    }
 }
 
 /// A result that came too late to count, or a second time.
@@ -270,8 +280,15 @@ pub trait Journal: Send + Sync {
     /// decided on top of it. When the answer is [`StoreError::Unknown`], read before repeating.
     async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Kept>, StoreError>;
 
-    /// The executions with all their turns, in the order asked; absent ones are `None`.
-    async fn load(&self, executions: &[ExecutionId]) -> Result<Vec<Option<Stored>>, StoreError>;
+    /// A page of each of these journals: at most `most` turns, those after turn `after`. Answers in the order
+    /// asked; `None` for what has no such turns. A journal may be far longer than memory: read it in pages of
+    /// [`JOURNAL_PAGE`], and keep what they fold to.
+    async fn load(
+        &self,
+        executions: &[ExecutionId],
+        after: u32,
+        most: u32,
+    ) -> Result<Vec<Option<Stored>>, StoreError>;
 
     /// The canonical text of a snapshot.
     async fn snapshot(&self, hash: &str) -> Result<Option<String>, StoreError>;
@@ -498,6 +515,7 @@ pub struct ExecutionRow {
     pub finished_at: Option<Timestamp>,
     /// The slot it waits for.
     pub blocked_by: Option<String>,
+    /// Why it ended as it did; of an open one, why it will fail.
     pub failure: Option<Failure>,
     pub output: Option<Payload>,
 }
@@ -507,6 +525,8 @@ pub struct ExecutionRow {
 pub struct ExecutionFilter {
     pub workflow: Option<WorkflowId>,
     pub status: Vec<Status>,
+    /// Only open ones that will fail.
+    pub failing: bool,
     pub tag: Option<String>,
     pub created_from: Option<Timestamp>,
     pub created_to: Option<Timestamp>,

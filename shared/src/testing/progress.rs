@@ -51,6 +51,7 @@ pub fn update(execution: ExecutionId, seq: u32) -> Update {
         seq,
         at: Timestamp::from_micros(1_700_000_000_000_000 + i64::from(seq)),
         status: Status::Running,
+        failing: false,
         settled: seq,
         total: 1000,
         components: vec![ComponentProgress {

@@ -16,7 +16,7 @@ use crate::{
     },
     port::store::{
         Commit, DeadLetter, DynStore, ExecutionFilter, FinishedTask, Kept, LateResult, LeaseRenewal, Page,
-        Request, Saved, SlotClaim, StatusChange, Submission, Submitted, TimerChange, WorkflowDraft,
+        Request, Saved, SlotClaim, StatusChange, Stored, Submission, Submitted, TimerChange, WorkflowDraft,
         WorkflowFilter, WorkflowRow,
     },
     time::Timestamp,
@@ -64,6 +64,8 @@ macro_rules! store_conformance {
             many_batches_at_once_are_all_kept
             a_dropped_caller_cancels_nothing
             loads_in_the_order_asked
+            a_journal_is_loaded_in_pages
+            an_open_execution_shows_why_it_will_fail
             turns_come_back_as_they_went_in
             the_row_follows_the_turns
             a_slot_is_given_to_as_many_as_its_limit
@@ -264,7 +266,7 @@ async fn keep_any(store: &DynStore, commit: Commit) -> Kept {
 }
 
 async fn journal(store: &DynStore, id: ExecutionId) -> Vec<Turn> {
-    store.load(&[id]).await.expect("loaded").remove(0).map(|stored| stored.turns).unwrap_or_default()
+    store.load(&[id], 0, u32::MAX).await.expect("loaded").remove(0).map(|stored| stored.turns).unwrap_or_default()
 }
 
 fn shards() -> Vec<Shard> {
@@ -328,7 +330,7 @@ pub async fn accepts_in_the_order_asked(store: DynStore) {
     let ids: Vec<ExecutionId> = batch.iter().map(|submission| submission.first.execution).collect();
     let answers = store.accept(batch, NO_QUOTA).await.expect("an answer");
     assert_eq!(answers, [Submitted::New, Submitted::NoWorkflow, Submitted::New]);
-    let there: Vec<bool> = store.load(&ids).await.expect("loaded").iter().map(Option::is_some).collect();
+    let there: Vec<bool> = store.load(&ids, 0, 10).await.expect("loaded").iter().map(Option::is_some).collect();
     assert_eq!(there, [true, false, true]);
     assert_eq!(store.accept(Vec::new(), NO_QUOTA).await.expect("an answer"), []);
 }
@@ -630,11 +632,68 @@ pub async fn a_dropped_caller_cancels_nothing(store: DynStore) {
 pub async fn loads_in_the_order_asked(store: DynStore) {
     let (workflow, first) = execution(&store).await;
     let second = another(&store, &workflow).await;
-    let loaded = store.load(&[second, ExecutionId::generate(), first, second]).await.expect("loaded");
+    let loaded = store.load(&[second, ExecutionId::generate(), first, second], 0, 10).await.expect("loaded");
     let ids: Vec<Option<ExecutionId>> =
         loaded.iter().map(|stored| stored.as_ref().map(|stored| stored.turns[0].execution)).collect();
     assert_eq!(ids, [Some(second), None, Some(first), Some(second)]);
-    assert!(store.load(&[]).await.expect("loaded").is_empty());
+    assert!(store.load(&[], 0, 10).await.expect("loaded").is_empty());
+}
+
+pub async fn a_journal_is_loaded_in_pages(store: DynStore) {
+    let (workflow, long) = execution(&store).await;
+    let short = another(&store, &workflow).await;
+    for seq in 2..=5 {
+        keep(&store, turn(&workflow, long, seq)).await;
+    }
+    let page = async |after, most| {
+        let loaded = store.load(&[short, long], after, most).await.expect("loaded");
+        let numbers = |stored: &Option<Stored>| -> Option<Vec<u32>> {
+            stored.as_ref().map(|stored| stored.turns.iter().map(|turn| turn.seq).collect())
+        };
+        let ends: Vec<_> = loaded.iter().map(|stored| stored.as_ref()?.goes_on(most)).collect();
+        (numbers(&loaded[0]), numbers(&loaded[1]), ends)
+    };
+    assert_eq!(page(0, 2).await, (Some(vec![1]), Some(vec![1, 2]), vec![None, Some(2)]));
+    assert_eq!(page(2, 2).await, (None, Some(vec![3, 4]), vec![None, Some(4)]));
+    assert_eq!(page(4, 2).await, (None, Some(vec![5]), vec![None, None]));
+    assert_eq!(page(5, 2).await, (None, None, vec![None, None]));
+    assert_eq!(page(0, u32::MAX).await.1, Some(vec![1, 2, 3, 4, 5]));
+}
+
+/// A turn that changes the row.
+fn shown(mut commit: Commit, status: Status, failure: Option<Failure>) -> Commit {
+    commit.change = Some(StatusChange { status, failure, output: None });
+    commit
+}
+
+pub async fn an_open_execution_shows_why_it_will_fail(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let other = another(&store, &workflow).await;
+    keep(&store, shown(turn(&workflow, id, 2), Status::Running, None)).await;
+    keep(&store, shown(turn(&workflow, other, 2), Status::Running, None)).await;
+    let failing = async || {
+        let filter = ExecutionFilter { failing: true, ..ExecutionFilter::default() };
+        let page = Page { after: None, limit: 10 };
+        let found = store.execution_list(TENANT, filter, page).await.expect("listed");
+        found.items.iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    assert_eq!(failing().await, []);
+    let why = Failure::new(FailureClass::Connection, "a: refused");
+    keep(&store, shown(turn(&workflow, id, 3), Status::Running, Some(why.clone()))).await;
+    keep(&store, turn(&workflow, id, 4)).await;
+    assert_eq!(failing().await, [id]);
+    let row = store.execution_get(TENANT, id).await.expect("read").expect("it is there");
+    assert_eq!((row.status, row.failure), (Status::Running, Some(why.clone())));
+    for workflow in [Some(row.workflow), Some(WorkflowId::generate()), None] {
+        let filter = ExecutionFilter { failing: true, workflow, ..ExecutionFilter::default() };
+        let found = store.execution_list(TENANT, filter, Page { after: None, limit: 10 }).await.expect("listed");
+        assert_eq!(found.items.len(), usize::from(workflow.is_none_or(|workflow| workflow == row.workflow)));
+    }
+    // How it ends says why it ended, and nothing of before.
+    keep(&store, shown(turn(&workflow, id, 5), Status::Cancelled, None)).await;
+    assert_eq!(failing().await, []);
+    let row = store.execution_get(TENANT, id).await.expect("read").expect("it is there");
+    assert_eq!((row.status, row.failure), (Status::Cancelled, None));
 }
 
 pub async fn turns_come_back_as_they_went_in(store: DynStore) {
@@ -1258,7 +1317,7 @@ pub async fn an_unknown_id_is_absent(store: DynStore) {
     assert_eq!(store.execution_turns(TENANT, id, 0, 10).await.expect("read"), []);
     assert_eq!(store.payload_get(id, PayloadId::generate()).await.expect("read"), None);
     assert_eq!(store.dead_letter_get(DeadLetterId::generate()).await.expect("read"), None);
-    assert!(store.load(&[id]).await.expect("loaded")[0].is_none());
+    assert!(store.load(&[id], 0, u32::MAX).await.expect("loaded")[0].is_none());
     store.sweep_again(vec![(id, Timestamp::from_micros(5))]).await.expect("no error");
     assert_eq!(store.sweep_due(&shards(), 10).await.expect("swept"), []);
 }

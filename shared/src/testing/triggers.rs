@@ -210,7 +210,7 @@ async fn end(store: &DynStore, workflow: &WorkflowRow, execution: ExecutionId) {
 
 async fn is_there(store: &DynStore, execution: ExecutionId) -> bool {
     let row = store.execution_get(TENANT, execution).await.expect("read");
-    let journal = store.load(&[execution]).await.expect("read").remove(0);
+    let journal = store.load(&[execution], 0, u32::MAX).await.expect("read").remove(0);
     assert_eq!(row.is_some(), journal.is_some(), "a row and a journal come together");
     row.is_some()
 }

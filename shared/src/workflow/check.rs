@@ -612,6 +612,7 @@ impl<'a> Checker<'a> {
             on_unhandled_failure,
             compensate_on_cancel,
             components: components(drafts, &scopes, points),
+            may_stop: scopes.iter().any(|scope| scope.on_unhandled_failure == OnUnhandledFailure::Stop),
             scopes,
             on_failure,
             finally,

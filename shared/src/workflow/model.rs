@@ -39,6 +39,8 @@ pub struct Workflow {
     pub components: Vec<Component>,
     /// The scopes; the first is the workflow's.
     pub scopes: Vec<Scope>,
+    /// Whether any of them stops at an unhandled failure.
+    pub may_stop: bool,
     /// The scope that runs when the execution fails.
     pub on_failure: Option<usize>,
     /// The scope that runs at the end in any case.

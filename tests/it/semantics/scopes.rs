@@ -33,6 +33,20 @@ async fn s1_a_failure_with_a_reader_that_runs_is_handled(place: &Place) -> Resul
     let case = Case::start(place, "a: { @call(a?status=404) }\nh: { @call(h), needs: [a.error] }").await?;
     let found = case.ends("completed").await?;
     ensure!(found["failure"].is_null(), "{found}");
+    ensure!(found["failing"] == false, "{found}");
+    case.shows("a failed, h completed").await?;
+    // As long as a handler may come, it is not failing.
+    let case = Case::start(
+        place,
+        "a: { @call(a?status=404) }
+         b: { @waits }
+         h: { @call(h), needs: [a.error, b] }",
+    )
+    .await?;
+    case.shows("a failed, b awaiting, h waiting").await?;
+    ensure!(place.api.execution(&case.id).await?["failing"] == false, "it may be handled");
+    case.go().await?;
+    case.ends("completed").await?;
     case.shows("a failed, h completed").await
 }
 
@@ -100,9 +114,21 @@ async fn s5_finish_lets_the_other_branches_go_on(place: &Place) -> Result<()> {
         )
         .await?;
         case.shows("a failed, b awaiting, c waiting, never skipped, after waiting").await?;
-        ensure!(place.api.execution(&case.id).await?["status"] == "running", "it goes on");
+        // It goes on, and says at once that it will fail.
+        let found = place.api.execution(&case.id).await?;
+        ensure!(found["status"] == "running" && found["failing"] == true, "{found}");
+        ensure!(found["failing_component"] == "a" && found["failing_since"].is_string(), "{found}");
+        ensure!(found["failure"]["class"] == "not_found" && found["completed_at"].is_null(), "{found}");
+        ensure!(place.api.snapshot(&case.id).await?["failing"] == true, "its watchers see it");
+        let listed = place.api.pages("/api/v1/executions?failing=true", 50).await?;
+        let listed = listed.iter().find(|item| item["id"] == json!(case.id));
+        ensure!(listed.is_some_and(|item| item["failing_component"] == "a"), "{listed:?}");
+        let log = place.api.pages(&format!("/api/v1/executions/{}/logs?level=error", case.id), 50).await?;
+        let said = |line: &serde_json::Value| line["message"].as_str().is_some_and(|it| it.starts_with("It will fail"));
+        ensure!(log.iter().filter(|line| said(line)).count() == 1, "{log:?}");
         case.go().await?;
-        case.fails("not_found").await?;
+        let found = case.fails("not_found").await?;
+        ensure!(found["failing"] == false && found["failing_since"].is_null(), "{found}");
         case.shows("a failed, b completed, c completed, never skipped, after completed").await?;
         ensure!(case.calls() == ["a", "c", "after"], "{:?}", case.calls());
     }

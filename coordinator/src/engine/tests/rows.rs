@@ -273,6 +273,17 @@ fn j16_both_sides_of_a_decision_are_refused_when_saving() {
          c: { type: noop, needs: [a, b] }",
     );
     assert_eq!((code, suggestion.as_str()), ("never_ready", "did you mean `join: any`?"));
+    // However far behind the ports the branches meet, and for the ports of a failure too.
+    for (first, second) in [("success", "error"), ("error", "timeout"), ("success", "timeout")] {
+        let (code, suggestion) = refused(&format!(
+            "x: {{ type: work }}
+             a: {{ type: noop, needs: [x.{first}] }}
+             b: {{ type: noop, needs: [a] }}
+             c: {{ type: noop, needs: [x.{second}] }}
+             d: {{ type: noop, needs: [b, c] }}"
+        ));
+        assert_eq!((code, suggestion.as_str()), ("never_ready", "did you mean `join: any`?"));
+    }
 }
 
 #[test]
@@ -364,6 +375,60 @@ fn s4_a_handler_that_fails_is_judged_by_itself() {
     assert_eq!(details, Some(json!({ "component": "h", "unhandled": ["h"] })));
 }
 
+fn user() -> FailureClass {
+    FailureClass::User(None)
+}
+
+#[test]
+fn s5_a_failure_that_may_be_handled_is_not_reported() {
+    let mut case = Case::start(
+        "a: { type: work }
+         b: { type: work }
+         h: { type: work, needs: [a.error, b] }",
+    );
+    case.fail("a", "user");
+    assert!(!case.state.is_failing());
+    // The handler is skipped: now nothing is left.
+    case.fail("b", "user");
+    assert_eq!(case.state.failing, None);
+    case.ends(Status::Failed);
+
+    let mut case = Case::start(
+        "a: { type: work }
+         b: { type: work }
+         c: { type: work }
+         h: { type: work, needs: [a.error, b] }",
+    );
+    case.fail("a", "user");
+    case.fail("b", "user");
+    let failing = case.state.failing.clone().expect("it is failing");
+    assert_eq!(failing.task, Some(case.key("a")));
+    case.complete("c", Value::Null);
+    case.ends(Status::Failed);
+    assert!(!case.state.is_failing());
+}
+
+#[test]
+fn s5_a_container_answers_for_what_fails_inside() {
+    let mut case = Case::start(
+        "g: { type: group, components: { i: { type: work }, j: { type: work } } }
+         w: { type: work }",
+    );
+    case.fail("i", "user");
+    assert!(!case.state.is_failing());
+    case.complete("j", Value::Null);
+    let failing = case.state.failing.clone().expect("it is failing");
+    assert_eq!(failing.task, Some(case.key("g")));
+    // Cleaning up is part of it.
+    let (head, text) = ("finally: { f: { type: work } }", "a: { type: work }");
+    let mut case = Case::start_with(head, text, json!({}));
+    case.fail("a", "user");
+    case.ends(Status::Running);
+    assert!(case.state.is_failing());
+    case.complete("f", Value::Null);
+    case.ends(Status::Failed);
+}
+
 #[test]
 fn s5_finish_lets_the_other_branches_go_on() {
     let mut case = Case::start(
@@ -372,9 +437,17 @@ fn s5_finish_lets_the_other_branches_go_on() {
          c: { type: work, needs: [b] }
          after: { type: work, needs: [a, c], join: all_done }",
     );
-    case.fail("a", "user");
+    assert!(!case.state.is_failing());
+    let since = case.now;
+    let decision = case.fail("a", "user");
     case.ends(Status::Running);
-    case.complete("b", Value::Null);
+    // It is said at once that it will fail, and once.
+    let change = decision.change.expect("its row says so");
+    assert_eq!((change.status, change.failure.map(|failure| failure.class)), (Status::Running, Some(user())));
+    let failing = case.state.failing.clone().expect("it is failing");
+    assert_eq!((failing.since, failing.task, failing.failure.class), (since, Some(case.key("a")), user()));
+    let decision = case.complete("b", Value::Null);
+    assert!(decision.change.is_none() && !decision.events.iter().any(|event| matches!(event, Event::Failing { .. })));
     case.shows("c running, after waiting");
     case.complete("c", Value::Null);
     case.shows("after running");

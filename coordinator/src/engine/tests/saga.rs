@@ -346,6 +346,7 @@ fn an_execution_tells_the_one_that_started_it() {
     let parent = Parent {
         execution: ExecutionId::generate(),
         task: TaskKey::of("s".into()),
+        ordered_in: 2,
         depth: 1,
         waits: true,
         on_parent_close: OnParentClose::Cancel,
@@ -370,6 +371,7 @@ fn a_chain_of_sub_workflows_ends_at_its_depth() {
     let parent = Parent {
         execution: ExecutionId::generate(),
         task: TaskKey::of("s".into()),
+        ordered_in: 2,
         depth: 10,
         waits: true,
         on_parent_close: OnParentClose::Cancel,
@@ -430,6 +432,7 @@ fn called(policy: OnParentClose, waits: bool) -> Case {
     let parent = Parent {
         execution: ExecutionId::generate(),
         task: TaskKey::of("s".into()),
+        ordered_in: 2,
         depth: 1,
         waits,
         on_parent_close: policy,
