@@ -29,7 +29,7 @@ use shared::{
 };
 use shared::{ids::WorkerId, port::queue::Audience, wire::Control};
 
-use crate::engine::{self, ChildOrder, Command, Decision, Input, Loaded, NeedsPayloads, Rules, Surroundings};
+use crate::engine::{self, ChildOrder, Command, Decision, Input, Loaded, Needs, Rules, Surroundings};
 
 /// One thing a message says about one execution.
 #[derive(Debug)]
@@ -524,7 +524,7 @@ impl Desk {
         queue_is_deep: bool,
         payloads: &Loaded,
         new_payload: &mut dyn FnMut() -> PayloadId,
-    ) -> Result<Option<Decided>, NeedsPayloads> {
+    ) -> Result<Option<Decided>, Needs> {
         let mut decided = Decided::about(work.execution);
         let Some(mut execution) = self.cache.remove(&work.execution) else {
             for matter in &work.matters {
@@ -577,7 +577,7 @@ impl Desk {
         around: &Circumstances<'_>,
         new_payload: &mut dyn FnMut() -> PayloadId,
         decided: &mut Decided,
-    ) -> Result<(), NeedsPayloads> {
+    ) -> Result<(), Needs> {
         // With the values that this batch itself makes too large for the journal: the store has them only later.
         let mut payloads = Cow::Borrowed(around.payloads);
         for (position, matter) in work.matters.iter().enumerate() {
@@ -827,14 +827,14 @@ fn may_need_payloads(execution: &Execution, work: &Work) -> bool {
 }
 
 /// A value that was laid aside a moment ago. Lists in parts are put together: older parts must be loaded for that.
-fn read_back(bytes: &[u8], payloads: &Loaded) -> Result<Value, NeedsPayloads> {
+fn read_back(bytes: &[u8], payloads: &Loaded) -> Result<Value, Needs> {
     let Some(parts) = parts_of(bytes) else {
         // It was written from a value.
         return Ok(serde_json::from_slice(bytes).unwrap_or_default());
     };
     let missing: Vec<PayloadId> = parts.iter().filter(|part| !payloads.contains_key(part)).copied().collect();
     if !missing.is_empty() {
-        return Err(NeedsPayloads(missing));
+        return Err(Needs::Payloads(missing));
     }
     let lists = parts.iter().filter_map(|part| payloads.get(part)?.as_array());
     Ok(Value::Array(lists.flatten().cloned().collect()))

@@ -13,7 +13,7 @@ use serde_json::Value;
 use shared::{
     component::{Failure, FailureClass},
     execution::{ReplayError, Turn},
-    ids::{DeadLetterId, ExecutionId, MessageId, PayloadId},
+    ids::{DeadLetterId, ExecutionId, MessageId, PayloadId, TenantId},
     port::{
         queue::{Acknowledge, Audience, Delivery, Inbox, QueueError},
         store::{DeadLetter, JOURNAL_PAGE, Kept, LeaseRenewal, StoreError, Stored, payload_whole},
@@ -30,10 +30,10 @@ use tracing::{debug, error, warn};
 use crate::{
     Config, CoordinatorError, Ports, Stats,
     desk::{self, Aside, Decided, Desk, Outgoing, Settled, Work},
-    engine::{ChildOrder, EXECUTIONS_KEY, Loaded, NeedsPayloads},
+    engine::{ChildOrder, EXECUTIONS_KEY, Loaded, Needs},
     lifecycle::{self, Listener},
     membership::Share,
-    relations,
+    relations, rows,
     store_clock::StoreClock,
     sweeps::hint,
     timers,
@@ -349,6 +349,8 @@ impl Loop<'_> {
         now: shared::time::Timestamp,
     ) -> Result<Option<Decided>, StoreError> {
         let mut payloads = Loaded::new();
+        let known = self.desk.execution(work.execution);
+        let tenant = known.map_or(TenantId::DEFAULT, |execution| execution.accepted.tenant);
         let ahead = self.desk.execution(work.execution).map(shared::execution::Execution::items_ahead);
         for id in ahead.into_iter().flatten() {
             payloads.insert(id, self.payload(work.execution, id).await?);
@@ -359,9 +361,19 @@ impl Loop<'_> {
                 Ok(None) => {
                     self.read_again(work.execution).await?;
                 }
-                Err(NeedsPayloads(ids)) => {
-                    for id in ids {
-                        payloads.insert(id, self.payload(work.execution, id).await?);
+                Err(needs) => {
+                    match needs {
+                        Needs::Payloads(ids) => {
+                            for id in ids {
+                                payloads.insert(id, self.payload(work.execution, id).await?);
+                            }
+                        }
+                        Needs::Rows(ask) => {
+                            let cut = rows::cut(&self.ports.store, (tenant, work.execution), &ask).await?;
+                            let cut = serde_json::to_value(cut)
+                                .map_err(|error| StoreError::Corrupt(error.into()))?;
+                            payloads.insert(ask.id(work.execution), Arc::new(cut));
+                        }
                     }
                     if self.desk.execution(work.execution).is_none() {
                         // Half a decision spoilt it.

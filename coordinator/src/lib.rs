@@ -27,6 +27,7 @@ mod inbox;
 mod lifecycle;
 mod membership;
 mod relations;
+mod rows;
 mod schedules;
 #[cfg(test)]
 mod seeded;

@@ -13,7 +13,9 @@ use shared::{
     execution::{Accepted, Event, Parent, Payload, Received, Status, StoredPayload, Turn, start_hint},
     ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, WorkflowId},
     port::people::EventWait,
-    port::store::{DynStore, ExecutionRow, JOURNAL_PAGE, Request, StoreError, Submission, Submitted, payload_whole},
+    port::store::{
+        DynStore, ExecutionRow, JOURNAL_PAGE, Request, StoreError, Submission, Submitted, payload_whole,
+    },
     time::Timestamp,
     wire::{ChildEnding, InboxBody, InboxMessage, RequestBody},
     workflow::Workflow,

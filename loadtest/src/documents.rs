@@ -71,7 +71,7 @@ pub(crate) fn each(count: usize, parallel: usize) -> Case {
     let mut components = Map::new();
     components.insert(
         "list".to_owned(),
-        json!({ "type": "csv_parse", "config": { "input": text, "types": { "n": "integer" } } }),
+        json!({ "type": "csv_parse", "config": { "input": text, "types": { "n": "integer" }, "as": "rows" } }),
     );
     components.insert(
         "each".to_owned(),

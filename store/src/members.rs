@@ -56,6 +56,11 @@ select bytes
 from wo_payloads
 where execution_id = $1 and id = $2";
 
+const SLICE_PAYLOAD: &str = "\
+select substr(bytes, $3, $4)
+from wo_payloads
+where execution_id = $1 and id = $2";
+
 const ADD_LETTER: &str = "\
 insert into wo_dead_letters (id, queue, reason, at, execution_id, message_id, headers, bytes)
 values ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -84,6 +89,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     WORKERS,
     PUT_PAYLOAD,
     GET_PAYLOAD,
+    SLICE_PAYLOAD,
     ADD_LETTER,
     LETTERS,
     LETTER,
@@ -205,6 +211,24 @@ impl Payloads for SqlStore {
         on_pool!(self, |pool, sql| sqlx::query_scalar(GET_PAYLOAD)
             .bind(*execution.as_uuid())
             .bind(*id.as_uuid())
+            .fetch_optional(pool)
+            .await)
+    }
+
+    async fn payload_slice(
+        &self,
+        execution: ExecutionId,
+        id: PayloadId,
+        from: u64,
+        most: u32,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        // Both engines count from 1, and neither holds bytes behind what fits in the number.
+        let from = i32::try_from(from.saturating_add(1)).unwrap_or(i32::MAX);
+        on_pool!(self, |pool, sql| sqlx::query_scalar(SLICE_PAYLOAD)
+            .bind(*execution.as_uuid())
+            .bind(*id.as_uuid())
+            .bind(from)
+            .bind(i32::try_from(most).unwrap_or(i32::MAX))
             .fetch_optional(pool)
             .await)
     }

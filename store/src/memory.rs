@@ -887,6 +887,18 @@ impl Payloads for MemoryStore {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.state()?.payloads.get(&(execution, id)).cloned())
     }
+
+    async fn payload_slice(
+        &self,
+        execution: ExecutionId,
+        id: PayloadId,
+        from: u64,
+        most: u32,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let state = self.state()?;
+        let slice = |bytes: &Vec<u8>| bytes.iter().copied().skip(from as usize).take(most as usize).collect();
+        Ok(state.payloads.get(&(execution, id)).map(slice))
+    }
 }
 
 #[async_trait]

@@ -151,7 +151,14 @@ impl Api {
     async fn append(&self, id: ExecutionId, events: Vec<Event>) {
         let tenant = TenantId::DEFAULT;
         let row = self.store.execution_get(tenant, id).await.expect("read").expect("it was accepted");
-        let turns = self.store.load(&[id], 0, u32::MAX).await.expect("read").remove(0).expect("it has a journal").turns;
+        let turns = self
+            .store
+            .load(&[id], 0, u32::MAX)
+            .await
+            .expect("read")
+            .remove(0)
+            .expect("it has a journal")
+            .turns;
         let change = events.iter().find_map(|event| match event {
             Event::Started => Some(StatusChange { status: Status::Running, failure: None, output: None }),
             Event::Finished { status, output, failure } => {

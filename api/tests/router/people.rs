@@ -77,7 +77,8 @@ fn asking(task: &str, ask: PersonAsk) -> HumanTaskChange {
 async fn keep(store: &MemoryStore, id: ExecutionId, cause: MessageId, fill: impl FnOnce(&mut Commit)) {
     let tenant = TenantId::DEFAULT;
     let row = store.execution_get(tenant, id).await.expect("read").expect("it was accepted");
-    let turns = store.load(&[id], 0, u32::MAX).await.expect("read").remove(0).expect("it has a journal").turns;
+    let turns =
+        store.load(&[id], 0, u32::MAX).await.expect("read").remove(0).expect("it has a journal").turns;
     let turn =
         Turn { execution: id, seq: turns.len() as u32 + 1, cause, at: SystemClock.now(), events: Vec::new() };
     let mut commit = Commit {

@@ -27,6 +27,9 @@ enum Verb {
         /// `pending`, `running`, `paused`, `completed`, `failed`, `cancelled`; several with commas.
         #[arg(long)]
         status: Option<String>,
+        /// Only those that go on and will fail.
+        #[arg(long)]
+        failing: bool,
         /// The id of a workflow.
         #[arg(long)]
         workflow: Option<String>,
@@ -106,15 +109,18 @@ fn list(client: &Client, items: &[Value], columns: &[(&str, &str)]) {
 pub(crate) async fn run(args: Args) -> Result<Exit> {
     let client = Client::new(&args.client)?;
     match args.verb {
-        Verb::List { status, workflow, tag, limit } => {
-            let query: Vec<(&str, String)> = [("status", status), ("workflow_id", workflow), ("tag", tag)]
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, value?)))
-                .collect();
+        Verb::List { status, failing, workflow, tag, limit } => {
+            let failing = failing.then(|| "true".to_owned());
+            let query: Vec<(&str, String)> =
+                [("status", status), ("failing", failing), ("workflow_id", workflow), ("tag", tag)]
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name, value?)))
+                    .collect();
             let columns = [
                 ("ID", "id"),
                 ("WORKFLOW", "workflow_name"),
                 ("STATUS", "status"),
+                ("FAILING", "failing_component"),
                 ("CREATED", "created_at"),
                 ("MILLISECONDS", "duration_ms"),
                 ("BLOCKED BY", "blocked_by"),

@@ -12,7 +12,7 @@ use shared::{
     wire::ChildEnding,
 };
 
-use super::{ChildOrder, Command, NeedsPayloads, Turning, control::read};
+use super::{ChildOrder, Command, Needs, Turning, control::read};
 
 /// How deep sub-workflows may be nested.
 const MOST_DEPTH: u32 = 10;
@@ -51,10 +51,10 @@ pub(super) fn order(execution: &Execution, place: Place, child: &Child) -> Comma
 
 impl Turning<'_> {
     /// Orders the execution of another workflow.
-    pub(super) fn call(&mut self, place: Place, rendered: Rendered) -> Result<(), NeedsPayloads> {
+    pub(super) fn call(&mut self, place: Place, rendered: Rendered) -> Result<(), Needs> {
         let config: control::SubWorkflow = match read(rendered.value) {
             Ok(config) => config,
-            Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+            Err(EvaluationError::Needs(missing)) => return Err(Needs::Payloads(missing)),
             Err(EvaluationError::Failed(failure)) => return self.decision_failed(place, failure),
         };
         let depth = self.execution.accepted.parent.as_ref().map_or(0, |parent| parent.depth) + 1;
@@ -123,7 +123,7 @@ impl Turning<'_> {
         task: &TaskKey,
         child: ExecutionId,
         ending: &ChildEnding,
-    ) -> Result<(), NeedsPayloads> {
+    ) -> Result<(), Needs> {
         let Ok(place) = self.execution.place_of(task) else { return Ok(()) };
         let waits = match (self.phase(place), self.execution.at(place).inner.as_deref()) {
             (Phase::Calling, Some(Inner::Child(called))) if called.id == child => called.waits,

@@ -14,12 +14,15 @@ use shared::{
     workflow::Part,
 };
 
+use crate::rows::{Cut, RowsAsk};
+
 use super::{
-    Command, Limits, MOST_SCOPES, NeedsPayloads, Turning, control::read, kind_of, rendered, tasks::time_limit,
+    Command, LARGEST_ITEM, Limits, MOST_SCOPES, Needs, Turning, control::read, kind_of, rendered,
+    tasks::time_limit,
 };
 
-/// The largest item of a loop, in bytes of JSON.
-const LARGEST_ITEM: usize = 256 * 1024;
+/// The media type of a row set.
+const ROW_SET: &str = "application/x-ndjson";
 
 impl Turning<'_> {
     const fn limits(&self) -> Limits {
@@ -27,7 +30,7 @@ impl Turning<'_> {
     }
 
     /// Begins a container.
-    pub(super) fn open(&mut self, place: Place, plan: Plan) -> Result<(), NeedsPayloads> {
+    pub(super) fn open(&mut self, place: Place, plan: Plan) -> Result<(), Needs> {
         let task = self.key(place);
         self.emit(Event::Opened { task: task.clone(), plan: plan.clone() });
         self.start_limit(place);
@@ -55,21 +58,21 @@ impl Turning<'_> {
         place: Place,
         output: Payload,
         ports: Vec<String>,
-    ) -> Result<(), NeedsPayloads> {
+    ) -> Result<(), Needs> {
         let task = self.key(place);
         self.drop_task_timers(place);
         self.emit_closing(Event::Decided { task, output, ports, log: Vec::new() });
         self.settled(place)
     }
 
-    pub(super) fn container_failed(&mut self, place: Place, failure: Failure) -> Result<(), NeedsPayloads> {
+    pub(super) fn container_failed(&mut self, place: Place, failure: Failure) -> Result<(), Needs> {
         self.end_inside(place);
         self.drop_task_timers(place);
         self.decision_failed(place, failure)
     }
 
     /// Every component of a part of a container has settled.
-    pub(super) fn part_ended(&mut self, owner: Place, part: Part, scope: u32) -> Result<(), NeedsPayloads> {
+    pub(super) fn part_ended(&mut self, owner: Place, part: Part, scope: u32) -> Result<(), Needs> {
         let Some(container) = self.execution.container(owner) else { return Ok(()) };
         let plan = container.plan.clone();
         match plan {
@@ -102,7 +105,7 @@ impl Turning<'_> {
     }
 
     /// The output of each completed component of these scopes, by id.
-    fn outputs_of(&self, scopes: &[u32]) -> Result<Map<String, Value>, NeedsPayloads> {
+    fn outputs_of(&self, scopes: &[u32]) -> Result<Map<String, Value>, Needs> {
         let mut outputs = Map::new();
         let mut missing = Vec::new();
         for scope in scopes {
@@ -119,7 +122,7 @@ impl Turning<'_> {
                 }
             }
         }
-        if missing.is_empty() { Ok(outputs) } else { Err(NeedsPayloads(missing)) }
+        if missing.is_empty() { Ok(outputs) } else { Err(Needs::Payloads(missing)) }
     }
 
     /// A value that may lie in the payload store.
@@ -145,12 +148,12 @@ impl Turning<'_> {
     }
 
     /// The first child of a race completed: the others are cancelled (row C8).
-    pub(super) fn won(&mut self, place: Place) -> Result<(), NeedsPayloads> {
+    pub(super) fn won(&mut self, place: Place) -> Result<(), Needs> {
         let Some(owner) = self.execution.scope(place.scope).owner else { return Ok(()) };
         let winner = self.execution.component(place).id.to_string();
         let output = self
             .value(self.execution.at(place).output.as_ref())
-            .map_err(|missing| NeedsPayloads(vec![missing]))?;
+            .map_err(|missing| Needs::Payloads(vec![missing]))?;
         if !planted!(B32RaceLeavesLosersRunning) {
             self.end_scope(place.scope);
         }
@@ -159,7 +162,7 @@ impl Turning<'_> {
     }
 
     /// Nobody won (rows C8 and C9).
-    fn race_ended(&mut self, owner: Place, scope: u32) -> Result<(), NeedsPayloads> {
+    fn race_ended(&mut self, owner: Place, scope: u32) -> Result<(), Needs> {
         let first = self.execution.scope(scope).failed.first().copied();
         match first {
             Some(index) => {
@@ -183,7 +186,7 @@ impl Turning<'_> {
         part: Part,
         scope: u32,
         classes: Option<&[FailureClass]>,
-    ) -> Result<(), NeedsPayloads> {
+    ) -> Result<(), Needs> {
         let scopes = self.execution.component(owner).scopes;
         let task = self.key(owner);
         if part == Part::Body
@@ -207,7 +210,7 @@ impl Turning<'_> {
     }
 
     /// All parts of a `try_catch` that run have ended (rows C6 and C7).
-    fn try_ended(&mut self, owner: Place) -> Result<(), NeedsPayloads> {
+    fn try_ended(&mut self, owner: Place) -> Result<(), Needs> {
         let scopes = self.execution.component(owner).scopes;
         let iteration = self.execution.scope(owner.scope).iteration.clone();
         let open = |part: Option<usize>| part.and_then(|part| self.execution.scope_in(part, &iteration));
@@ -232,8 +235,11 @@ impl Turning<'_> {
         place: Place,
         config: &control::Loop,
         items: &Arc<Value>,
-    ) -> Result<(), NeedsPayloads> {
+    ) -> Result<(), Needs> {
         let fault = |class, message: String| Failure::new(class, message);
+        if items.get("file").is_some() {
+            return self.open_loop_over_rows(place, config, items);
+        }
         let Value::Array(list) = &**items else {
             let failure =
                 fault(FailureClass::InvalidInput, format!("`items` is {}, not a list", kind_of(items)));
@@ -283,6 +289,45 @@ impl Turning<'_> {
         self.open(place, Plan::Rounds(plan))
     }
 
+    /// Begins a `loop` over a row set, which lies in the payload store and is never whole in memory.
+    fn open_loop_over_rows(
+        &mut self,
+        place: Place,
+        config: &control::Loop,
+        items: &Value,
+    ) -> Result<(), Needs> {
+        let is_row_set = items.get("media_type").and_then(Value::as_str) == Some(ROW_SET);
+        let file = items.get("file").and_then(Value::as_str).and_then(|file| file.parse().ok());
+        let (true, Some(file)) = (is_row_set, file) else {
+            let message = format!("`items` is a file that is no row set; its media type must be {ROW_SET}");
+            return self.decision_failed(place, Failure::new(FailureClass::InvalidInput, message));
+        };
+        if let Some(rows) = items.get("rows").and_then(Value::as_u64)
+            && rows > u64::from(config.max_items)
+        {
+            let message = format!("{rows} items, and `max_items` is {}", config.max_items);
+            return self.decision_failed(place, Failure::new(FailureClass::LimitExceeded, message));
+        }
+        let ask = RowsAsk { file, batch: config.batch_size.max(1), most: config.max_items };
+        let Some(cut) = self.payloads.get(&ask.id(self.execution.id)) else { return Err(Needs::Rows(ask)) };
+        let cut: Cut = serde_json::from_value((**cut).clone()).unwrap_or_else(|error| {
+            Err(Failure::new(FailureClass::Internal, format!("the row set was not cut: {error}")))
+        });
+        let count = |rows: u32| rows.div_ceil(ask.batch);
+        match cut.and_then(|cut| Ok((tolerated(config, count(cut.rows))?, cut))) {
+            Ok((tolerated, cut)) => {
+                let plan = RoundsPlan {
+                    count: count(cut.rows),
+                    max_parallel: config.max_parallel.max(1),
+                    tolerated,
+                    items: Items::Lists(cut.lists.into_iter().map(Payload::Stored).collect()),
+                };
+                self.open(place, Plan::Rounds(plan))
+            }
+            Err(failure) => self.decision_failed(place, failure),
+        }
+    }
+
     /// Keeps a value in the payload store, with this turn. Its id follows from the turn, so that two
     /// coordinators that decide the same keep the same.
     fn lay_aside(&mut self, place: Place, what: &str, value: Value) -> StoredPayload {
@@ -299,7 +344,7 @@ impl Turning<'_> {
     }
 
     /// Opens as many rounds as may run at once.
-    pub(super) fn open_rounds(&mut self, place: Place) -> Result<(), NeedsPayloads> {
+    pub(super) fn open_rounds(&mut self, place: Place) -> Result<(), Needs> {
         let task = self.key(place);
         loop {
             let Some(container) = self.execution.container(place) else { return Ok(()) };
@@ -327,7 +372,7 @@ impl Turning<'_> {
                     };
                     match (value, list) {
                         (Some(value), _) => value.get(at).cloned().unwrap_or_default(),
-                        (None, Payload::Stored(stored)) => return Err(NeedsPayloads(vec![stored.id])),
+                        (None, Payload::Stored(stored)) => return Err(Needs::Payloads(vec![stored.id])),
                         (None, Payload::Inline(_)) => Value::Null,
                     }
                 }
@@ -369,7 +414,7 @@ impl Turning<'_> {
     }
 
     /// Opens the rounds that an earlier turn put off.
-    pub(super) fn resume_rounds(&mut self) -> Result<(), NeedsPayloads> {
+    pub(super) fn resume_rounds(&mut self) -> Result<(), Needs> {
         if self.execution.status != Status::Running || self.execution.is_cancelling() {
             return Ok(());
         }
@@ -397,7 +442,7 @@ impl Turning<'_> {
     }
 
     /// Journals how a round ended. Answers its number.
-    fn close_round(&mut self, owner: Place, scope: u32) -> Result<u32, NeedsPayloads> {
+    fn close_round(&mut self, owner: Place, scope: u32) -> Result<u32, Needs> {
         let failure = self.scope_failure(scope);
         let output = self.outputs_of(&[scope])?;
         let round = self.execution.scope(scope).iteration.0.last().copied().unwrap_or_default();
@@ -413,7 +458,7 @@ impl Turning<'_> {
     }
 
     /// A round ended: the loop fails, ends, or goes on (rows C2 to C4).
-    fn rounds_go_on(&mut self, place: Place, plan: &RoundsPlan, round: u32) -> Result<(), NeedsPayloads> {
+    fn rounds_go_on(&mut self, place: Place, plan: &RoundsPlan, round: u32) -> Result<(), Needs> {
         let Some(container) = self.execution.container(place) else { return Ok(()) };
         let rounds = &container.rounds;
         if rounds.failed > plan.tolerated {
@@ -446,7 +491,7 @@ impl Turning<'_> {
 
     /// Lays the results of rounds aside when they are many or large, so that a loop of any length fits in
     /// memory.
-    fn store_rounds(&mut self, place: Place, count: u32) -> Result<(), NeedsPayloads> {
+    fn store_rounds(&mut self, place: Place, count: u32) -> Result<(), Needs> {
         let Some(container) = self.execution.container(place) else { return Ok(()) };
         let limits = self.limits();
         let rounds = &container.rounds;
@@ -469,7 +514,7 @@ impl Turning<'_> {
         Ok(())
     }
 
-    fn store_rounds_upto(&mut self, place: Place, upto: u32) -> Result<(), NeedsPayloads> {
+    fn store_rounds_upto(&mut self, place: Place, upto: u32) -> Result<(), Needs> {
         let list = self.records(place, upto)?;
         let rounds = self.lay_aside(place, &format!("rounds/{upto}"), Value::Array(list));
         let task = self.key(place);
@@ -478,7 +523,7 @@ impl Turning<'_> {
     }
 
     /// The records of the rounds before `upto` that are not stored yet, as the loop's output shows them.
-    fn records(&self, place: Place, upto: u32) -> Result<Vec<Value>, NeedsPayloads> {
+    fn records(&self, place: Place, upto: u32) -> Result<Vec<Value>, Needs> {
         let mut list = Vec::new();
         let mut missing = Vec::new();
         if let Some(container) = self.execution.container(place) {
@@ -489,7 +534,7 @@ impl Turning<'_> {
                 }
             }
         }
-        if missing.is_empty() { Ok(list) } else { Err(NeedsPayloads(missing)) }
+        if missing.is_empty() { Ok(list) } else { Err(Needs::Payloads(missing)) }
     }
 
     fn record(&self, round: u32, record: &Record) -> Result<Value, PayloadId> {
@@ -499,7 +544,7 @@ impl Turning<'_> {
     }
 
     /// Every round has ended: the output is the list of them, in the order of the items.
-    fn finish_rounds(&mut self, place: Place) -> Result<(), NeedsPayloads> {
+    fn finish_rounds(&mut self, place: Place) -> Result<(), Needs> {
         let Some(container) = self.execution.container(place) else { return Ok(()) };
         let Plan::Rounds(plan) = &container.plan else { return Ok(()) };
         let (count, stored) = (plan.count, container.rounds.stored);
@@ -529,7 +574,7 @@ impl Turning<'_> {
     // ---- while ---------------------------------------------------------------------------------
 
     /// Asks the condition of a `while_loop`, and opens the next round or ends it (row C5).
-    pub(super) fn next_while_round(&mut self, place: Place, rested: bool) -> Result<(), NeedsPayloads> {
+    pub(super) fn next_while_round(&mut self, place: Place, rested: bool) -> Result<(), Needs> {
         let Some(container) = self.execution.container(place) else { return Ok(()) };
         let Plan::While { max_rounds, pause, .. } = container.plan else { return Ok(()) };
         let round = container.rounds.next;
@@ -547,7 +592,7 @@ impl Turning<'_> {
         let previous = match (&container.rounds.previous, round) {
             (_, 0) => None,
             (previous, _) => {
-                Some(self.value(previous.as_ref()).map_err(|missing| NeedsPayloads(vec![missing]))?)
+                Some(self.value(previous.as_ref()).map_err(|missing| Needs::Payloads(vec![missing]))?)
             }
         };
         let verdict = self.condition(place).and_then(|condition| {
@@ -577,7 +622,7 @@ impl Turning<'_> {
                 }
                 self.container_done(place, Payload::Inline(output), Vec::new())
             }
-            Err(EvaluationError::Needs(missing)) => Err(NeedsPayloads(missing)),
+            Err(EvaluationError::Needs(missing)) => Err(Needs::Payloads(missing)),
             Err(EvaluationError::Failed(failure)) => self.container_failed(place, failure),
         }
     }
@@ -593,7 +638,7 @@ impl Turning<'_> {
         })
     }
 
-    fn while_output(&self, place: Place) -> Result<Value, NeedsPayloads> {
+    fn while_output(&self, place: Place) -> Result<Value, Needs> {
         let Some(container) = self.execution.container(place) else { return Ok(Value::Null) };
         let kept = self.records(place, u32::MAX)?;
         let last = kept.last().and_then(|record| record.get("output")).cloned().unwrap_or_default();

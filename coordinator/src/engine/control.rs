@@ -15,7 +15,7 @@ use shared::{
 };
 
 use super::{
-    Loaded, NeedsPayloads, Turning, kind_of,
+    Loaded, Needs, Turning, kind_of,
     people::{approval, duration, human_task, wait_for_event},
     rendered,
     scope::StateScope,
@@ -56,10 +56,10 @@ impl Verdict {
 
 impl Turning<'_> {
     /// Decides a component without a worker.
-    pub(super) fn control(&mut self, place: Place) -> Result<(), NeedsPayloads> {
+    pub(super) fn control(&mut self, place: Place) -> Result<(), Needs> {
         let verdict = match self.verdict(place) {
             Ok(verdict) => verdict,
-            Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+            Err(EvaluationError::Needs(missing)) => return Err(Needs::Payloads(missing)),
             Err(EvaluationError::Failed(failure)) => Verdict::Failed(failure),
         };
         let task = self.key(place);

@@ -15,7 +15,7 @@ use shared::{
     workflow::Part,
 };
 
-use super::{Command, Inner, NeedsPayloads, Turning, children, control};
+use super::{Command, Inner, Needs, Turning, children, control};
 
 /// What an execution that ended says to others: to the one that started it, and to those it started.
 pub(super) fn last_words(execution: &Execution) -> Vec<Command> {
@@ -220,7 +220,7 @@ impl Turning<'_> {
     }
 
     /// Every component of a scope has settled.
-    pub(super) fn scope_ended(&mut self, scope: u32) -> Result<(), NeedsPayloads> {
+    pub(super) fn scope_ended(&mut self, scope: u32) -> Result<(), Needs> {
         let part = self.execution.definition(scope).part;
         match (part, self.execution.scope(scope).owner) {
             (Part::Workflow, _) => self.workflow_ended(),
@@ -249,7 +249,7 @@ impl Turning<'_> {
     }
 
     /// The workflow's scope has settled: the outcome is decided, and what cleans up follows (row S9).
-    fn workflow_ended(&mut self) -> Result<(), NeedsPayloads> {
+    fn workflow_ended(&mut self) -> Result<(), Needs> {
         if self.execution.outcome.is_some() || self.execution.status.is_terminal() {
             return Ok(());
         }
@@ -270,7 +270,7 @@ impl Turning<'_> {
                     return Ok(());
                 }
                 Ok(_) => (Status::Completed, None),
-                Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+                Err(EvaluationError::Needs(missing)) => return Err(Needs::Payloads(missing)),
                 Err(EvaluationError::Failed(failure)) => (Status::Failed, Some(failure)),
             }
         };
@@ -294,7 +294,7 @@ impl Turning<'_> {
     }
 
     /// Goes on with cleaning up: compensations, newest first, then `on_failure`, then `finally`, then the end.
-    fn clean_up(&mut self) -> Result<(), NeedsPayloads> {
+    fn clean_up(&mut self) -> Result<(), Needs> {
         let Some(outcome) = self.execution.outcome.clone() else { return Ok(()) };
         let workflow = Arc::clone(&self.execution.workflow);
         while self.execution.must_undo() {
@@ -321,7 +321,7 @@ impl Turning<'_> {
         self.conclude(outcome.status, outcome.failure)
     }
 
-    fn conclude(&mut self, status: Status, failure: Option<Failure>) -> Result<(), NeedsPayloads> {
+    fn conclude(&mut self, status: Status, failure: Option<Failure>) -> Result<(), Needs> {
         let cleanup = self.execution.cleanup_failures.first().cloned();
         let (status, failure) = match (status, cleanup) {
             (Status::Completed, Some(cleanup)) => (Status::Failed, Some(cleanup)),
@@ -330,7 +330,7 @@ impl Turning<'_> {
                     self.finish(Status::Completed, output, None);
                     return Ok(());
                 }
-                Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+                Err(EvaluationError::Needs(missing)) => return Err(Needs::Payloads(missing)),
                 Err(EvaluationError::Failed(failure)) => (Status::Failed, Some(failure)),
             },
             (status, cleanup) => {
@@ -385,7 +385,7 @@ impl Turning<'_> {
     // ---- compensation ------------------------------------------------------------------------
 
     /// Notes what the compensation of a component that completed would be given: later its scope may be gone.
-    pub(super) fn note_compensation(&mut self, place: Place) -> Result<(), NeedsPayloads> {
+    pub(super) fn note_compensation(&mut self, place: Place) -> Result<(), Needs> {
         let workflow = Arc::clone(&self.execution.workflow);
         let component = &workflow.components[place.index()];
         let Some(undoing) = component.compensate else { return Ok(()) };
@@ -393,7 +393,7 @@ impl Turning<'_> {
         let scope = self.scope(place);
         let this = match scope.component(component.id.as_str()) {
             Some(ComponentView { output: Some(OutputView::Stored(id)), .. }) => {
-                return Err(NeedsPayloads(vec![id]));
+                return Err(Needs::Payloads(vec![id]));
             }
             Some(ComponentView { output: Some(OutputView::Here(value)), status, attempts, .. }) => {
                 json!({ "output": value, "status": status, "error": null, "attempts": attempts })
@@ -408,7 +408,7 @@ impl Turning<'_> {
                 references: rendered.references,
                 failure: None,
             },
-            Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+            Err(EvaluationError::Needs(missing)) => return Err(Needs::Payloads(missing)),
             Err(EvaluationError::Failed(failure)) => Event::CompensationNoted {
                 task,
                 config: Value::Null,

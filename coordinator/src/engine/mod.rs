@@ -41,10 +41,14 @@ use shared::{
     workflow::{Join, OnUnhandledFailure, Part, Priority},
 };
 
+use crate::rows::RowsAsk;
 use scope::StateScope;
 
 /// Stored payloads that are loaded.
 pub type Loaded = HashMap<PayloadId, Arc<Value>>;
+
+/// The largest item of a loop, in bytes of JSON.
+pub(crate) const LARGEST_ITEM: usize = 256 * 1024;
 
 /// Scopes that may be open at once; beyond it a loop opens a round only when it has none open.
 const MOST_SCOPES: usize = 10_000;
@@ -216,9 +220,14 @@ pub struct Decision {
     pub payloads: Vec<(PayloadId, Vec<u8>)>,
 }
 
-/// The decision needs payloads that are not loaded; the state is spoilt and must be read again.
+/// What a decision needs and has not; the state is spoilt and must be read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NeedsPayloads(pub Vec<PayloadId>);
+pub enum Needs {
+    /// These payloads, loaded.
+    Payloads(Vec<PayloadId>),
+    /// This row set, cut into lists, and what became of it among the loaded payloads.
+    Rows(RowsAsk),
+}
 
 /// Decides what `input`, which came with message `cause`, adds to `execution`, and applies it.
 ///
@@ -230,7 +239,7 @@ pub fn decide(
     inputs: &[Input<'_>],
     cause: MessageId,
     around: &Surroundings<'_>,
-) -> Result<Decision, NeedsPayloads> {
+) -> Result<Decision, Needs> {
     let mut turning = Turning {
         execution,
         cause,
@@ -243,8 +252,10 @@ pub fn decide(
         ordered: 0,
         goes_on: false,
     };
-    if let Err(NeedsPayloads(ids)) = turning.decide(inputs) {
-        return Err(NeedsPayloads(turning.in_parts(ids)));
+    match turning.decide(inputs) {
+        Ok(()) => {}
+        Err(Needs::Payloads(ids)) => return Err(Needs::Payloads(turning.in_parts(ids))),
+        Err(rows @ Needs::Rows(_)) => return Err(rows),
     }
     turning.tell_stopped();
     let Turning { execution, made, .. } = turning;
@@ -260,7 +271,7 @@ pub fn commands_again(
     execution: &Execution,
     cause: MessageId,
     payloads: &Loaded,
-) -> Result<Vec<Command>, NeedsPayloads> {
+) -> Result<Vec<Command>, Needs> {
     let mut commands = Vec::new();
     if execution.ended_by == Some(cause) && !planted!(B36ParentNotToldAgain) {
         commands.extend(ending::last_words(execution));
@@ -301,7 +312,7 @@ pub fn commands_again(
         if state.cause == cause && state.fence.is_none() {
             match tasks::make_task(execution, payloads, *place, state.attempt, state.dispatch) {
                 Ok(task) => commands.push(Command::Dispatch(Box::new(task))),
-                Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+                Err(EvaluationError::Needs(missing)) => return Err(Needs::Payloads(missing)),
                 // It was rendered once; the same state renders the same.
                 Err(EvaluationError::Failed(_)) => {}
             }
@@ -380,7 +391,7 @@ struct Turning<'a> {
 }
 
 impl Turning<'_> {
-    fn decide(&mut self, inputs: &[Input<'_>]) -> Result<(), NeedsPayloads> {
+    fn decide(&mut self, inputs: &[Input<'_>]) -> Result<(), Needs> {
         for input in inputs {
             self.take(input)?;
         }
@@ -477,7 +488,7 @@ impl Turning<'_> {
         self.made.timers.push(TimerChange::Clear { key });
     }
 
-    fn take(&mut self, input: &Input<'_>) -> Result<(), NeedsPayloads> {
+    fn take(&mut self, input: &Input<'_>) -> Result<(), Needs> {
         match input {
             Input::Result(result) => return self.result(result),
             Input::Ask(ask) => self.ask(ask),
@@ -512,7 +523,7 @@ impl Turning<'_> {
     // ---- beginning -------------------------------------------------------------------------
 
     /// Admits a pending execution; on a running one it does nothing ([`Self::fill_room`] does the rest).
-    fn start(&mut self) -> Result<(), NeedsPayloads> {
+    fn start(&mut self) -> Result<(), Needs> {
         if self.execution.status != Status::Pending {
             return Ok(());
         }
@@ -528,7 +539,7 @@ impl Turning<'_> {
         }
         match slots(self.execution, &self.payloads, self.around.rules) {
             Ok(claims) => self.made.take = claims,
-            Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+            Err(EvaluationError::Needs(missing)) => return Err(Needs::Payloads(missing)),
             Err(EvaluationError::Failed(failure)) => {
                 self.finish(Status::Failed, None, Some(failure));
                 return Ok(());
@@ -564,7 +575,7 @@ impl Turning<'_> {
     // ---- going on --------------------------------------------------------------------------
 
     /// A component settled: its readers may be ready, and its scope may have settled with it.
-    fn settled(&mut self, place: Place) -> Result<(), NeedsPayloads> {
+    fn settled(&mut self, place: Place) -> Result<(), Needs> {
         if !self.is_open(place) {
             return Ok(());
         }
@@ -589,7 +600,7 @@ impl Turning<'_> {
     }
 
     /// Decides everything that can be decided now, and the end when there is nothing left.
-    fn advance(&mut self) -> Result<(), NeedsPayloads> {
+    fn advance(&mut self) -> Result<(), Needs> {
         if self.execution.status != Status::Running && self.execution.cancel.is_none() {
             return Ok(());
         }
@@ -681,7 +692,7 @@ impl Turning<'_> {
     }
 
     /// Asks a waiting component's join, then its `when`, then decides or orders it.
-    fn consider(&mut self, place: Place) -> Result<(), NeedsPayloads> {
+    fn consider(&mut self, place: Place) -> Result<(), Needs> {
         match self.execution.join(place) {
             Joined::Waits if planted!(B18JoinCountedFromMessages) => {}
             Joined::Waits => return Ok(()),
@@ -700,7 +711,7 @@ impl Turning<'_> {
                     FailureClass::InvalidExpression,
                     format!("`when` gives {}, not true or false", kind_of(&other)),
                 )),
-                Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+                Err(EvaluationError::Needs(missing)) => return Err(Needs::Payloads(missing)),
                 Err(EvaluationError::Failed(failure)) => Err(failure),
             };
             match verdict {

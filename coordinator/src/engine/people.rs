@@ -17,7 +17,7 @@ use shared::{
     time::{Timestamp, parse_duration},
 };
 
-use super::{Command, NeedsPayloads, Turning, control::read, kind_of, rendered};
+use super::{Command, Needs, Turning, control::read, kind_of, rendered};
 
 /// Signals that are kept for an execution until something waits for them.
 const MOST_SIGNALS: usize = 1_000;
@@ -204,7 +204,7 @@ impl Turning<'_> {
         }
     }
 
-    pub(super) fn person_is_late(&mut self, place: Place) -> Result<(), NeedsPayloads> {
+    pub(super) fn person_is_late(&mut self, place: Place) -> Result<(), Needs> {
         let now = self.around.now;
         let task = self.key(place);
         self.clear_timer(TimerKey::Person(task.clone()));
@@ -242,7 +242,7 @@ impl Turning<'_> {
     }
 
     /// A person answers; what came second is refused by changing nothing.
-    pub(super) fn answer(&mut self, task: &TaskKey, answer: &Answer) -> Result<(), NeedsPayloads> {
+    pub(super) fn answer(&mut self, task: &TaskKey, answer: &Answer) -> Result<(), Needs> {
         let Some(place) = self.asked_place(task) else { return Ok(()) };
         let Some(person) = self.execution.person(place) else { return Ok(()) };
         let is_asked = person.assignees.contains(&answer.for_assignee);
@@ -298,7 +298,7 @@ impl Turning<'_> {
         status: HumanTaskStatus,
         port: &str,
         last: Option<&Answer>,
-    ) -> Result<(), NeedsPayloads> {
+    ) -> Result<(), Needs> {
         let Some(person) = self.execution.person(place) else { return Ok(()) };
         let answers: Vec<Value> = person
             .answers
@@ -357,11 +357,7 @@ impl Turning<'_> {
     // ---- events and signals --------------------------------------------------------------------
 
     /// Begins to wait for an event; one that came early, or a kept signal, ends the wait at once.
-    pub(super) fn await_event(
-        &mut self,
-        place: Place,
-        config: control::WaitForEvent,
-    ) -> Result<(), NeedsPayloads> {
+    pub(super) fn await_event(&mut self, place: Place, config: control::WaitForEvent) -> Result<(), Needs> {
         let now = self.around.now;
         let (within, early) = match duration("within", &config.within)
             .and_then(|it| Ok((it, duration("early", &config.early)?)))
@@ -408,7 +404,7 @@ impl Turning<'_> {
     }
 
     /// An event that a task waited for when it was sent here.
-    pub(super) fn event_came(&mut self, task: &TaskKey, event: &Received) -> Result<(), NeedsPayloads> {
+    pub(super) fn event_came(&mut self, task: &TaskKey, event: &Received) -> Result<(), Needs> {
         if self.execution.received.contains(&event.identity()) || self.execution.is_cancelling() {
             return Ok(());
         }
@@ -421,7 +417,7 @@ impl Turning<'_> {
     }
 
     /// A signal goes to the first component that waits for its name, or is kept for one that will.
-    pub(super) fn signal(&mut self, signal: &Received) -> Result<(), NeedsPayloads> {
+    pub(super) fn signal(&mut self, signal: &Received) -> Result<(), Needs> {
         let known = self.execution.received.contains(&signal.identity())
             || self.execution.signals.iter().any(|kept| kept.identity() == signal.identity());
         if (known && !planted!(B50EventReceivedTwice)) || self.execution.is_cancelling() {
@@ -452,7 +448,7 @@ impl Turning<'_> {
     }
 
     /// Gives an event to a component that waits; answers whether it took it.
-    fn offer_event(&mut self, place: Place, event: &Received) -> Result<bool, NeedsPayloads> {
+    fn offer_event(&mut self, place: Place, event: &Received) -> Result<bool, Needs> {
         let Some(Inner::Wait(wait)) = self.execution.at(place).inner.as_deref() else { return Ok(false) };
         if wait.event != event.kind || event.key.as_ref().is_some_and(|key| *key != wait.key) {
             return Ok(false);
@@ -468,7 +464,7 @@ impl Turning<'_> {
         match self.fits(place, &value) {
             Ok(true) => {}
             Ok(false) => return Ok(false),
-            Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+            Err(EvaluationError::Needs(missing)) => return Err(Needs::Payloads(missing)),
             Err(EvaluationError::Failed(failure)) => {
                 let task = self.key(place);
                 let message =

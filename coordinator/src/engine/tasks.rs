@@ -15,7 +15,7 @@ use shared::{
     workflow::{Component, Delivery, Output},
 };
 
-use super::{Command, Loaded, NeedsPayloads, POISON_LOSSES, Turning, rendered};
+use super::{Command, Loaded, Needs, POISON_LOSSES, Turning, rendered};
 
 /// What is known of an attempt that ended without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Turning<'_> {
 
     // ---- what workers say ------------------------------------------------------------------
 
-    pub(super) fn result(&mut self, result: &TaskResult) -> Result<(), NeedsPayloads> {
+    pub(super) fn result(&mut self, result: &TaskResult) -> Result<(), Needs> {
         let mut key = result.key();
         if planted!(B42LateResultOfAClosedRound) && self.execution.place_of(&key).is_err() {
             let mut running = self.execution.dispatched.iter().map(|place| self.execution.key(*place));
@@ -174,7 +174,7 @@ impl Turning<'_> {
         result: &TaskResult,
         output: &Payload,
         ports: &[String],
-    ) -> Result<(), NeedsPayloads> {
+    ) -> Result<(), Needs> {
         let component = self.execution.component(place);
         let ports = ports.iter().filter(|port| component.ports.contains(port)).cloned().collect();
         self.finished(place, result.attempt, Status::Completed, None, Some(result));
@@ -193,12 +193,7 @@ impl Turning<'_> {
     }
 
     /// An attempt failed: another follows, or the component settles as failed.
-    fn attempt_failed(
-        &mut self,
-        place: Place,
-        result: &TaskResult,
-        failure: Failure,
-    ) -> Result<(), NeedsPayloads> {
+    fn attempt_failed(&mut self, place: Place, result: &TaskResult, failure: Failure) -> Result<(), Needs> {
         let task = self.key(place);
         self.finished(place, result.attempt, Status::Failed, Some(&failure), Some(result));
         if self.execution.is_cancelling() {
@@ -245,7 +240,7 @@ impl Turning<'_> {
     }
 
     /// A worker was lost with an attempt: it costs none of the policy's, and a further one follows.
-    fn lost(&mut self, place: Place, reason: &str, ran: Ran) -> Result<(), NeedsPayloads> {
+    fn lost(&mut self, place: Place, reason: &str, ran: Ran) -> Result<(), Needs> {
         let task = self.key(place);
         let state = self.execution.at(place);
         let (attempt, dispatch) = (state.attempt, state.dispatch);
@@ -354,7 +349,7 @@ impl Turning<'_> {
 
     // ---- time ------------------------------------------------------------------------------
 
-    pub(super) fn timer(&mut self, key: &TimerKey) -> Result<(), NeedsPayloads> {
+    pub(super) fn timer(&mut self, key: &TimerKey) -> Result<(), Needs> {
         let place = match key {
             TimerKey::Scheduled => return self.start(),
             TimerKey::Timeout => {
@@ -456,7 +451,7 @@ impl Turning<'_> {
     }
 
     /// Ends a component as timed out, whatever its worker or its scopes do.
-    fn give_up(&mut self, place: Place, why: &str) -> Result<(), NeedsPayloads> {
+    fn give_up(&mut self, place: Place, why: &str) -> Result<(), Needs> {
         let failure = Failure::new(FailureClass::Timeout, why);
         if !matches!(
             self.phase(place),
@@ -482,7 +477,7 @@ impl Turning<'_> {
     }
 
     /// Looks for what may have been lost and sends it again.
-    pub(super) fn sweep(&mut self) -> Result<(), NeedsPayloads> {
+    pub(super) fn sweep(&mut self) -> Result<(), Needs> {
         self.ask_parent();
         if self.execution.status == Status::Pending {
             return self.start();
@@ -553,25 +548,25 @@ impl Turning<'_> {
 
     /// Offers a task to workers outside this platform. Its config is resolved now, so that a mistake in it
     /// is not found only when somebody asks.
-    pub(super) fn offer(&mut self, place: Place) -> Result<(), NeedsPayloads> {
+    pub(super) fn offer(&mut self, place: Place) -> Result<(), Needs> {
         match make_task(self.execution, &self.payloads, place, 1, 1) {
             Ok(_) => {
                 self.start_clocks(place);
                 self.emit(Event::TaskOffered { task: self.key(place) });
             }
-            Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+            Err(EvaluationError::Needs(missing)) => return Err(Needs::Payloads(missing)),
             Err(EvaluationError::Failed(failure)) => return self.decision_failed(place, failure),
         }
         Ok(())
     }
 
-    pub(super) fn decision_failed(&mut self, place: Place, failure: Failure) -> Result<(), NeedsPayloads> {
+    pub(super) fn decision_failed(&mut self, place: Place, failure: Failure) -> Result<(), Needs> {
         self.emit_closing(Event::DecisionFailed { task: self.key(place), failure });
         self.settled(place)
     }
 
     /// Orders the next attempt of a task, or marks it ready when the dispatch window is full.
-    pub(super) fn dispatch(&mut self, place: Place) -> Result<(), NeedsPayloads> {
+    pub(super) fn dispatch(&mut self, place: Place) -> Result<(), Needs> {
         if self.ordered >= self.around.room {
             if self.phase(place) != Phase::Ready {
                 self.emit(Event::TaskReady { task: self.key(place) });
@@ -582,14 +577,14 @@ impl Turning<'_> {
         self.send(place, attempt, dispatch)
     }
 
-    fn send(&mut self, place: Place, attempt: u32, dispatch: u32) -> Result<(), NeedsPayloads> {
+    fn send(&mut self, place: Place, attempt: u32, dispatch: u32) -> Result<(), Needs> {
         match make_task(self.execution, &self.payloads, place, attempt, dispatch) {
             Ok(task) => {
                 self.emit(Event::TaskDispatched { task: self.key(place), attempt, dispatch });
                 self.made.commands.push(Command::Dispatch(Box::new(task)));
                 self.ordered += 1;
             }
-            Err(EvaluationError::Needs(missing)) => return Err(NeedsPayloads(missing)),
+            Err(EvaluationError::Needs(missing)) => return Err(Needs::Payloads(missing)),
             Err(EvaluationError::Failed(failure)) => {
                 self.drop_task_timers(place);
                 return self.decision_failed(place, failure);
@@ -599,7 +594,7 @@ impl Turning<'_> {
     }
 
     /// Orders tasks that were held back, as far as the dispatch window has room.
-    pub(super) fn fill_room(&mut self) -> Result<(), NeedsPayloads> {
+    pub(super) fn fill_room(&mut self) -> Result<(), Needs> {
         if self.execution.status != Status::Running || self.execution.is_cancelling() {
             return Ok(());
         }

@@ -32,7 +32,7 @@ use shared::{
     workflow::{self, Problems, Workflow},
 };
 
-use super::{Command, Decision, Input, NeedsPayloads, Rules, Surroundings, commands_again, decide};
+use super::{Command, Decision, Input, Needs, Rules, Surroundings, commands_again, decide};
 
 /// The schema of a config.
 macro_rules! schema_of {
@@ -296,7 +296,7 @@ impl Case {
     }
 
     /// Decides inputs of one message, and checks what holds for every turn.
-    fn try_take(&mut self, inputs: &[Input<'_>]) -> Result<Decision, NeedsPayloads> {
+    fn try_take(&mut self, inputs: &[Input<'_>]) -> Result<Decision, Needs> {
         self.messages += 1;
         let cause = MessageId::from_uuid(uuid::Uuid::from_u128(self.messages));
         let mut state = self.state.clone();

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     audit,
     desk::{self, Aside, Decided, Desk, Outgoing, Settled, Work},
-    engine::{Limits, Loaded, NeedsPayloads, Rules},
+    engine::{Limits, Loaded, Needs, Rules},
     seeded::{Bug, has},
 };
 
@@ -594,7 +594,8 @@ impl World {
                         break;
                     }
                     Ok(None) => self.read(index, work.execution),
-                    Err(NeedsPayloads(ids)) => {
+                    Err(Needs::Rows(ask)) => self.broken("I0", format!("{} is no list", ask.file)),
+                    Err(Needs::Payloads(ids)) => {
                         self.tally.loads += 1;
                         for id in ids {
                             self.load(work.execution, id, &mut payloads);

@@ -204,7 +204,8 @@ fn most_items() -> u32 {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Loop {
-    /// The list to walk through, usually one expression such as `${{ components.fetch.output.lines }}`.
+    /// The list to walk through, usually one expression such as `${{ components.fetch.output.lines }}`; or a row
+    /// set, which may be far larger than memory.
     pub items: Value,
     /// How many rounds run at once, from 1 to 1000.
     #[serde(default = "ten")]

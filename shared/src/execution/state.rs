@@ -855,15 +855,13 @@ impl Execution {
             }
             Event::Failing { task, failure } => {
                 self.place_of(task)?;
-                self.failing = Some(Box::new(Failing {
-                    since: at,
-                    task: Some(task.clone()),
-                    failure: failure.clone(),
-                }));
+                self.failing =
+                    Some(Box::new(Failing { since: at, task: Some(task.clone()), failure: failure.clone() }));
             }
             Event::Concluded { status, failure } => {
                 if let (Status::Failed, None, Some(failure)) = (status, &self.failing, failure) {
-                    self.failing = Some(Box::new(Failing { since: at, task: None, failure: failure.clone() }));
+                    self.failing =
+                        Some(Box::new(Failing { since: at, task: None, failure: failure.clone() }));
                 }
                 self.outcome = Some(Outcome { status: *status, failure: failure.clone() });
             }

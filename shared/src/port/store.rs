@@ -621,6 +621,15 @@ pub trait Payloads: Send + Sync {
     /// Absent when it is not this execution's.
     async fn payload_get(&self, execution: ExecutionId, id: PayloadId)
     -> Result<Option<Vec<u8>>, StoreError>;
+    /// At most `most` of its bytes, those after the first `from`; fewer at its end, none behind it. Absent when
+    /// it is not this execution's.
+    async fn payload_slice(
+        &self,
+        execution: ExecutionId,
+        id: PayloadId,
+        from: u64,
+        most: u32,
+    ) -> Result<Option<Vec<u8>>, StoreError>;
 }
 
 /// The bytes that stand for a list whose parts, lists themselves, lie in the payload store.

@@ -266,7 +266,13 @@ async fn keep_any(store: &DynStore, commit: Commit) -> Kept {
 }
 
 async fn journal(store: &DynStore, id: ExecutionId) -> Vec<Turn> {
-    store.load(&[id], 0, u32::MAX).await.expect("loaded").remove(0).map(|stored| stored.turns).unwrap_or_default()
+    store
+        .load(&[id], 0, u32::MAX)
+        .await
+        .expect("loaded")
+        .remove(0)
+        .map(|stored| stored.turns)
+        .unwrap_or_default()
 }
 
 fn shards() -> Vec<Shard> {
@@ -330,7 +336,8 @@ pub async fn accepts_in_the_order_asked(store: DynStore) {
     let ids: Vec<ExecutionId> = batch.iter().map(|submission| submission.first.execution).collect();
     let answers = store.accept(batch, NO_QUOTA).await.expect("an answer");
     assert_eq!(answers, [Submitted::New, Submitted::NoWorkflow, Submitted::New]);
-    let there: Vec<bool> = store.load(&ids, 0, 10).await.expect("loaded").iter().map(Option::is_some).collect();
+    let there: Vec<bool> =
+        store.load(&ids, 0, 10).await.expect("loaded").iter().map(Option::is_some).collect();
     assert_eq!(there, [true, false, true]);
     assert_eq!(store.accept(Vec::new(), NO_QUOTA).await.expect("an answer"), []);
 }
@@ -686,7 +693,8 @@ pub async fn an_open_execution_shows_why_it_will_fail(store: DynStore) {
     assert_eq!((row.status, row.failure), (Status::Running, Some(why.clone())));
     for workflow in [Some(row.workflow), Some(WorkflowId::generate()), None] {
         let filter = ExecutionFilter { failing: true, workflow, ..ExecutionFilter::default() };
-        let found = store.execution_list(TENANT, filter, Page { after: None, limit: 10 }).await.expect("listed");
+        let found =
+            store.execution_list(TENANT, filter, Page { after: None, limit: 10 }).await.expect("listed");
         assert_eq!(found.items.len(), usize::from(workflow.is_none_or(|workflow| workflow == row.workflow)));
     }
     // How it ends says why it ended, and nothing of before.
@@ -1434,6 +1442,13 @@ pub async fn a_payload_belongs_to_its_execution(store: DynStore) {
     store.payload_put(TENANT, id, payload, bytes.clone()).await.expect("kept");
     assert_eq!(store.payload_get(id, payload).await.expect("read"), Some(bytes));
     assert_eq!(store.payload_get(ExecutionId::generate(), payload).await.expect("read"), None);
+    let (numbers, whole) = (PayloadId::generate(), (0..=255).collect::<Vec<u8>>());
+    store.payload_put(TENANT, id, numbers, whole.clone()).await.expect("kept");
+    for (from, most, expected) in [(0, 256, 0..256), (0, 3, 0..3), (250, 10, 250..256), (256, 9, 256..256)] {
+        let slice = store.payload_slice(id, numbers, from, most).await.expect("read");
+        assert_eq!(slice.as_deref(), Some(&whole[expected]));
+    }
+    assert_eq!(store.payload_slice(ExecutionId::generate(), numbers, 0, 9).await.expect("read"), None);
 }
 
 pub async fn a_dead_letter_is_kept_until_removed(store: DynStore) {

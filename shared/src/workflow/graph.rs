@@ -169,7 +169,9 @@ fn fact(points: &[Point], need: &Need) -> Output {
 /// Two facts about one component together; `None` when they cannot both be.
 fn both(first: &Output, second: &Output) -> Option<Output> {
     match (first, second) {
-        (Output::Success, own @ Output::Own(_)) | (own @ Output::Own(_), Output::Success) => Some(own.clone()),
+        (Output::Success, own @ Output::Own(_)) | (own @ Output::Own(_), Output::Success) => {
+            Some(own.clone())
+        }
         (first, second) if first == second => Some(first.clone()),
         _ => None,
     }

@@ -9,6 +9,7 @@ use crate::harness::place::Place;
 both_shapes!(
     c1_a_group_completes_or_fails_with_its_body,
     c2_a_foreach_stops_at_the_first_failed_item,
+    c2_a_foreach_walks_through_a_row_set,
     c3_a_foreach_that_collects_never_fails_for_an_item,
     c4_a_foreach_tolerates_failures_up_to_a_limit,
     c5_a_while_ends_when_its_condition_is_false,
@@ -90,6 +91,40 @@ async fn c2_a_foreach_stops_at_the_first_failed_item(place: &Place) -> Result<()
     let events = case.events("a").await?;
     ensure!(events.iter().any(|event| event.name == "task_cancelled"), "the first is cancelled: {events:?}");
     ensure!(case.calls().iter().all(|call| call == "a") && case.calls().len() <= 2, "{:?}", case.calls());
+    Ok(())
+}
+
+async fn c2_a_foreach_walks_through_a_row_set(place: &Place) -> Result<()> {
+    const ROWS: usize = 1_203;
+    let text: String = (0..ROWS).map(|row| format!("{row}\\n")).collect();
+    let start = async |loops: &str| {
+        let components = format!(
+            "list: {{ type: csv_parse, config: {{ input: \"n\\n{text}\", types: {{ n: integer }}, as: rows }} }}
+             l: {{ type: foreach, needs: [list], config: {{ items: '${{{{ components.list.output.rows }}}}', {loops} }}, \
+             components: {{ a: {{ type: noop, config: {{ value: '${{{{ item }}}}' }} }} }} }}"
+        );
+        Case::start_with(place, &gives("l"), &components).await
+    };
+    let given = async |case: &Case<'_>| -> Result<Vec<Value>> {
+        let found = case.ends("completed").await?;
+        let reference = found["output_reference"]["href"].as_str().map(ToOwned::to_owned);
+        let output = match reference {
+            Some(path) => place.api.get(&path).await?.expect(200)?,
+            None => found["output"].clone(),
+        };
+        let list = output["it"].as_array().cloned().unwrap_or_default();
+        Ok(list.iter().map(|round| round["output"]["a"].clone()).collect())
+    };
+    let case = start("max_parallel: 50").await?;
+    let rows: Vec<Value> = (0..ROWS).map(|row| json!({ "n": row })).collect();
+    ensure!(given(&case).await? == rows, "every row is an item, in order");
+    let case = start("batch_size: 100").await?;
+    let batches: Vec<Value> = rows.chunks(100).map(|batch| json!(batch)).collect();
+    ensure!(given(&case).await? == batches, "a batch is a list of rows");
+    // Too many are refused before the first.
+    let case = start(&format!("max_items: {}", ROWS - 1)).await?;
+    case.fails("limit_exceeded").await?;
+    ensure!(case.events("a").await?.is_empty(), "no round began");
     Ok(())
 }
 

@@ -124,7 +124,9 @@ async fn s5_finish_lets_the_other_branches_go_on(place: &Place) -> Result<()> {
         let listed = listed.iter().find(|item| item["id"] == json!(case.id));
         ensure!(listed.is_some_and(|item| item["failing_component"] == "a"), "{listed:?}");
         let log = place.api.pages(&format!("/api/v1/executions/{}/logs?level=error", case.id), 50).await?;
-        let said = |line: &serde_json::Value| line["message"].as_str().is_some_and(|it| it.starts_with("It will fail"));
+        let said = |line: &serde_json::Value| {
+            line["message"].as_str().is_some_and(|it| it.starts_with("It will fail"))
+        };
         ensure!(log.iter().filter(|line| said(line)).count() == 1, "{log:?}");
         case.go().await?;
         let found = case.fails("not_found").await?;

@@ -623,7 +623,7 @@ fn what_follows_a_long_loop_can_look_into_its_output() {
     let cause = MessageId::generate();
     let decided =
         |case: &Case| decide(&mut case.state.clone(), &[Input::Result(&last)], cause, &case.around());
-    let Err(NeedsPayloads(ids)) = decided(&case) else { panic!("the earlier parts are not loaded") };
+    let Err(Needs::Payloads(ids)) = decided(&case) else { panic!("the earlier parts are not loaded") };
     assert_eq!(ids.len(), 2);
     for id in ids {
         let Some(list) = kept.get(&id) else { panic!("{id} was never kept") };

@@ -447,7 +447,10 @@ fn s5_finish_lets_the_other_branches_go_on() {
     let failing = case.state.failing.clone().expect("it is failing");
     assert_eq!((failing.since, failing.task, failing.failure.class), (since, Some(case.key("a")), user()));
     let decision = case.complete("b", Value::Null);
-    assert!(decision.change.is_none() && !decision.events.iter().any(|event| matches!(event, Event::Failing { .. })));
+    assert!(
+        decision.change.is_none()
+            && !decision.events.iter().any(|event| matches!(event, Event::Failing { .. }))
+    );
     case.shows("c running, after waiting");
     case.complete("c", Value::Null);
     case.shows("after running");

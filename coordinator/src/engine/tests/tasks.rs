@@ -552,7 +552,11 @@ fn a_stored_payload_is_asked_for_where_its_value_decides() {
         let (id, ending) = stored(1);
         let result = case.report("a", ending);
         let before = case.state.clone();
-        assert_eq!(case.try_take(&[Input::Result(&result)]).err(), Some(NeedsPayloads(vec![id])), "{reader}");
+        assert_eq!(
+            case.try_take(&[Input::Result(&result)]).err(),
+            Some(Needs::Payloads(vec![id])),
+            "{reader}"
+        );
         assert_eq!(case.state, before);
         case.payloads.insert(id, std::sync::Arc::new(json!({ "n": 4 })));
         case.take(Input::Result(&result));
