@@ -44,6 +44,7 @@ both_shapes!(
     a_control_queue_is_refused,
     a_paused_trigger_leaves_its_queue,
     a_manual_trigger_takes_parameters,
+    a_trigger_lets_so_many_with_a_key_run_at_once,
     a_schedule_fires_in_time_and_pauses,
     a_backfill_is_counted_started_and_paused,
     the_command_line_knows_triggers,
@@ -746,6 +747,46 @@ async fn a_manual_trigger_takes_parameters(place: &Place) -> Result<()> {
     wrong.problem(422, "invalid_parameters")?;
     post(place, &path).await?.expect(202)?;
     post(place, &path).await?.problem(429, "rate_limited")?;
+    Ok(())
+}
+
+async fn a_trigger_lets_so_many_with_a_key_run_at_once(place: &Place) -> Result<()> {
+    let document = "workflow: v1
+name: keyed
+parameters:
+  customer: { type: string, required: true }
+triggers:
+  t: { type: manual, concurrency: { key: '${{ event.body.customer }}' } }
+components:
+  hold: { type: wait_for_event, config: { event: it.never, key: k } }
+";
+    let workflow = place.api.create("keyed", document).await?;
+    let path = format!("/api/v1/triggers/{}/fire", text(&trigger(place, &workflow).await?, "id")?);
+    let fire = async |customer: &str| -> Result<String> {
+        let fired = place.api.post(&path, &json!({ "body": { "customer": customer } })).await?.expect(202)?;
+        text(&fired, "execution_id")
+    };
+    let (first, second, other) = (fire("a").await?, fire("a").await?, fire("b").await?);
+    let is = async |id: &str, status: &str| {
+        until(PATIENCE, &format!("{id} is {status}"), async || {
+            let found = place.api.get(&format!("/api/v1/executions/{id}")).await?.expect(200)?;
+            Ok((found["status"] == status).then_some(found))
+        })
+        .await
+    };
+    is(&first, "running").await?;
+    is(&other, "running").await?;
+    let why = until(PATIENCE, "the reason", async || {
+        let why = place.api.get(&format!("/api/v1/executions/{second}/why")).await?.expect(200)?;
+        Ok(why.to_string().contains(&first).then_some(why))
+    })
+    .await?;
+    ensure!(is(&second, "pending").await?["blocked_by"].as_str().is_some_and(|key| key.ends_with("/a")), "{why}");
+    post(place, &format!("/api/v1/executions/{first}/cancel")).await?;
+    is(&second, "running").await?;
+    for id in [second, other] {
+        post(place, &format!("/api/v1/executions/{id}/cancel")).await?;
+    }
     Ok(())
 }
 

@@ -342,6 +342,12 @@ pub fn slots(
             limit: concurrency.limit,
         });
     }
+    if let Some(origin) = &execution.accepted.trigger
+        && let Some(slot) = &origin.slot
+    {
+        let key = format!("trigger/{}/{}", origin.trigger.as_uuid(), slot.key);
+        claims.push(SlotClaim { key, limit: slot.limit });
+    }
     Ok(claims)
 }
 

@@ -315,6 +315,16 @@ pub struct TriggerOrigin {
     /// How many executions started one another before it, each by the end of the last.
     #[serde(default)]
     pub depth: u32,
+    /// What its trigger's `concurrency` gave for the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<OriginSlot>,
+}
+
+/// At most `limit` executions of one trigger run at once that have this key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginSlot {
+    pub key: String,
+    pub limit: u32,
 }
 
 /// Why a component was skipped.

@@ -8,7 +8,7 @@ mod first;
 mod state;
 
 pub use event::{
-    Accepted, Answer, AnswerVerdict, Event, Items, Iteration, Mode, Parent, Payload, PersonAsk, PersonKind,
+    Accepted, Answer, AnswerVerdict, Event, Items, Iteration, Mode, OriginSlot, Parent, Payload, PersonAsk, PersonKind,
     Plan, Received, RoundsPlan, SkipReason, StoredPayload, TaskKey, TaskKeyError, TimerKey, TimerKeyError,
     TriggerOrigin, Turn,
 };

@@ -50,6 +50,16 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
     let id = "^[a-z][a-z0-9_]{0,63}$";
     definitions.insert("duration".to_owned(), duration);
     definitions.insert(
+        "concurrency".to_owned(),
+        json!({
+            "description": "So many executions with the same key run at once; the others wait.",
+            "type": "object",
+            "required": ["key"],
+            "additionalProperties": false,
+            "properties": { "key": { "type": "string" }, "limit": { "type": "integer", "minimum": 1 } }
+        }),
+    );
+    definitions.insert(
         "components".to_owned(),
         json!({
             "type": "object",
@@ -158,12 +168,7 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
                 "propertyNames": { "pattern": id },
                 "additionalProperties": triggers
             },
-            "concurrency": {
-                "type": "object",
-                "required": ["key"],
-                "additionalProperties": false,
-                "properties": { "key": { "type": "string" }, "limit": { "type": "integer", "minimum": 1 } }
-            },
+            "concurrency": { "$ref": "#/$defs/concurrency" },
             "timeout": { "$ref": "#/$defs/duration" },
             "on_unhandled_failure": { "enum": ["finish", "stop"] },
             "compensate_on_cancel": {
@@ -221,7 +226,8 @@ fn trigger(definitions: &mut Map<String, Value>) -> Value {
             "config": { "type": "object" },
             "parameters": { "description": "The workflow's parameters, made of `event`.", "type": "object" },
             "dedupe_key": { "description": "The same key starts one execution within 7 days.", "type": "string" },
-            "max_per_hour": { "type": "integer", "minimum": 1 }
+            "max_per_hour": { "type": "integer", "minimum": 1 },
+            "concurrency": { "$ref": "#/$defs/concurrency" }
         },
         "allOf": choices,
     })

@@ -10,9 +10,13 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{model::Workflow, problem::Problem};
+use super::{
+    model::{Concurrency, Workflow},
+    problem::Problem,
+};
 use crate::{
     component::{Failure, FailureClass},
+    execution::OriginSlot,
     expression::{ComponentView, EvaluationError, Expression, Scope, Template},
     schedule::{Schedule, ScheduleError},
     time::{Timestamp, parse_duration},
@@ -44,6 +48,8 @@ pub struct Trigger {
     /// What gives the key under which an event starts one execution within 7 days.
     pub dedupe_key: Option<Template>,
     pub max_per_hour: Option<u32>,
+    /// At most so many of its executions run at once with the key that an event gives; the others wait.
+    pub concurrency: Option<Concurrency>,
     /// SHA-256 of what it is, in hex: another one is another trigger.
     pub hash: String,
 }
@@ -261,6 +267,15 @@ impl Trigger {
             _ => Map::new(),
         };
         workflow.check_parameters(&given).map_err(Unfit::Parameters)
+    }
+
+    /// The slot that an execution takes which this event starts.
+    pub fn slot(&self, event: &Value) -> Result<Option<OriginSlot>, Unfit> {
+        let Some(concurrency) = &self.concurrency else { return Ok(None) };
+        let key = concurrency.key.render(&EventScope(event)).map_err(|error| Unfit::Expression(failed(error)))?;
+        let text = key.value.as_str().map_or_else(|| key.value.to_string(), ToOwned::to_owned);
+        let key = text.replace('\0', "\u{fffd}").chars().take(MAX_KEY).collect();
+        Ok(Some(OriginSlot { key, limit: concurrency.limit }))
     }
 
     /// The key under which an event starts one execution; its id when the author gives none.

@@ -16,7 +16,8 @@ use crate::{
     expression::{Expression, Template, Use},
     time::parse_duration,
     workflow::{
-        model::Parameter,
+        canonical::CONCURRENCY,
+        model::{Concurrency, Parameter},
         problem::nearest,
         schema::{self, shown},
     },
@@ -24,7 +25,7 @@ use crate::{
 
 /// The fields of a trigger, in canonical order.
 pub(crate) const FIELDS: &[&str] =
-    &["type", "title", "description", "enabled", "config", "parameters", "dedupe_key", "max_per_hour"];
+    &["type", "title", "description", "enabled", "config", "parameters", "dedupe_key", "max_per_hour", "concurrency"];
 /// How the names begin of what the platform itself and RabbitMQ use.
 const OWN_QUEUES: [&str; 3] = ["apg.", "apg:", "amq."];
 /// Fields of a trigger that may also stand in its config.
@@ -222,6 +223,7 @@ impl Reader<'_> {
             }
             number.map(|number| number as u32)
         });
+        let concurrency = fields.get("concurrency").and_then(|value| self.concurrency(id, value));
         if self.found[before..].iter().any(|found| !found.is_warning) {
             return None;
         }
@@ -239,8 +241,53 @@ impl Reader<'_> {
             parameters,
             dedupe_key,
             max_per_hour,
+            concurrency,
             hash,
         })
+    }
+
+    /// How many of its executions with the same key run at once.
+    fn concurrency(&mut self, id: &str, value: &Value) -> Option<Concurrency> {
+        let path = ["triggers", id, "concurrency"];
+        let Value::Object(fields) = value else {
+            self.report(
+                mistake("field_type", &path, format!("expected a map, got {}", shown(value)))
+                    .suggest("write `{ key: \"${{ event.body.customer }}\", limit: 1 }`"),
+            );
+            return None;
+        };
+        for key in fields.keys().filter(|key| !CONCURRENCY.contains(&key.as_str())) {
+            let found = mistake(
+                "unknown_field",
+                &[path[0], path[1], path[2], key],
+                format!("unknown field `{key}` of `concurrency`"),
+            );
+            self.report(found.suggest(format!("the fields are {}", names(CONCURRENCY))).at_key());
+        }
+        let limit = match fields.get("limit") {
+            None => 1,
+            Some(value) => match value.as_u64().and_then(|number| u32::try_from(number).ok()) {
+                Some(limit) if limit > 0 => limit,
+                _ => {
+                    let message = format!("expected a whole number from 1, got {}", shown(value));
+                    self.report(mistake("field_value", &[path[0], path[1], path[2], "limit"], message));
+                    return None;
+                }
+            },
+        };
+        let Some(key) = fields.get("key") else {
+            self.report(
+                mistake("missing_field", &path, "`key` is required")
+                    .at_key()
+                    .suggest("add a text, the same for all executions or made of `event`"),
+            );
+            return None;
+        };
+        let key_path = [path[0], path[1], path[2], "key"];
+        if !key.is_string() {
+            self.report(mistake("field_type", &key_path, format!("expected text, got {}", shown(key))));
+        }
+        Some(Concurrency { key: self.template(key, &key_path.map(str::to_owned)), limit })
     }
 
     fn kind(&mut self, fields: &Map<String, Value>, path: &[&str; 2]) -> Option<&'static TriggerType> {

@@ -93,6 +93,7 @@ impl Trigger {
                 fire_time: why.fire_time,
                 backfill: why.backfill,
                 depth: why.depth,
+                slot: self.slot(event)?,
             }),
         };
         Ok(Submission { first: first_turn(accepted, at), idempotency: None })

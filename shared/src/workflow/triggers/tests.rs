@@ -361,6 +361,30 @@ fn what_cannot_be_saved_is_told_with_its_place() {
             "from 1",
         ),
         (
+            "a: { type: schedule, config: { every: 1h }, concurrency: { limit: 2 } }",
+            "missing_field",
+            "triggers.a.concurrency",
+            "`key` is required",
+        ),
+        (
+            "a: { type: schedule, config: { every: 1h }, concurrency: { key: k, limit: 0 } }",
+            "field_value",
+            "triggers.a.concurrency.limit",
+            "from 1",
+        ),
+        (
+            "a: { type: schedule, config: { every: 1h }, concurrency: { key: k, limits: 1 } }",
+            "unknown_field",
+            "triggers.a.concurrency.limits",
+            "unknown field",
+        ),
+        (
+            "a: { type: schedule, config: { every: 1h }, concurrency: { key: \"${{ parameters.x }}\" } }",
+            "unknown_root",
+            "triggers.a.concurrency.key",
+            "not known in a trigger",
+        ),
+        (
             "a: { type: schedule, enabled: 1, config: { every: 1h } }",
             "field_type",
             "triggers.a.enabled",
