@@ -231,6 +231,7 @@ impl Place {
             hash: "h".to_owned(),
             snapshot: read.canonical,
             triggers: read.workflow.trigger_drafts(id, clock.now()),
+            publishes: None,
             principal: "someone".to_owned(),
             at: clock.now(),
         };

@@ -272,7 +272,8 @@ impl Trigger {
     /// The slot that an execution takes which this event starts.
     pub fn slot(&self, event: &Value) -> Result<Option<OriginSlot>, Unfit> {
         let Some(concurrency) = &self.concurrency else { return Ok(None) };
-        let key = concurrency.key.render(&EventScope(event)).map_err(|error| Unfit::Expression(failed(error)))?;
+        let key =
+            concurrency.key.render(&EventScope(event)).map_err(|error| Unfit::Expression(failed(error)))?;
         let text = key.value.as_str().map_or_else(|| key.value.to_string(), ToOwned::to_owned);
         let key = text.replace('\0', "\u{fffd}").chars().take(MAX_KEY).collect();
         Ok(Some(OriginSlot { key, limit: concurrency.limit }))

@@ -24,8 +24,17 @@ use crate::{
 };
 
 /// The fields of a trigger, in canonical order.
-pub(crate) const FIELDS: &[&str] =
-    &["type", "title", "description", "enabled", "config", "parameters", "dedupe_key", "max_per_hour", "concurrency"];
+pub(crate) const FIELDS: &[&str] = &[
+    "type",
+    "title",
+    "description",
+    "enabled",
+    "config",
+    "parameters",
+    "dedupe_key",
+    "max_per_hour",
+    "concurrency",
+];
 /// How the names begin of what the platform itself and RabbitMQ use.
 const OWN_QUEUES: [&str; 3] = ["apg.", "apg:", "amq."];
 /// Fields of a trigger that may also stand in its config.
