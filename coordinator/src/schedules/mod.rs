@@ -35,7 +35,7 @@ const HORIZON: Duration = Duration::from_mins(1);
 const RETRY: Duration = Duration::from_secs(1);
 /// At most this many in one read.
 const PAGE: u32 = 1_000;
-/// How often old receipts, fires and events are removed.
+/// How often old receipts, fires, events and notifications are removed.
 const MAINTENANCE: Duration = Duration::from_hours(1);
 
 /// The hands around the plan.
@@ -99,7 +99,7 @@ pub(crate) async fn run(
         this.fire().await;
         if maintained.elapsed() >= MAINTENANCE && !shards.is_empty() {
             maintained = tokio::time::Instant::now();
-            if let Err(error) = this.ports.store.triggers_maintain().await {
+            if let Err(error) = this.forget().await {
                 debug!(error = &error as &dyn std::error::Error, "Maintenance of triggers was put off");
             }
         }
@@ -132,6 +132,17 @@ impl Schedules {
             .collect();
         let goes_on = self.backfill(shards).await?;
         Ok(is_full || goes_on)
+    }
+
+    /// Removes what has been kept for long enough, a bounded part at a time.
+    async fn forget(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let days_ago =
+            |days: u32| Timestamp::from_micros(now.as_micros() - i64::from(days) * 86_400 * 1_000_000);
+        let (store, config) = (&self.ports.store, &self.config);
+        while store.triggers_forget(days_ago(config.keep_receipts_days), PAGE).await? {}
+        while store.notifications_forget(days_ago(config.keep_notifications_days), PAGE).await? {}
+        Ok(())
     }
 
     /// Carries out everything that is due.
