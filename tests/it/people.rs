@@ -6,7 +6,12 @@ use serde_json::{Value, json};
 
 use shared::testing::smtp::SmtpServer;
 
-use crate::harness::{PATIENCE, client::text, place::Place, unique_name, until};
+use crate::harness::{
+    PATIENCE,
+    client::text,
+    place::{Place, Shape},
+    unique_name, until,
+};
 
 both_shapes!(
     an_approval_waits_and_goes_its_way,
@@ -290,7 +295,10 @@ async fn a_mail_decides_once(shared: &Place) -> Result<()> {
             "host": "127.0.0.1", "port": server.address.port(), "tls": "none", "from": "flows@flows.example",
         } } } },
     });
-    let place = Place::start(shared.shape, &over).await?;
+    let place = match shared.shape {
+        Shape::Embedded => Place::start(Shape::Embedded, &over).await?,
+        Shape::Cluster => shared.second_api(&over).await?,
+    };
     let document =
         APPROVAL.replace("[finance, legal]", "[finance, 'user:ada@example.com', later@example.com]");
     let name = unique_name("mail");
