@@ -16,7 +16,7 @@ use shared::{
     execution::{Event, Status},
     ids::WorkflowId,
     port::{
-        sources::{Folders, Seen, SeenFile, SourceError},
+        sources::{Folders, Listen, Listener, Seen, SeenFile, SourceError, Streams},
         store::{Commit, DynStore, ExecutionFilter, Page, Saved, StatusChange, WorkflowDraft, WorkflowRow},
         triggers::{FireOutcome, FireRow},
     },
@@ -236,21 +236,33 @@ impl Clock for Hand {
     }
 }
 
+/// No folder and no broker: schedules need neither.
 #[derive(Debug)]
-struct NoFolders;
+struct Nowhere;
+
+fn nowhere<T>() -> Result<T, SourceError> {
+    Err(SourceError("there is nothing here".to_owned()))
+}
 
 #[async_trait]
-impl Folders for NoFolders {
+impl Folders for Nowhere {
     async fn look(&self, _: &str, _: &str, _: &globset::GlobMatcher) -> Result<Seen, SourceError> {
-        Err(SourceError("there are no folders here".to_owned()))
+        nowhere()
     }
 
     async fn check(&self, _: &str, _: &SeenFile) -> Result<(), SourceError> {
-        Err(SourceError("there are no folders here".to_owned()))
+        nowhere()
     }
 
     async fn put_away(&self, _: &str, _: &SeenFile, _: After) -> Result<(), SourceError> {
-        Err(SourceError("there are no folders here".to_owned()))
+        nowhere()
+    }
+}
+
+#[async_trait]
+impl Streams for Nowhere {
+    async fn listen(&self, _: &Listen) -> Result<Box<dyn Listener>, SourceError> {
+        nowhere()
     }
 }
 
@@ -340,6 +352,7 @@ impl<'a> World<'a> {
             triggers: workflow.trigger_drafts(id, Timestamp::from_micros(began)),
             principal: "someone".to_owned(),
             at: Timestamp::from_micros(began),
+            publishes: None,
         };
         let row = match store.workflow_create(draft).await.expect("saved") {
             Saved::Created(row) => row,
@@ -355,7 +368,8 @@ impl<'a> World<'a> {
             queue: Arc::new(queue::in_process::InProcessQueue::new()),
             progress: Arc::new(progress::in_process::InProcessProgress::new()),
             catalogue,
-            folders: Arc::new(NoFolders),
+            folders: Arc::new(Nowhere),
+            streams: Arc::new(Nowhere),
         };
         let coordinators = (0..2).map(|_| Coordinator::new(&ports, &time)).collect();
         let open = BTreeSet::new();
@@ -558,7 +572,7 @@ impl<'a> World<'a> {
                     ..self
                         .ports
                         .store
-                        .load(&[execution])
+                        .load(&[execution], 0, 10)
                         .await
                         .expect("read")
                         .remove(0)
@@ -667,8 +681,14 @@ impl<'a> World<'a> {
             let found = self.ports.store.execution_list(TENANT, ExecutionFilter::default(), page).await;
             let found = found.expect("read");
             for row in &found.items {
-                let turns =
-                    self.ports.store.load(&[row.id]).await.expect("read").remove(0).expect("a journal");
+                let turns = self
+                    .ports
+                    .store
+                    .load(&[row.id], 0, 10)
+                    .await
+                    .expect("read")
+                    .remove(0)
+                    .expect("a journal");
                 let Some(Event::Accepted(accepted)) =
                     turns.turns.first().and_then(|turn| turn.events.first())
                 else {
