@@ -104,7 +104,7 @@ fn may_pass(error: &anyhow::Error) -> bool {
 /// is started while one is away need not be started again.
 async fn waiting<T>(settings: &Settings, open: impl AsyncFn() -> Result<T>) -> Result<T> {
     let until = Instant::now() + Duration::from_secs(settings.app.startup_seconds.into());
-    let mut pauses = Reconnect::default();
+    let mut pauses = Reconnect::new(Duration::from_millis(500), Duration::from_secs(5));
     loop {
         let error = match open().await {
             Err(error) if may_pass(&error) => error,

@@ -82,6 +82,13 @@ pub struct Config {
     /// Seconds between two looks for what was lost.
     #[schemars(range(min = 1))]
     pub sweep_seconds: u32,
+    /// Days that notifications stay in the platform's list; then they are removed, read or not.
+    #[schemars(range(min = 1))]
+    pub keep_notifications_days: u32,
+    /// Days that receipts of what came in, and fires that were skipped, can be looked at. At least the week in which
+    /// a dedupe key starts one execution. What is parked, and what fires have started, stays.
+    #[schemars(range(min = 7))]
+    pub keep_receipts_days: u32,
     /// Executions kept in memory; others are read from the store when something happens to them.
     #[schemars(range(min = 1))]
     pub cached_executions: usize,
@@ -106,6 +113,8 @@ impl Default for Config {
             lease_seconds: 60,
             silence_seconds: 60,
             sweep_seconds: 5,
+            keep_notifications_days: 90,
+            keep_receipts_days: 30,
             cached_executions: 20_000,
             max_open_executions: most_open(),
             batch: 512,

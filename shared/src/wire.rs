@@ -233,6 +233,9 @@ pub enum RequestBody {
     Claim {
         task: TaskKey,
         by: String,
+        /// The assignee in whose place it is claimed; a sender of an earlier version does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        for_assignee: Option<String>,
     },
     Delegate {
         task: TaskKey,

@@ -18,7 +18,7 @@ use shared::{
     },
     port::people::{
         EventWait, EventWaits, HumanTaskFilter, HumanTaskPage, HumanTaskRow, HumanTasks, KeyTaken, Keys,
-        NotificationPage, NotificationRow, Notifications, Requests,
+        MailClaim, NotificationPage, NotificationRow, Notifications, Requests,
     },
     port::store::{
         Commit, DeadLetter, DeadLetters, DueTimer, ExecutionFilter, ExecutionRow, Finding, FinishedTask,
@@ -316,6 +316,9 @@ impl State {
             reminded_at: change.reminded_at,
             ended_at: (change.status != HumanTaskStatus::Open).then_some(at),
         };
+        if self.people.get(&id).is_none_or(|earlier| earlier.assignees != row.assignees) {
+            self.mails.entry(id).or_default().handed_at = Some(at);
+        }
         self.people.insert(id, row);
     }
 
@@ -989,42 +992,54 @@ impl HumanTasks for MemoryStore {
         now: Timestamp,
         stale: Duration,
         limit: u32,
-    ) -> Result<Vec<HumanTaskRow>, StoreError> {
+    ) -> Result<Vec<MailClaim>, StoreError> {
         let mut state = self.state()?;
         let before = Timestamp::from_micros(now.as_micros() - stale.as_micros() as i64);
-        let mut due: Vec<HumanTaskRow> = state
+        let mut due: Vec<MailClaim> = state
             .people
             .values()
             .filter(|row| row.status == HumanTaskStatus::Open)
-            .filter(|row| {
-                let mails = state.mails.get(&row.id).copied().unwrap_or_default();
-                mails.sent_for.is_none_or(|sent| sent < row.asked_at())
-                    && mails.claimed_at.is_none_or(|at| at <= before)
+            .filter_map(|row| {
+                let mails = state.mails.get(&row.id).cloned().unwrap_or_default();
+                let round = row.round_at();
+                let asked_at = mails.handed_at.map_or(round, |handed| handed.max(round));
+                let is_due = mails.sent_for.is_none_or(|sent| sent < asked_at)
+                    && mails.claimed_at.is_none_or(|at| at <= before);
+                let is_this_round = mails.sent_for.is_some_and(|sent| sent >= round);
+                let mailed = if is_this_round { mails.sent_to } else { Vec::new() };
+                is_due.then(|| MailClaim { row: row.clone(), asked_at, mailed })
             })
-            .cloned()
             .collect();
-        due.sort_by_key(|row| (row.created_at, row.id));
+        due.sort_by_key(|claim| (claim.row.created_at, claim.row.id));
         due.truncate(limit as usize);
-        for row in &due {
-            state.mails.entry(row.id).or_default().claimed_at = Some(now);
+        for claim in &due {
+            state.mails.entry(claim.row.id).or_default().claimed_at = Some(now);
         }
         Ok(due)
     }
 
-    async fn mails_done(&self, id: HumanTaskId, asked_at: Timestamp) -> Result<(), StoreError> {
+    async fn mails_done(
+        &self,
+        id: HumanTaskId,
+        asked_at: Timestamp,
+        mailed: Vec<String>,
+    ) -> Result<(), StoreError> {
         let mut state = self.state()?;
         let mails = state.mails.entry(id).or_default();
         if mails.sent_for.is_none_or(|sent| sent < asked_at) {
-            *mails = Mails { sent_for: Some(asked_at), claimed_at: None };
+            (mails.sent_for, mails.sent_to, mails.claimed_at) = (Some(asked_at), mailed, None);
         }
         Ok(())
     }
 }
 
 /// What is known of the mails of a question.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 struct Mails {
+    /// When it was last given to other people.
+    handed_at: Option<Timestamp>,
     sent_for: Option<Timestamp>,
+    sent_to: Vec<String>,
     claimed_at: Option<Timestamp>,
 }
 
@@ -1060,6 +1075,19 @@ impl Notifications for MemoryStore {
         wanted.sort_by_key(|row| std::cmp::Reverse(row.cursor()));
         let items = wanted.into_iter().take(limit as usize + 1).cloned().collect();
         Ok(rows::paged(items, limit, |row: &NotificationRow| row.cursor().to_string()))
+    }
+
+    async fn notifications_forget(&self, before: Timestamp, limit: u32) -> Result<bool, StoreError> {
+        let mut state = self.state()?;
+        let old: Vec<NotificationId> = state
+            .notifications
+            .iter()
+            .filter(|(_, row)| row.created_at < before)
+            .map(|(id, _)| *id)
+            .take(limit as usize)
+            .collect();
+        state.notifications.retain(|id, _| !old.contains(id));
+        Ok(old.len() >= limit as usize)
     }
 
     async fn notification_read(

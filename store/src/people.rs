@@ -13,7 +13,7 @@ use shared::{
     port::{
         people::{
             EventWait, EventWaits, HumanTaskFilter, HumanTaskPage, HumanTaskRow, HumanTasks, KeyTaken, Keys,
-            NotificationPage, NotificationRow, Notifications, Requests,
+            MailClaim, NotificationPage, NotificationRow, Notifications, Requests,
         },
         store::{Commit, HumanTaskChange, HumanTaskStatus, Paged, StoreError, WaitChange},
     },
@@ -34,18 +34,20 @@ use crate::{
 pub(crate) static KEEP_HUMAN_TASKS: Batch = Batch::new(
     "\
 with t (id, tenant_id, execution_id, task, workflow_id, kind, urgency, status, assignees, claimed_by, created_at,
-    reminded_at, ended_at, ask, answers) as ({rows})
+    reminded_at, handed_at, ended_at, ask, answers) as ({rows})
 insert into wo_human_tasks (id, tenant_id, execution_id, task, workflow_id, workflow_name, requester, kind, urgency,
-    status, assignees, claimed_by, created_at, reminded_at, ended_at, ask, answers)
+    status, assignees, claimed_by, created_at, reminded_at, handed_at, ended_at, ask, answers)
 select t.id, t.tenant_id, t.execution_id, t.task, t.workflow_id, e.workflow_name, e.principal, t.kind, t.urgency,
-    t.status, t.assignees, t.claimed_by, t.created_at, t.reminded_at, t.ended_at, t.ask, t.answers
+    t.status, t.assignees, t.claimed_by, t.created_at, t.reminded_at, t.handed_at, t.ended_at, t.ask, t.answers
 from t
 join wo_executions as e on e.id = t.execution_id and e.tenant_id = t.tenant_id
 where t.id is not null
 on conflict (id) do update
 set urgency = excluded.urgency, status = excluded.status, assignees = excluded.assignees,
-    claimed_by = excluded.claimed_by, created_at = excluded.created_at, reminded_at = excluded.reminded_at, ended_at = excluded.ended_at,
-    ask = excluded.ask, answers = excluded.answers",
+    claimed_by = excluded.claimed_by, created_at = excluded.created_at, reminded_at = excluded.reminded_at,
+    handed_at = case when wo_human_tasks.assignees = excluded.assignees then wo_human_tasks.handed_at
+        else excluded.handed_at end,
+    ended_at = excluded.ended_at, ask = excluded.ask, answers = excluded.answers",
     &[
         Kind::Uuid,
         Kind::Uuid,
@@ -57,6 +59,7 @@ set urgency = excluded.urgency, status = excluded.status, assignees = excluded.a
         Kind::Text,
         Kind::Text,
         Kind::Text,
+        Kind::At,
         Kind::At,
         Kind::At,
         Kind::At,
@@ -179,21 +182,31 @@ set mail_claimed_at = $1
 where (mail_claimed_at is null or mail_claimed_at <= $2) and id in (
     select h.id
     from wo_human_tasks as h
-    where h.status = 'open' and (h.mailed_for is null or h.mailed_for < coalesce(h.reminded_at, h.created_at))
+    where h.status = 'open'
+        and (h.mailed_for is null or h.mailed_for < coalesce(h.reminded_at, h.created_at)
+            or h.mailed_for < h.handed_at)
         and (h.mail_claimed_at is null or h.mail_claimed_at <= $2)
     order by h.created_at, h.id limit $3)
 returning id, tenant_id, execution_id, task, workflow_id, workflow_name, requester, status,
-    assignees, claimed_by, created_at, reminded_at, ended_at, ask, answers";
+    assignees, claimed_by, created_at, reminded_at, ended_at, ask, answers, handed_at, mailed_for, mailed_to";
 
 const MAILS_DONE: &str = "\
 update wo_human_tasks
-set mailed_for = $2, mail_claimed_at = null
+set mailed_for = $2, mailed_to = $3, mail_claimed_at = null
 where id = $1 and (mailed_for is null or mailed_for < $2)";
 
 const ADD_NOTIFICATION: &str = "\
 insert into wo_notifications (id, tenant_id, execution_id, recipient, subject, text, severity, created_at)
 values ($1, $2, $3, $4, $5, $6, $7, $8)
 on conflict do nothing";
+
+const FORGET_NOTIFICATIONS: &str = "\
+delete from wo_notifications
+where id in (
+    select id
+    from wo_notifications
+    where created_at < $1
+    order by created_at, id limit $2)";
 
 const WAITS_FOR: &str = "\
 select execution_id, task, event, key, early
@@ -261,6 +274,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     CLAIM_MAILS,
     MAILS_DONE,
     ADD_NOTIFICATION,
+    FORGET_NOTIFICATIONS,
     WAITS_FOR,
     WAITS,
     REQUEST_WAITS,
@@ -354,6 +368,7 @@ impl<'a> Changes<'a> {
                 change.claimed_by.clone().into(),
                 change.created_at.into(),
                 change.reminded_at.into(),
+                commit.turn.at.into(),
                 (!is_open).then_some(commit.turn.at).into(),
                 asks.ask.clone().into(),
                 asks.answers.clone().into(),
@@ -445,6 +460,28 @@ impl HumanTaskRecord {
     }
 }
 
+#[derive(Debug, FromRow)]
+struct MailRecord {
+    #[sqlx(flatten)]
+    task: HumanTaskRecord,
+    handed_at: Option<At>,
+    mailed_for: Option<At>,
+    mailed_to: Option<String>,
+}
+
+impl MailRecord {
+    fn claim(self) -> Result<MailClaim, StoreError> {
+        let row = self.task.row()?;
+        let round = row.round_at();
+        let asked_at = self.handed_at.map_or(round, |handed| handed.0.max(round));
+        let mailed = match (self.mailed_for, self.mailed_to) {
+            (Some(sent), Some(names)) if sent.0 >= round => rows::tags(&names)?,
+            _ => Vec::new(),
+        };
+        Ok(MailClaim { row, asked_at, mailed })
+    }
+}
+
 #[async_trait]
 impl HumanTasks for SqlStore {
     async fn human_task_get(
@@ -503,9 +540,9 @@ impl HumanTasks for SqlStore {
         now: Timestamp,
         stale: Duration,
         limit: u32,
-    ) -> Result<Vec<HumanTaskRow>, StoreError> {
+    ) -> Result<Vec<MailClaim>, StoreError> {
         let before = Timestamp::from_micros(now.as_micros() - stale.as_micros() as i64);
-        let records: Vec<HumanTaskRecord> = in_transaction!(self, |tx, sql| {
+        let records: Vec<MailRecord> = in_transaction!(self, |tx, sql| {
             sqlx::query_as(CLAIM_MAILS)
                 .bind(At(now))
                 .bind(At(before))
@@ -513,16 +550,26 @@ impl HumanTasks for SqlStore {
                 .fetch_all(&mut *tx)
                 .await
         })?;
-        let rows: Result<Vec<HumanTaskRow>, StoreError> =
-            records.into_iter().map(HumanTaskRecord::row).collect();
-        let mut rows = rows?;
-        rows.sort_by_key(|row| (row.created_at, row.id));
-        Ok(rows)
+        let claims: Result<Vec<MailClaim>, StoreError> = records.into_iter().map(MailRecord::claim).collect();
+        let mut claims = claims?;
+        claims.sort_by_key(|claim| (claim.row.created_at, claim.row.id));
+        Ok(claims)
     }
 
-    async fn mails_done(&self, id: HumanTaskId, asked_at: Timestamp) -> Result<(), StoreError> {
+    async fn mails_done(
+        &self,
+        id: HumanTaskId,
+        asked_at: Timestamp,
+        mailed: Vec<String>,
+    ) -> Result<(), StoreError> {
+        let mailed = rows::tags_text(&mailed);
         in_transaction!(self, |tx, sql| {
-            sqlx::query(MAILS_DONE).bind(*id.as_uuid()).bind(At(asked_at)).execute(&mut *tx).await?;
+            sqlx::query(MAILS_DONE)
+                .bind(*id.as_uuid())
+                .bind(At(asked_at))
+                .bind(mailed.as_str())
+                .execute(&mut *tx)
+                .await?;
             Ok(())
         })
     }
@@ -604,6 +651,17 @@ impl Notifications for SqlStore {
         let items: Result<Vec<NotificationRow>, StoreError> =
             records.into_iter().map(NotificationRecord::row).collect();
         Ok(rows::paged(items?, limit, |row| row.cursor().to_string()))
+    }
+
+    async fn notifications_forget(&self, before: Timestamp, limit: u32) -> Result<bool, StoreError> {
+        in_transaction!(self, |tx, sql| {
+            let gone = sqlx::query(FORGET_NOTIFICATIONS)
+                .bind(At(before))
+                .bind(i64::from(limit))
+                .execute(&mut *tx)
+                .await?;
+            Ok(gone.rows_affected() >= u64::from(limit))
+        })
     }
 
     async fn notification_read(

@@ -8,9 +8,9 @@ use shared::{
     port::{
         store::{Page, Paged, StoreError, Submission, Submitted},
         triggers::{
-            Backfill, BackfillStatus, Cursor, EventAdded, FireOutcome, FireRow, KEY_LIFE, RECEIPT_LIFE,
-            Receipt, ScheduleStep, StepKept, StoredEvent, TriggerFilter, TriggerRow, TriggerStart,
-            TriggerStarted, Triggers,
+            Backfill, BackfillStatus, Cursor, EventAdded, FireOutcome, FireRow, KEY_LIFE, Receipt,
+            ScheduleStep, StepKept, StoredEvent, TriggerFilter, TriggerRow, TriggerStart, TriggerStarted,
+            Triggers,
         },
     },
     time::Timestamp,
@@ -296,16 +296,28 @@ where tenant_id = $1 and id = $2 and status in ('running', 'paused')";
 
 const FORGET_RECEIPTS: &str = "\
 delete from wo_trigger_receipts
-where received_at < $1 and outcome <> 'parked' and (dedupe_key is null or dedupe_key not like 'kept file %')";
+where id in (
+    select id
+    from wo_trigger_receipts
+    where received_at < $1 and outcome <> 'parked' and (dedupe_key is null or dedupe_key not like 'kept file %')
+    order by received_at, id limit $2)";
 
 /// What has started is known for ever, so that no backfill starts it again.
 const FORGET_FIRES: &str = "\
 delete from wo_schedule_fires
-where recorded_at < $1 and outcome = 'skipped'";
+where (trigger_id, fire_at) in (
+    select trigger_id, fire_at
+    from wo_schedule_fires
+    where recorded_at < $1 and outcome = 'skipped'
+    order by recorded_at, trigger_id, fire_at limit $2)";
 
 const FORGET_EVENTS: &str = "\
 delete from wo_events
-where expires_at < $1";
+where sequence in (
+    select sequence
+    from wo_events
+    where expires_at < $1
+    order by expires_at, sequence limit $2)";
 
 pub(crate) const STATEMENTS: &[&str] = &[
     SYNC_TRIGGER,
@@ -1265,14 +1277,15 @@ impl Triggers for SqlStore {
         record.map(BackfillRecord::backfill).transpose()
     }
 
-    async fn triggers_maintain(&self) -> Result<(), StoreError> {
+    async fn triggers_forget(&self, before: Timestamp, limit: u32) -> Result<bool, StoreError> {
         let now = self.clock().await?;
         in_transaction!(self, |tx, sql| {
-            let old = before(now, RECEIPT_LIFE);
-            sqlx::query(FORGET_RECEIPTS).bind(At(old)).execute(&mut *tx).await?;
-            sqlx::query(FORGET_FIRES).bind(At(old)).execute(&mut *tx).await?;
-            sqlx::query(FORGET_EVENTS).bind(At(now)).execute(&mut *tx).await?;
-            Ok(())
+            let mut more = false;
+            for (text, at) in [(FORGET_RECEIPTS, before), (FORGET_FIRES, before), (FORGET_EVENTS, now)] {
+                let gone = sqlx::query(text).bind(At(at)).bind(i64::from(limit)).execute(&mut *tx).await?;
+                more |= gone.rows_affected() >= u64::from(limit);
+            }
+            Ok(more)
         })
     }
 }

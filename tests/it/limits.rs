@@ -16,7 +16,7 @@ async fn beyond_the_quota_a_submission_is_refused_and_nothing_is_lost(place: &Pl
         Shape::Embedded => {
             Place::start(Shape::Embedded, &json!({ "api": { "max_open_executions": 2 } })).await?
         }
-        Shape::Cluster => place.second_api("api.max_open_executions=2").await?,
+        Shape::Cluster => place.second_api(&json!({ "api": { "max_open_executions": 2 } })).await?,
     };
     let document =
         "workflow: v1\nname: quota\ncomponents:\n  pause:\n    type: delay\n    config: { for: 2s }\n";

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use shared::testing::smtp::SmtpServer;
 
 use crate::harness::{
-    PATIENCE, RUNTIME,
+    PATIENCE,
     client::text,
     place::{Place, Shape},
     unique_name, until,
@@ -27,6 +27,7 @@ both_shapes!(
     what_is_waited_for_is_listed,
     a_kill_ends_at_once,
     people_are_told_in_the_platform,
+    a_mail_decides_once,
 );
 
 const APPROVAL: &str = "\
@@ -284,12 +285,8 @@ fn link(mail: &str, word: &str) -> Result<String> {
     Ok(path.to_owned())
 }
 
-#[test]
-fn a_mail_decides_once() -> Result<()> {
-    RUNTIME.block_on(a_mail_and_its_links())
-}
-
-async fn a_mail_and_its_links() -> Result<()> {
+/// In a place of its own, whose settings say where mails go.
+async fn a_mail_decides_once(shared: &Place) -> Result<()> {
     let server = SmtpServer::start();
     let over = json!({
         "api": { "public_url": "https://flows.example/" },
@@ -298,7 +295,10 @@ async fn a_mail_and_its_links() -> Result<()> {
             "host": "127.0.0.1", "port": server.address.port(), "tls": "none", "from": "flows@flows.example",
         } } } },
     });
-    let place = Place::start(Shape::Embedded, &over).await?;
+    let place = match shared.shape {
+        Shape::Embedded => Place::start(Shape::Embedded, &over).await?,
+        Shape::Cluster => shared.second_api(&over).await?,
+    };
     let document =
         APPROVAL.replace("[finance, legal]", "[finance, 'user:ada@example.com', later@example.com]");
     let name = unique_name("mail");
@@ -314,7 +314,8 @@ async fn a_mail_and_its_links() -> Result<()> {
     let (approve, reject) = (link(&body, "Approve")?, link(&body, "Reject")?);
 
     // By the time another question is mailed, the first one was not mailed again.
-    let other = place.api.start(&unique_name("mail"), &document, &json!({})).await?;
+    let reachable = document.replace(", later@example.com", "");
+    let other = place.api.start(&unique_name("mail"), &reachable, &json!({})).await?;
     let all = mails(2).await?;
     ensure!(all.len() == 2 && all[0] == mail, "{all:?}");
     ensure!(all[1].header("Message-ID") != mail.header("Message-ID"), "{all:?}");
@@ -336,6 +337,17 @@ async fn a_mail_and_its_links() -> Result<()> {
         ensure!(!text.contains("/decide/") && !text.contains(token), "a link is in the {what}");
     }
     ensure!(logs.contains("Sent a mail with links"), "{logs}");
-    place.api.cancel(&other, "").await?;
+
+    // Whoever it is given to is mailed at once, and nobody else again.
+    let task = asked(&place, &other, "review").await?;
+    let body = json!({ "to": "grace@example.com", "as": "finance" });
+    say(&place, &task, "delegate", body).await?.expect(200)?;
+    let all = mails(3).await?;
+    ensure!(all.len() == 3 && all[2].to == ["grace@example.com"], "{all:?}");
+    let approve = link(&all[2].body(), "Approve")?;
+    let used = place.api.send(Method::POST, &approve, &[], none).await?;
+    ensure!(used.status == 200, "{}: {}", used.status, used.text);
+    ensure!(place.api.ended(&other).await?["output"] == "paid");
+    ensure!(server.taken().len() == 3, "{:?}", server.taken());
     Ok(())
 }

@@ -122,6 +122,7 @@ fn a_process_that_starts_before_its_services_waits_for_them() -> Result<()> {
         };
         let early = member("early", "api", &folder, &settings, Some(&away))?;
         let process = early.start()?;
+        let mut proxies = Vec::new();
         for (port, service) in [(database, Service::Database), (broker, Service::Broker)] {
             let word = if service == Service::Database { "database" } else { "broker" };
             until(PATIENCE, &format!("a word on the {word}"), async || {
@@ -132,7 +133,7 @@ fn a_process_that_starts_before_its_services_waits_for_them() -> Result<()> {
                     .then_some(()))
             })
             .await?;
-            Proxy::start_at(port, services.port(service)).await?;
+            proxies.push(Proxy::start_at(port, services.port(service)).await?);
         }
         early.is_up(&process).await?;
         process.terminate(PATIENCE).await

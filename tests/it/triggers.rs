@@ -16,7 +16,7 @@ use sha2::Sha256;
 use shared::time::{Clock, SystemClock, Timestamp};
 
 use crate::harness::{
-    PATIENCE, WEBHOOK_SECRET,
+    PATIENCE, RUNTIME, WEBHOOK_SECRET,
     brokers::{RabbitQueue, RedisStream},
     client::{Answer, text},
     place::{Place, Shape},
@@ -528,6 +528,40 @@ async fn a_file_that_appears_starts_once_and_is_put_away(place: &Place) -> Resul
     }
     ensure!(executions(place, &kept).await?.len() == 2, "what stays does not start again");
     Ok(())
+}
+
+/// The start is durable and the move has not happened when the process dies: whoever comes next moves the file.
+#[test]
+fn a_file_whose_move_a_kill_prevents_is_moved_later_and_starts_nothing_twice() -> Result<()> {
+    RUNTIME.block_on(async {
+        let mut place = Place::start(Shape::Embedded, &json!({})).await?;
+        let (drops, _, workflow) = folder(&place, "pattern: \"*.csv\", after: move").await?;
+        std::fs::create_dir_all(&drops)?;
+        // A file where the destination would be: nothing can be moved there.
+        let obstacle = drops.join("done");
+        std::fs::write(&obstacle, "in the way")?;
+        std::fs::write(drops.join("a.csv"), "one")?;
+        let is = async |place: &Place, status: &str| {
+            until(PATIENCE, status, async || {
+                Ok((trigger(place, &workflow).await?["status"] == status).then_some(()))
+            })
+            .await
+        };
+        fires_reach(&place, &workflow, 1).await?;
+        is(&place, "degraded").await?;
+        place.processes[0].kill()?;
+        ensure!(drops.join("a.csv").exists(), "it was not moved before the kill");
+        std::fs::remove_file(&obstacle)?;
+        place.processes[0] = place.front.start()?;
+        place.front.is_up(&place.processes[0]).await?;
+        until(PATIENCE, "the moved file", async || {
+            Ok((obstacle.join("a.csv").exists() && !drops.join("a.csv").exists()).then_some(()))
+        })
+        .await?;
+        is(&place, "active").await?;
+        ensure!(executions(&place, &workflow).await?.len() == 1, "it started once");
+        Ok(())
+    })
 }
 
 async fn a_folder_that_is_not_there_is_shown_as_degraded(place: &Place) -> Result<()> {

@@ -332,6 +332,21 @@ fn standing(
     Ok(found.clone())
 }
 
+fn held(holder: &str) -> Problem {
+    Problem::new(Code::ClaimConflict, format!("{holder} has claimed it."))
+}
+
+/// Why an open task refuses what its sender might have done a moment before.
+fn changed_hands(row: &HumanTaskRow) -> Problem {
+    match &row.claimed_by {
+        Some(holder) => held(holder),
+        None => Problem::new(
+            Code::NotAsked,
+            format!("It was handed on meanwhile; it is with {}.", row.assignees.join(", ")),
+        ),
+    }
+}
+
 /// Whoever started an execution decides about it only where that is allowed, or on behalf of somebody else.
 fn must_be_another(
     caller: &Caller,
@@ -484,9 +499,7 @@ impl Deeds {
         if row.ask.claim && row.ask.kind == PersonKind::HumanTask {
             match row.claimed_by.as_deref() {
                 Some(holder) if holder == by => {}
-                Some(holder) => {
-                    return Err(Problem::new(Code::ClaimConflict, format!("{holder} has claimed it.")));
-                }
+                Some(holder) => return Err(held(holder)),
                 None => {
                     return Err(Problem::new(Code::ClaimConflict, "Nobody has claimed it; claim it first."));
                 }
@@ -519,6 +532,7 @@ impl Deeds {
             Decided::Later => Ok(Answered::Later(later(&row))),
             _ => Err(match row.answers.iter().find(|known| known.for_assignee == answer.for_assignee) {
                 Some(first) if row.status == HumanTaskStatus::Open => answered(first),
+                None if row.status == HumanTaskStatus::Open => changed_hands(&row),
                 _ => ended(&row),
             }),
         }
@@ -535,24 +549,24 @@ impl Deeds {
         let names = caller.names();
         let row = self.human_task_row(caller.tenant, id).await?;
         must_be_open(&row)?;
-        standing(caller, &row, body.on_behalf_of.as_deref(), |_| true)?;
+        let assignee = standing(caller, &row, body.on_behalf_of.as_deref(), |_| true)?;
         if !row.ask.claim {
             return Err(Problem::new(Code::WrongAction, "It needs no claim: answer it."));
         }
         let by = caller.principal.to_string();
-        let held = |holder: &str| Problem::new(Code::ClaimConflict, format!("{holder} has claimed it."));
         match row.claimed_by.as_deref() {
             Some(holder) if *holder == *by => return Ok(Answered::Now(Box::new(view(row, &names)))),
             Some(holder) => return Err(held(holder)),
             None => {}
         }
         let at = self.clock.now(&self.store).await?;
-        let request = RequestBody::Claim { task: row.task.clone(), by: by.clone() };
+        let request =
+            RequestBody::Claim { task: row.task.clone(), by: by.clone(), for_assignee: Some(assignee) };
         let (row, decided) = self.ask_people(row, request, at).await?;
         match (row.claimed_by.as_deref(), decided) {
             (Some(holder), _) if *holder == *by => Ok(Answered::Now(Box::new(view(row, &names)))),
             (None, Decided::Later) => Ok(Answered::Later(later(&row))),
-            (Some(holder), _) if row.status == HumanTaskStatus::Open => Err(held(holder)),
+            _ if row.status == HumanTaskStatus::Open => Err(changed_hands(&row)),
             _ => Err(ended(&row)),
         }
     }
@@ -597,10 +611,7 @@ impl Deeds {
         match decided {
             Decided::Later => Ok(Answered::Later(later(&row))),
             _ if row.status != HumanTaskStatus::Open => Err(ended(&row)),
-            _ => Err(Problem::new(
-                Code::NotAsked,
-                format!("It was handed on meanwhile; it is with {}.", row.assignees.join(", ")),
-            )),
+            _ => Err(changed_hands(&row)),
         }
     }
 

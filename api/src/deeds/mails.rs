@@ -12,7 +12,7 @@ use shared::{
     ids::HumanTaskId,
     port::{
         mail::{DynMailer, Mail},
-        people::HumanTaskRow,
+        people::{HumanTaskRow, MailClaim},
     },
     time::Timestamp,
 };
@@ -39,7 +39,7 @@ const LONGEST_MESSAGE: usize = 64 * 1024;
 /// More mails than this are not remembered over a trouble that passes.
 const REMEMBERED: usize = 10_000;
 
-/// Whoever was mailed, and for which asking.
+/// Whoever was mailed, and in which round.
 type Sent = (HumanTaskId, Timestamp, String);
 
 /// Sends the mails.
@@ -105,23 +105,25 @@ impl Mails {
         let store = Arc::clone(&self.deeds.store);
         loop {
             let now = self.deeds.clock.now(&store).await?;
-            let Some(row) = store.mails_claim(now, CLAIM, 1).await?.pop() else { return Ok(()) };
-            if !takes_mails(&row) || self.question(&row).await? {
-                store.mails_done(row.id, row.asked_at()).await?;
+            let Some(claim) = store.mails_claim(now, CLAIM, 1).await?.pop() else { return Ok(()) };
+            let MailClaim { row, asked_at, mailed } = claim;
+            if !takes_mails(&row) || self.question(&row, &mailed).await? {
+                // Those who have it now have had their mail, or get none.
+                store.mails_done(row.id, asked_at, row.assignees).await?;
                 self.sent.retain(|(id, ..)| *id != row.id);
             }
         }
     }
 
-    /// Mails one question. `false` when some of its mails have to be tried again.
-    async fn question(&mut self, row: &HumanTaskRow) -> Result<bool, Problem> {
+    /// Mails one question to those who have not had it. `false` when some of its mails have to be tried again.
+    async fn question(&mut self, row: &HumanTaskRow, mailed: &[String]) -> Result<bool, Problem> {
         let begun = Instant::now();
         let mut is_done = true;
         for assignee in &row.assignees {
             let Some(to) = address(assignee) else { continue };
-            let sent = (row.id, row.asked_at(), assignee.clone());
+            let sent = (row.id, row.round_at(), assignee.clone());
             let has_answered = row.answers.iter().any(|answer| answer.for_assignee == *assignee);
-            if has_answered || self.sent.contains(&sent) {
+            if has_answered || mailed.contains(assignee) || self.sent.contains(&sent) {
                 continue;
             }
             if begun.elapsed() > LAST_MAIL {
@@ -162,7 +164,7 @@ impl Mails {
             Err(problem) if problem.code.status() < 500 => return Ok(Some(FailureClass::Conflict)),
             Err(problem) => return Err(problem),
         };
-        let asking = format!("{}/{assignee}", row.asked_at().as_micros());
+        let asking = format!("{}/{assignee}", row.round_at().as_micros());
         let mail = Mail {
             id: uuid::Uuid::new_v5(row.id.as_uuid(), asking.as_bytes()).to_string(),
             to: to.to_owned(),

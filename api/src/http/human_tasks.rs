@@ -46,6 +46,18 @@ pub(crate) async fn human_task_get(
     app.deeds.human_task_get(&caller, id).await.map(Json)
 }
 
+/// What a deed of a person is answered with.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, clippy::large_enum_variant, reason = "none is made: the description alone reads it")]
+enum Answer {
+    /// It counts: the human task as it is now.
+    #[response(status = 200)]
+    Now(HumanTaskView),
+    /// It is kept; look later what became of it.
+    #[response(status = 202)]
+    Later(NotYet),
+}
+
 fn answer(answered: Answered) -> Response {
     match answered {
         Answered::Now(view) => Json(view).into_response(),
@@ -60,8 +72,7 @@ fn answer(answered: Answered) -> Response {
 #[utoipa::path(post, path = "/api/v1/human-tasks/{id}/approve", tag = "human tasks", operation_id = "human_task_approve",
     params(("id" = String, Path, description = "The human task's id")),
     request_body(content = Option<AnswerHumanTask>, content_type = "application/json"),
-    responses((status = 200, description = "It counts", body = HumanTaskView),
-              (status = 202, description = "It is kept; look later what became of it", body = NotYet), Refused))]
+    responses(Answer, Refused))]
 pub(crate) async fn human_task_approve(
     State(app): State<App>,
     caller: Caller,
@@ -77,8 +88,7 @@ pub(crate) async fn human_task_approve(
 #[utoipa::path(post, path = "/api/v1/human-tasks/{id}/reject", tag = "human tasks", operation_id = "human_task_reject",
     params(("id" = String, Path, description = "The human task's id")),
     request_body(content = Option<AnswerHumanTask>, content_type = "application/json"),
-    responses((status = 200, description = "It counts", body = HumanTaskView),
-              (status = 202, description = "It is kept; look later what became of it", body = NotYet), Refused))]
+    responses(Answer, Refused))]
 pub(crate) async fn human_task_reject(
     State(app): State<App>,
     caller: Caller,
@@ -94,8 +104,7 @@ pub(crate) async fn human_task_reject(
 #[utoipa::path(post, path = "/api/v1/human-tasks/{id}/submit", tag = "human tasks", operation_id = "human_task_submit",
     params(("id" = String, Path, description = "The human task's id")),
     request_body(content = Option<AnswerHumanTask>, content_type = "application/json"),
-    responses((status = 200, description = "It counts", body = HumanTaskView),
-              (status = 202, description = "It is kept; look later what became of it", body = NotYet), Refused))]
+    responses(Answer, Refused))]
 pub(crate) async fn human_task_submit(
     State(app): State<App>,
     caller: Caller,
@@ -109,8 +118,7 @@ pub(crate) async fn human_task_submit(
 #[utoipa::path(post, path = "/api/v1/human-tasks/{id}/claim", tag = "human tasks", operation_id = "human_task_claim",
     params(("id" = String, Path, description = "The human task's id")),
     request_body(content = Option<ClaimHumanTask>, content_type = "application/json"),
-    responses((status = 200, description = "It is the caller's", body = HumanTaskView),
-              (status = 202, description = "It is kept; look later what became of it", body = NotYet), Refused))]
+    responses(Answer, Refused))]
 pub(crate) async fn human_task_claim(
     State(app): State<App>,
     caller: Caller,
@@ -124,8 +132,7 @@ pub(crate) async fn human_task_claim(
 #[utoipa::path(post, path = "/api/v1/human-tasks/{id}/delegate", tag = "human tasks", operation_id = "human_task_delegate",
     params(("id" = String, Path, description = "The human task's id")),
     request_body = DelegateHumanTask,
-    responses((status = 200, description = "It is with them", body = HumanTaskView),
-              (status = 202, description = "It is kept; look later what became of it", body = NotYet), Refused))]
+    responses(Answer, Refused))]
 pub(crate) async fn human_task_delegate(
     State(app): State<App>,
     caller: Caller,

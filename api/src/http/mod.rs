@@ -161,7 +161,13 @@ impl IntoResponses for Refused {
         operations::health_detailed,
         operations::metrics,
     ),
-    components(schemas(ProblemBody, Mistake, crate::deeds::ProgressView, crate::deeds::DifferenceView)),
+    components(schemas(
+        ProblemBody,
+        Mistake,
+        crate::deeds::NotYet,
+        crate::deeds::ProgressView,
+        crate::deeds::DifferenceView
+    )),
     tags(
         (name = "workflows", description = "What is to be done: documents and their versions."),
         (name = "executions", description = "What was and is being done."),

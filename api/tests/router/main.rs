@@ -594,6 +594,36 @@ async fn payloads_are_for_workers_with_the_token_and_for_their_execution() {
 }
 
 #[tokio::test]
+async fn notices_are_put_by_workers_with_the_token_for_an_execution_there_is() {
+    let api = start(Config { worker_token: Some(Secret::new("s3cret")), ..Config::default() });
+    let execution = api.execution().await;
+    let notice = |to: &str| {
+        let id = shared::ids::NotificationId::derived(execution, "key", to);
+        json!({ "id": id, "to": to, "subject": "Stock", "text": "Low", "severity": "warning" })
+    };
+    let body = json!([notice("owner"), notice("somebody")]).to_string();
+    let gateway = format!("/internal/notifications/{execution}");
+    let json_type = ("content-type", "application/json");
+    let wrong = [("authorization", "Bearer wrong"), json_type];
+    assert_eq!(api.send("PUT", &gateway, &wrong, &body).await.code(), "unauthorized");
+    let right = [("authorization", "Bearer s3cret"), json_type];
+    // Told again, it is the same.
+    for _ in 0..2 {
+        assert_eq!(api.send("PUT", &gateway, &right, &body).await.status, 204);
+    }
+    let mine = api.get("/api/v1/notifications").await.json();
+    let items = mine["items"].as_array().expect("a list");
+    assert_eq!(items.len(), 1, "{mine}");
+    assert_eq!((&items[0]["to"], &items[0]["severity"]), (&json!("owner"), &json!("warning")));
+    assert_eq!(items[0]["execution_id"], json!(execution));
+    assert_eq!(api.send("PUT", &gateway, &right, "{}").await.code(), "invalid_body");
+    let elsewhere = format!("/internal/notifications/{}", ExecutionId::generate());
+    assert_eq!(api.send("PUT", &elsewhere, &right, &body).await.code(), "not_found");
+    let other = [("x-tenant-id", "nobody"), right[0], json_type];
+    assert_eq!(api.send("PUT", &gateway, &other, &body).await.code(), "invalid_header");
+}
+
+#[tokio::test]
 async fn the_promised_metrics_are_there() {
     let api = start(Config::default());
     api.execution().await;

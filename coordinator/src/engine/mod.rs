@@ -511,7 +511,9 @@ impl Turning<'_> {
             }
             Input::Request(RequestBody::Kill { by, reason }) => self.kill(by, reason),
             Input::Request(RequestBody::Answer { task, answer }) => return self.answer(task, answer),
-            Input::Request(RequestBody::Claim { task, by }) => self.claim(task, by),
+            Input::Request(RequestBody::Claim { task, by, for_assignee }) => {
+                self.claim(task, by, for_assignee.as_deref());
+            }
             Input::Request(RequestBody::Delegate { task, by, from, to }) => {
                 self.delegate(task, by, from, to);
             }

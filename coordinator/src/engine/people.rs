@@ -250,6 +250,15 @@ impl Turning<'_> {
         if !is_asked || (has_answered && !planted!(B39SecondAnswerCounts)) {
             return Ok(());
         }
+        // The sender may have looked before the task was handed on and claimed anew.
+        if let Some(holder) = person.claimed_by.clone().filter(|holder| *holder != answer.by) {
+            let by = &answer.by;
+            self.note(
+                LogLevel::Info,
+                format!("the answer of {by} to `{task}` was refused: {holder} has claimed it"),
+            );
+            return Ok(());
+        }
         let fits = match person.ask.kind {
             PersonKind::Approval | PersonKind::Outcome => answer.verdict != AnswerVerdict::Submit,
             PersonKind::HumanTask => answer.verdict == AnswerVerdict::Submit,
@@ -329,9 +338,14 @@ impl Turning<'_> {
         self.container_done(place, Payload::Inline(output), vec![port.to_owned()])
     }
 
-    pub(super) fn claim(&mut self, task: &TaskKey, by: &str) {
+    pub(super) fn claim(&mut self, task: &TaskKey, by: &str, for_assignee: Option<&str>) {
         let Some(place) = self.asked_place(task) else { return };
-        if self.execution.person(place).is_some_and(|person| person.claimed_by.is_none()) {
+        // Of somebody it was taken from meanwhile, it would be claimed for ever.
+        let may = self.execution.person(place).is_some_and(|person| {
+            person.claimed_by.is_none()
+                && for_assignee.is_none_or(|asked| person.assignees.iter().any(|name| name == asked))
+        });
+        if may {
             self.emit(Event::Claimed { task: task.clone(), by: by.to_owned() });
             self.person_stands(place, HumanTaskStatus::Open);
         }

@@ -15,6 +15,7 @@ mod tests;
 mod world;
 
 use crate::seeded::Bug;
+pub(crate) use shapes::catalogue;
 
 /// How a run is set up.
 #[derive(Debug, Clone, Copy)]

@@ -200,7 +200,7 @@ impl World {
         let kind = person.ask.kind;
         let name = assignees[self.dice.below(assignees.len())].clone();
         if plays && self.dice.chance(10) {
-            let body = RequestBody::Claim { task, by: name };
+            let body = RequestBody::Claim { task, by: name.clone(), for_assignee: Some(name) };
             self.request(execution, body);
             return;
         }

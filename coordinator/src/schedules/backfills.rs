@@ -6,7 +6,7 @@ use shared::{
         store::StoreError,
         triggers::{Backfill, Cursor, Fire, ScheduleStep},
     },
-    time::{Clock, Timestamp},
+    time::Timestamp,
     workflow::{
         Priority,
         triggers::{Timed, Why},

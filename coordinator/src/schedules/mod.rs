@@ -35,17 +35,33 @@ const HORIZON: Duration = Duration::from_mins(1);
 const RETRY: Duration = Duration::from_secs(1);
 /// At most this many in one read.
 const PAGE: u32 = 1_000;
-/// How often old receipts, fires and events are removed.
+/// How often old receipts, fires, events and notifications are removed.
 const MAINTENANCE: Duration = Duration::from_hours(1);
 
 /// The hands around the plan.
 pub(crate) struct Schedules {
     config: Config,
     ports: Ports,
-    clock: Arc<StoreClock>,
+    clock: Arc<dyn Clock>,
     /// What is due soon.
     held: BTreeMap<TriggerId, (Timestamp, TenantId)>,
     snapshots: Snapshots,
+}
+
+/// A schedule as it was seen, and what is to be done about it. Nothing of it is kept yet.
+struct Look {
+    row: TriggerRow,
+    workflow: Arc<Workflow>,
+    open: Vec<ExecutionId>,
+    planned: Plan,
+    now: Timestamp,
+}
+
+/// What a look at a schedule finds.
+enum Looked {
+    /// Nothing is due; look again then, if ever.
+    Idle(Option<Timestamp>),
+    Due(Box<Look>),
 }
 
 /// Whether this coordinator serves a trigger first.
@@ -83,7 +99,7 @@ pub(crate) async fn run(
         this.fire().await;
         if maintained.elapsed() >= MAINTENANCE && !shards.is_empty() {
             maintained = tokio::time::Instant::now();
-            if let Err(error) = this.ports.store.triggers_maintain().await {
+            if let Err(error) = this.forget().await {
                 debug!(error = &error as &dyn std::error::Error, "Maintenance of triggers was put off");
             }
         }
@@ -118,6 +134,17 @@ impl Schedules {
         Ok(is_full || goes_on)
     }
 
+    /// Removes what has been kept for long enough, a bounded part at a time.
+    async fn forget(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let days_ago =
+            |days: u32| Timestamp::from_micros(now.as_micros() - i64::from(days) * 86_400 * 1_000_000);
+        let (store, config) = (&self.ports.store, &self.config);
+        while store.triggers_forget(days_ago(config.keep_receipts_days), PAGE).await? {}
+        while store.notifications_forget(days_ago(config.keep_notifications_days), PAGE).await? {}
+        Ok(())
+    }
+
     /// Carries out everything that is due.
     async fn fire(&mut self) {
         let now = self.clock.now();
@@ -146,19 +173,30 @@ impl Schedules {
         }
     }
 
-    /// Looks at one schedule; answers when to look again.
+    /// Sees to one schedule; answers when to look again.
     async fn step(&mut self, tenant: TenantId, id: TriggerId) -> Result<Option<Timestamp>, StoreError> {
-        let Some(row) = self.ports.store.trigger_get(tenant, id).await? else { return Ok(None) };
+        match self.look(tenant, id).await? {
+            Looked::Idle(next) => Ok(next),
+            Looked::Due(look) => self.carry_out(*look).await,
+        }
+    }
+
+    /// Looks at one schedule, and changes nothing.
+    async fn look(&mut self, tenant: TenantId, id: TriggerId) -> Result<Looked, StoreError> {
+        let Some(row) = self.ports.store.trigger_get(tenant, id).await? else {
+            return Ok(Looked::Idle(None));
+        };
         let now = self.clock.now();
         if row.next_fire_at.is_none_or(|next| next > now) || !row.is_active() {
-            return Ok(row.next_fire_at);
+            return Ok(Looked::Idle(row.next_fire_at));
         }
-        let workflow = self.snapshots.workflow(&row).await?;
-        let found = workflow.as_deref().and_then(|workflow| workflow.trigger(&row.name).zip(Some(workflow)));
-        let Some((trigger, workflow)) = found else {
-            return Ok(Some(now.after(RETRY * 30)));
+        let Some(workflow) = self.snapshots.workflow(&row).await? else {
+            return Ok(Looked::Idle(Some(now.after(RETRY * 30))));
         };
-        let Some(timed) = trigger.timed() else { return Ok(None) };
+        let Some(trigger) = workflow.trigger(&row.name) else {
+            return Ok(Looked::Idle(Some(now.after(RETRY * 30))));
+        };
+        let Some(timed) = trigger.timed() else { return Ok(Looked::Idle(None)) };
         let open = self.ports.store.trigger_open(id).await?;
         let room = match trigger.max_per_hour {
             Some(most) => {
@@ -176,20 +214,16 @@ impl Schedules {
             room,
         };
         let planned = plan(timed, id.as_uuid().as_bytes(), &sight);
+        Ok(Looked::Due(Box::new(Look { row, workflow, open, planned, now })))
+    }
+
+    /// Does what a look found to be due, unless somebody has moved the schedule since.
+    async fn carry_out(&self, look: Look) -> Result<Option<Timestamp>, StoreError> {
+        let Look { row, workflow, open, planned, now } = look;
+        let Some(trigger) = workflow.trigger(&row.name) else { return Ok(None) };
         if planned.acts.iter().any(|(_, act)| *act == Act::CancelAndStart) {
             self.cancel(&row, open, now).await?;
         }
-        self.keep(&row, trigger, workflow, planned, now).await
-    }
-
-    async fn keep(
-        &self,
-        row: &TriggerRow,
-        trigger: &Trigger,
-        workflow: &Workflow,
-        planned: Plan,
-        now: Timestamp,
-    ) -> Result<Option<Timestamp>, StoreError> {
         let span = planned.span.map(|(first, until, reason)| Fire {
             at: first,
             until: Some(until),
@@ -202,7 +236,7 @@ impl Schedules {
             fires.push(match act {
                 Act::Start | Act::CancelAndStart => {
                     let why = Why { fire_time: Some(fire), ..Why::default() };
-                    started(row, trigger, workflow, fire, "the schedule", why, Priority::Normal, now)
+                    started(&row, trigger, &workflow, fire, "the schedule", why, Priority::Normal, now)
                 }
                 Act::Wait => Fire {
                     at: fire,
@@ -322,3 +356,6 @@ fn started(
     };
     Fire { at: fire, until: None, reason, submission, pending: false }
 }
+
+#[cfg(test)]
+mod simulation;

@@ -55,8 +55,8 @@ impl HumanTaskRow {
         }
     }
 
-    /// Since when those asked are asked, or asked again.
-    pub fn asked_at(&self) -> Timestamp {
+    /// Since when those who have it are asked, or asked again.
+    pub fn round_at(&self) -> Timestamp {
         self.reminded_at.unwrap_or(self.created_at)
     }
 
@@ -122,6 +122,16 @@ pub struct HumanTaskPage {
     pub limit: u32,
 }
 
+/// A question that is to be mailed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MailClaim {
+    pub row: HumanTaskRow,
+    /// When it was asked, reminded of, or given to others, whichever came last.
+    pub asked_at: Timestamp,
+    /// Those who have had their mail in this round ([`HumanTaskRow::round_at`]).
+    pub mailed: Vec<String>,
+}
+
 /// The inbox.
 #[async_trait]
 pub trait HumanTasks: Send + Sync {
@@ -140,17 +150,23 @@ pub trait HumanTasks: Send + Sync {
         page: HumanTaskPage,
     ) -> Result<Paged<HumanTaskRow>, StoreError>;
 
-    /// Takes open ones, over all tenants, for which no mails were sent since they were asked or reminded of, the
-    /// oldest first. Nobody else gets them until `stale` after `now`.
+    /// Takes open ones, over all tenants, for which no mails were sent since they were asked, reminded of or given
+    /// to others, the oldest first. Nobody else gets them until `stale` after `now`.
     async fn mails_claim(
         &self,
         now: Timestamp,
         stale: Duration,
         limit: u32,
-    ) -> Result<Vec<HumanTaskRow>, StoreError>;
+    ) -> Result<Vec<MailClaim>, StoreError>;
 
-    /// Says that the mails of an asking ([`HumanTaskRow::asked_at`]) are sent, or need not be.
-    async fn mails_done(&self, id: HumanTaskId, asked_at: Timestamp) -> Result<(), StoreError>;
+    /// Says that the mails of an asking ([`MailClaim::asked_at`]) are sent, or need not be, and who has had one in
+    /// this round.
+    async fn mails_done(
+        &self,
+        id: HumanTaskId,
+        asked_at: Timestamp,
+        mailed: Vec<String>,
+    ) -> Result<(), StoreError>;
 }
 
 /// What somebody was told.
@@ -225,6 +241,9 @@ pub trait Notifications: Send + Sync {
         id: NotificationId,
         at: Timestamp,
     ) -> Result<Option<NotificationRow>, StoreError>;
+
+    /// Removes those from before an instant, at most `limit`. Answers whether there may be more.
+    async fn notifications_forget(&self, before: Timestamp, limit: u32) -> Result<bool, StoreError>;
 }
 
 /// A component that waits for an event.

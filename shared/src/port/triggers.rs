@@ -15,8 +15,6 @@ use crate::{
 pub const KEY_LIFE: std::time::Duration = std::time::Duration::from_hours(7 * 24);
 /// How the keys of files begin that stay where they are. They do not run out: the file may lie there for years.
 pub const KEPT_FILE: &str = "kept file ";
-/// How long receipts and fires are kept.
-pub const RECEIPT_LIFE: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 
 /// A trigger on its way in, with the version it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -403,6 +401,7 @@ pub trait Triggers: Send + Sync {
         to: BackfillStatus,
     ) -> Result<Option<Backfill>, StoreError>;
 
-    /// Removes what has been kept for long enough.
-    async fn triggers_maintain(&self) -> Result<(), StoreError>;
+    /// Removes events that have run out, and receipts and skipped fires from before an instant: at most `limit` of
+    /// each. Answers whether there may be more. What is parked, and what has started, stays.
+    async fn triggers_forget(&self, before: Timestamp, limit: u32) -> Result<bool, StoreError>;
 }

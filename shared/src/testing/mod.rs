@@ -10,3 +10,19 @@ pub mod store;
 pub mod streams;
 pub mod triggers;
 pub mod versions;
+
+/// A test of each promise of a suite, on a store of its own.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! promises {
+    ($suite:ident, $make:path: $($promise:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                let fixture = $make().await;
+                $crate::testing::$suite::$promise(fixture.store.clone()).await;
+                drop(fixture);
+            }
+        )*
+    };
+}

@@ -14,7 +14,7 @@ use crate::{
     ids::{ExecutionId, HumanTaskId, NotificationId, RequestId, Shard, TenantId},
     port::{
         people::{
-            EventWait, HumanTaskCursor, HumanTaskFilter, HumanTaskPage, HumanTaskRow, KeyTaken,
+            EventWait, HumanTaskCursor, HumanTaskFilter, HumanTaskPage, HumanTaskRow, KeyTaken, MailClaim,
             NotificationPage, NotificationRow,
         },
         store::{Commit, DynStore, HumanTaskChange, HumanTaskStatus, Kept, Request, WaitChange},
@@ -27,7 +27,7 @@ use crate::{
 #[macro_export]
 macro_rules! people_conformance {
     ($make:path) => {
-        $crate::people_conformance!(@tests $make:
+        $crate::promises!(people, $make:
             what_people_are_asked_comes_back
             a_human_task_follows_the_turns
             of_one_batch_the_last_word_counts
@@ -50,25 +50,17 @@ macro_rules! people_conformance {
             many_open_human_tasks_are_found_fast
             mails_are_claimed_by_one_and_sent_once
             a_reminder_is_mailed_again
+            who_is_added_is_mailed_and_nobody_twice
             nothing_is_mailed_after_the_end
             a_notification_is_kept_once
             notifications_are_found_by_name_newest_first
             a_notification_is_read_by_whom_it_is_for
+            old_notifications_are_forgotten_a_part_at_a_time
             the_audit_finds_who_asks_after_the_end
         );
     };
-    (@tests $make:path: $($promise:ident)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $promise() {
-                let fixture = $make().await;
-                $crate::testing::people::$promise(fixture.store.clone()).await;
-                drop(fixture);
-            }
-        )*
-    };
 }
-pub use people_conformance as conformance;
+pub use crate::people_conformance as conformance;
 
 fn instant(micros: i64) -> Timestamp {
     Timestamp::from_micros(1_700_000_000_000_000 + micros)
@@ -562,7 +554,14 @@ const MINUTE: Duration = Duration::from_mins(1);
 
 async fn mailed(store: &DynStore, now: Timestamp) -> Vec<HumanTaskId> {
     let rows = store.mails_claim(now, MINUTE, 10).await.expect("claimed");
-    rows.into_iter().map(|row| row.id).collect()
+    rows.into_iter().map(|claim| claim.row.id).collect()
+}
+
+/// The one question that is to be mailed.
+async fn claim(store: &DynStore, now: Timestamp) -> MailClaim {
+    let mut claims = store.mails_claim(now, MINUTE, 10).await.expect("claimed");
+    assert_eq!(claims.len(), 1, "{claims:?}");
+    claims.remove(0)
 }
 
 pub async fn mails_are_claimed_by_one_and_sent_once(store: DynStore) {
@@ -570,14 +569,14 @@ pub async fn mails_are_claimed_by_one_and_sent_once(store: DynStore) {
     keep(&store, saying(turn(&workflow, id, 2), vec![asking("review", ask(&["a@b.example"]))])).await;
     let review = id_of(id, "review");
     let claims = futures::future::join_all((0..8).map(|_| store.mails_claim(instant(100), MINUTE, 10))).await;
-    let claimed: Vec<HumanTaskRow> = claims.into_iter().flat_map(|rows| rows.expect("an answer")).collect();
-    assert_eq!(claimed.iter().map(|row| row.id).collect::<Vec<_>>(), [review]);
-    assert_eq!(Some(&claimed[0]), read(&store, review).await.as_ref());
+    let claimed: Vec<MailClaim> = claims.into_iter().flat_map(|rows| rows.expect("an answer")).collect();
+    assert_eq!(claimed.iter().map(|claim| claim.row.id).collect::<Vec<_>>(), [review]);
+    assert_eq!(Some(&claimed[0].row), read(&store, review).await.as_ref());
     assert_eq!(mailed(&store, instant(100).after(MINUTE / 2)).await, []);
     // Whoever claimed it is gone.
     let later = instant(100).after(MINUTE);
     assert_eq!(mailed(&store, later).await, [review]);
-    store.mails_done(review, claimed[0].asked_at()).await.expect("done");
+    store.mails_done(review, claimed[0].asked_at, Vec::new()).await.expect("done");
     assert_eq!(mailed(&store, later.after(MINUTE * 9)).await, []);
 }
 
@@ -586,15 +585,48 @@ pub async fn a_reminder_is_mailed_again(store: DynStore) {
     let change = asking("review", ask(&["a@b.example"]));
     keep(&store, saying(turn(&workflow, id, 2), vec![change.clone()])).await;
     let review = id_of(id, "review");
-    assert_eq!(mailed(&store, instant(100)).await, [review]);
+    let first = claim(&store, instant(100)).await;
     // The reminder comes while the first mails are sent: they are not those of the reminder.
-    let reminded = HumanTaskChange { reminded_at: Some(instant(90)), ..change };
+    let reminded_at = first.asked_at.after(MINUTE);
+    let reminded = HumanTaskChange { reminded_at: Some(reminded_at), ..change };
     keep(&store, saying(turn(&workflow, id, 3), vec![reminded])).await;
-    store.mails_done(review, instant(5)).await.expect("done");
-    assert_eq!(mailed(&store, instant(101)).await, [review]);
-    store.mails_done(review, instant(90)).await.expect("done");
-    store.mails_done(review, instant(5)).await.expect("a late word");
+    store.mails_done(review, first.asked_at, vec!["a@b.example".to_owned()]).await.expect("done");
+    let second = claim(&store, instant(101)).await;
+    assert_eq!((second.asked_at, second.mailed), (reminded_at, Vec::new()));
+    store.mails_done(review, second.asked_at, Vec::new()).await.expect("done");
+    store.mails_done(review, first.asked_at, Vec::new()).await.expect("a late word");
     assert_eq!(mailed(&store, instant(102).after(MINUTE)).await, []);
+}
+
+pub async fn who_is_added_is_mailed_and_nobody_twice(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let change = asking("review", ask(&["a@b.example"]));
+    keep(&store, saying(turn(&workflow, id, 2), vec![change.clone()])).await;
+    let review = id_of(id, "review");
+    let first = claim(&store, instant(100)).await;
+    let a = vec!["a@b.example".to_owned()];
+    store.mails_done(review, first.asked_at, a.clone()).await.expect("done");
+    assert_eq!(mailed(&store, instant(101)).await, []);
+    // Whatever else changes, nobody new is asked.
+    let later = |seq: u32, change: HumanTaskChange| {
+        let mut commit = turn(&workflow, id, seq);
+        commit.turn.at = first.asked_at.after(MINUTE * seq);
+        saying(commit, vec![change])
+    };
+    keep(&store, later(3, HumanTaskChange { claimed_by: Some("a".to_owned()), ..change.clone() })).await;
+    assert_eq!(mailed(&store, instant(102)).await, []);
+    let both = vec!["a@b.example".to_owned(), "c@d.example".to_owned()];
+    let given = HumanTaskChange { assignees: both.clone(), ..change };
+    keep(&store, later(4, given.clone())).await;
+    let second = claim(&store, instant(103)).await;
+    assert_eq!((&second.row.assignees, second.mailed), (&both, a));
+    assert!(second.asked_at > first.asked_at);
+    store.mails_done(review, second.asked_at, both).await.expect("done");
+    assert_eq!(mailed(&store, instant(104)).await, []);
+    // A reminder goes to everybody.
+    let reminded = HumanTaskChange { reminded_at: Some(second.asked_at.after(MINUTE)), ..given };
+    keep(&store, later(5, reminded)).await;
+    assert_eq!(claim(&store, instant(105)).await.mailed, Vec::<String>::new());
 }
 
 pub async fn nothing_is_mailed_after_the_end(store: DynStore) {
@@ -603,6 +635,22 @@ pub async fn nothing_is_mailed_after_the_end(store: DynStore) {
     keep(&store, saying(turn(&workflow, id, 2), vec![change])).await;
     keep(&store, to(turn(&workflow, id, 3), Status::Completed)).await;
     assert_eq!(mailed(&store, instant(100)).await, []);
+}
+
+pub async fn old_notifications_are_forgotten_a_part_at_a_time(store: DynStore) {
+    let (_, id) = execution(&store).await;
+    let rows = ["a", "b", "c", "d"].iter().zip([10, 20, 30, 40]);
+    let rows = rows.map(|(key, at)| told(TENANT, id, key, "ann", at)).collect();
+    store.notification_add(rows).await.expect("kept");
+    let left = async || {
+        let page = NotificationPage { after: None, limit: 10 };
+        let found = store.notification_list(TENANT, vec!["ann".to_owned()], false, page).await;
+        found.expect("read").items.into_iter().map(|row| row.created_at).collect::<Vec<_>>()
+    };
+    assert!(store.notifications_forget(instant(40), 2).await.expect("done"), "there may be more");
+    assert_eq!(left().await.len(), 2);
+    assert!(!store.notifications_forget(instant(40), 2).await.expect("done"));
+    assert_eq!(left().await, [instant(40)]);
 }
 
 fn told(tenant: TenantId, execution: ExecutionId, key: &str, to: &str, at: i64) -> NotificationRow {

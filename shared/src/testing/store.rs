@@ -34,7 +34,7 @@ pub struct Fixture {
 #[macro_export]
 macro_rules! store_conformance {
     ($make:path) => {
-        $crate::store_conformance!(@tests $make:
+        $crate::promises!(store, $make:
             the_clock_goes_on
             a_submission_is_there_once_accepted
             an_accepted_execution_is_pending
@@ -115,18 +115,8 @@ macro_rules! store_conformance {
             instants_come_back_as_they_went_in
         );
     };
-    (@tests $make:path: $($promise:ident)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $promise() {
-                let fixture = $make().await;
-                $crate::testing::store::$promise(fixture.store.clone()).await;
-                drop(fixture);
-            }
-        )*
-    };
 }
-pub use store_conformance as conformance;
+pub use crate::store_conformance as conformance;
 
 pub(super) const TENANT: TenantId = TenantId::DEFAULT;
 const NO_QUOTA: u64 = 1_000_000;

@@ -14,7 +14,7 @@ use crate::{
 #[macro_export]
 macro_rules! versions_conformance {
     ($make:path) => {
-        $crate::versions_conformance!(@tests $make:
+        $crate::promises!(versions, $make:
             every_saved_hash_is_a_version_that_stays
             versions_come_by_pages_newest_first
             a_draft_is_begun_on_the_newest_version
@@ -26,16 +26,6 @@ macro_rules! versions_conformance {
             a_draft_can_be_thrown_away
             no_tenant_sees_anothers_versions_or_drafts
         );
-    };
-    (@tests $make:path: $($promise:ident)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $promise() {
-                let fixture = $make().await;
-                $crate::testing::versions::$promise(fixture.store.clone()).await;
-                drop(fixture);
-            }
-        )*
     };
 }
 pub use versions_conformance as conformance;

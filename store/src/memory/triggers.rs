@@ -8,9 +8,9 @@ use shared::{
     port::{
         store::{Page, Paged, StoreError, Submission, Submitted, WorkflowDraft},
         triggers::{
-            Backfill, BackfillStatus, Cursor, EventAdded, FireOutcome, FireRow, KEPT_FILE, KEY_LIFE,
-            RECEIPT_LIFE, Receipt, ScheduleStep, StepKept, StoredEvent, TriggerFilter, TriggerRow,
-            TriggerStart, TriggerStarted, Triggers,
+            Backfill, BackfillStatus, Cursor, EventAdded, FireOutcome, FireRow, KEPT_FILE, KEY_LIFE, Receipt,
+            ScheduleStep, StepKept, StoredEvent, TriggerFilter, TriggerRow, TriggerStart, TriggerStarted,
+            Triggers,
         },
     },
     time::Timestamp,
@@ -565,16 +565,38 @@ impl Triggers for MemoryStore {
         }))
     }
 
-    async fn triggers_maintain(&self) -> Result<(), StoreError> {
+    async fn triggers_forget(&self, before: Timestamp, limit: u32) -> Result<bool, StoreError> {
         let now = self.clock.now();
+        let limit = limit as usize;
         let mut state = self.state()?;
-        state.shelf.receipts.retain(|_, receipt| {
-            receipt.outcome == "parked"
-                || is_lasting(receipt)
-                || receipt.received_at.after(RECEIPT_LIFE) >= now
-        });
-        state.shelf.events.retain(|_, event| event.expires_at >= now);
-        Ok(())
+        let shelf = &mut state.shelf;
+        let receipts: Vec<ReceiptId> = shelf
+            .receipts
+            .values()
+            .filter(|receipt| {
+                receipt.received_at < before && receipt.outcome != "parked" && !is_lasting(receipt)
+            })
+            .map(|receipt| receipt.id)
+            .take(limit)
+            .collect();
+        let fires: Vec<(TriggerId, Timestamp)> = shelf
+            .fires
+            .iter()
+            .filter(|(_, fire)| fire.recorded_at < before && fire.outcome == FireOutcome::Skipped)
+            .map(|(key, _)| *key)
+            .take(limit)
+            .collect();
+        let events: Vec<ReceiptId> = shelf
+            .events
+            .iter()
+            .filter(|(_, event)| event.expires_at < now)
+            .map(|(key, _)| *key)
+            .take(limit)
+            .collect();
+        shelf.receipts.retain(|id, _| !receipts.contains(id));
+        shelf.fires.retain(|key, _| !fires.contains(key));
+        shelf.events.retain(|key, _| !events.contains(key));
+        Ok([receipts.len(), fires.len(), events.len()].contains(&limit))
     }
 }
 

@@ -307,11 +307,16 @@ impl Place {
         ready.await.with_context(|| self.tails(20))
     }
 
-    /// A further API process of a cluster, with one more setting; ended when it is dropped.
-    pub(crate) async fn second_api(&self, setting: &str) -> Result<Self> {
+    /// A further API process of a cluster, with settings on top of its own; ended when it is dropped.
+    pub(crate) async fn second_api(&self, over: &Value) -> Result<Self> {
         let listen = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-        let front = Member { name: super::unique_name("api"), listen: Some(listen), ..self.front.clone() };
-        let process = Process::start(&front.name, front.command(&["--set", setting, "api"])?, &front.log())?;
+        let name = super::unique_name("api");
+        let mut all: Value = serde_json::from_slice(&fs::read(&self.front.settings)?)?;
+        merge(&mut all, over);
+        let settings = self.front.folder.join(format!("{name}.yaml"));
+        fs::write(&settings, serde_json::to_vec_pretty(&all)?)?;
+        let front = Member { name, listen: Some(listen), settings, ..self.front.clone() };
+        let process = Process::start(&front.name, front.command(&["api"])?, &front.log())?;
         front.is_up(&process).await?;
         let logs = vec![front.log()];
         let (api, probe) = (Api::new(&front.base())?, Probe::start().await?);

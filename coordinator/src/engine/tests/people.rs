@@ -107,9 +107,26 @@ fn a_human_task_is_claimed_and_handed_in() {
          after: { type: work, needs: [h.submitted], config: { n: '${{ components.h.output.data.n }}' } }",
     );
     let task = case.key("h");
-    case.take(Input::Request(&RequestBody::Claim { task: task.clone(), by: "ann".to_owned() }));
-    let again = RequestBody::Claim { task, by: "bob".to_owned() };
-    assert!(case.take(Input::Request(&again)).events.is_empty(), "it is taken");
+    let claim = |by: &str, assignee: &str| RequestBody::Claim {
+        task: task.clone(),
+        by: by.to_owned(),
+        for_assignee: Some(assignee.to_owned()),
+    };
+    assert!(case.take(Input::Request(&claim("ann", "ann"))).events.is_empty(), "it is with the desk");
+    case.take(Input::Request(&claim("ann", "desk")));
+    assert!(case.take(Input::Request(&claim("bob", "desk"))).events.is_empty(), "it is taken");
+    let answer = Answer {
+        by: "bob".to_owned(),
+        for_assignee: "desk".to_owned(),
+        verdict: AnswerVerdict::Submit,
+        data: Some(json!({ "n": 3 })),
+        comment: String::new(),
+        at: case.now,
+    };
+    let late = case.take(Input::Request(&RequestBody::Answer { task: case.key("h"), answer }));
+    let [Event::Noted { line }] = &late.events[..] else { panic!("{:?}", late.events) };
+    assert_eq!(line.message, "the answer of bob to `h` was refused: ann has claimed it");
+    case.shows("h asked, after waiting");
     case.decide("h", "desk", AnswerVerdict::Submit, Some(json!({ "n": 4 })));
     case.shows("h completed, after running");
     assert_eq!(case.sent.last().map(|task| task.config.clone()), Some(json!({ "n": 4 })));
