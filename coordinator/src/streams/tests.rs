@@ -234,7 +234,6 @@ impl Place {
             publishes: None,
             principal: "someone".to_owned(),
             at: clock.now(),
-            publishes: None,
         };
         let saved = store.workflow_create(draft).await.expect("created");
         assert!(matches!(saved, Saved::Created(_)), "{saved:?}");
