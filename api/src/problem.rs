@@ -85,6 +85,8 @@ codes! {
     WrongAction = "wrong_action", 409, "The task does not take this";
     /// The execution has ended and takes nothing.
     ExecutionEnded = "execution_ended", 409, "The execution has ended";
+    /// The execution is being cancelled.
+    ExecutionEnding = "execution_ending", 409, "The execution is being ended";
     /// The trigger is paused, disabled or lacks its secret.
     TriggerInactive = "trigger_inactive", 409, "The trigger takes nothing";
     /// The workflow is at another version than `If-Match` says.

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use serde::Serialize;
 use shared::{
     component::{Catalogue, FailureClass},
-    execution::{Event, Execution, Joined, Phase, Status, Turn},
+    execution::{Event, Execution, Joined, PersonKind, Phase, Status, Turn},
     ids::ExecutionId,
     port::store::{DynStore, ExecutionRow, Finding, JOURNAL_PAGE, StoreError, Stored},
     workflow::{self, Part, Workflow},
@@ -219,6 +219,22 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
     let mut wrong = |rule: &str, message: String| {
         findings.push(finding(rule, state.id, format!("turn {}: {message}", turn.seq)));
     };
+    // An attempt that may have taken effect is asked about whenever that is known.
+    let begins = match event {
+        Event::Started
+        | Event::TaskDispatched { .. }
+        | Event::TaskOffered { .. }
+        | Event::Opened { .. }
+        | Event::ScopeOpened { .. }
+        | Event::Delayed { .. }
+        | Event::ChildOrdered { .. }
+        | Event::Awaiting { .. } => true,
+        Event::Asked { ask, .. } => ask.kind != PersonKind::Outcome,
+        _ => false,
+    };
+    if begins && state.is_paused() {
+        wrong("I29", "something began while it was paused".to_owned());
+    }
     match event {
         Event::TaskDispatched { task, attempt, dispatch } => {
             let Ok(place) = state.place_of(task) else { return };

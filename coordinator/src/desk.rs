@@ -562,6 +562,7 @@ impl Desk {
         self.outstanding += execution.dispatched.len() as u64;
         if !execution.ready.is_empty()
             && !execution.status.is_terminal()
+            && !execution.is_paused()
             && self.hungry_set.insert(execution.id)
         {
             self.hungry.entry(execution.accepted.tenant).or_default().push_back(execution.id);
@@ -764,7 +765,9 @@ impl Desk {
                 // A long journal is not read again for each small step of a loop.
                 let is_short = execution.seq < LONG_JOURNAL;
                 execution.status.is_terminal()
-                    || (is_short && execution.dispatched.is_empty() && execution.ready.is_empty())
+                    || (is_short
+                        && execution.dispatched.is_empty()
+                        && (execution.ready.is_empty() || execution.is_paused()))
             });
             if idle {
                 self.drop_execution(id);

@@ -52,6 +52,9 @@ pub(crate) enum Bug {
     B49OutcomeNotAsked,
     B50EventReceivedTwice,
     B59HandledFailureReported,
+    B60TimersFireInAPause,
+    B61HeldIsForgotten,
+    B62TimersStayAway,
     // What the explorer found in the engine itself; each was mended.
     B51GraceEndsTheCleaningUp,
     B52PauseKeepsItsTimer,
@@ -64,7 +67,7 @@ pub(crate) enum Bug {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 55] = [
+    pub(crate) const ALL: [Self; 58] = [
         Self::B1AppendWithoutSequence,
         Self::B2AckBeforeCommit,
         Self::B3AckBeforeConfirmNoSweep,
@@ -112,6 +115,9 @@ impl Bug {
         Self::B49OutcomeNotAsked,
         Self::B50EventReceivedTwice,
         Self::B59HandledFailureReported,
+        Self::B60TimersFireInAPause,
+        Self::B61HeldIsForgotten,
+        Self::B62TimersStayAway,
         Self::B51GraceEndsTheCleaningUp,
         Self::B52PauseKeepsItsTimer,
         Self::B53ChildTakesAPlace,

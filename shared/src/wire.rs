@@ -247,6 +247,15 @@ pub enum RequestBody {
     Signal {
         signal: Received,
     },
+    /// Nothing new starts until it is resumed. On one that is paused, or is being cancelled, it changes nothing.
+    Pause {
+        by: String,
+        reason: String,
+    },
+    /// Ends a pause. On one that is not paused it changes nothing.
+    Resume {
+        by: String,
+    },
 }
 
 /// How a sub-workflow's execution ended, or why there is none.

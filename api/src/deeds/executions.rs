@@ -1,10 +1,10 @@
-//! Executions: list, look at, cancel.
+//! Executions: list, look at, pause, cancel.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use shared::{
     component::Failure,
-    execution::{Event, Payload, Status},
+    execution::{Event, Execution, Payload, Status},
     ids::{ExecutionId, PayloadId, RequestId, WorkerId, WorkflowId},
     port::store::{ExecutionFilter, ExecutionRow, LateResult, payload_whole},
     time::Timestamp,
@@ -13,7 +13,7 @@ use shared::{
 };
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Deeds, page, signals::execution_ended};
+use super::{Deeds, page, requests::Decided, signals::execution_ended};
 use crate::{
     caller::{Caller, Permission},
     problem::{Code, Problem},
@@ -145,6 +145,9 @@ pub(crate) struct ExecutionView {
     /// The component whose failure it is, while it is failing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failing_component: Option<String>,
+    /// Who paused it, while it is paused. Not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<PauseView>,
     /// Why it failed or was cancelled; while it is failing, why it will fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureView>,
@@ -158,6 +161,19 @@ pub(crate) struct ExecutionView {
     /// Where the output is when it is larger.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_reference: Option<PayloadReference>,
+}
+
+/// Who paused an execution, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Pause)]
+pub(crate) struct PauseView {
+    /// Who paused it.
+    pub by: String,
+    /// Why, in that person's words; empty when none were given.
+    pub reason: String,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
 }
 
 /// Some executions, newest first.
@@ -175,6 +191,27 @@ pub(crate) struct ExecutionList {
 pub(crate) struct CancelExecution {
     /// Kept in the journal, for people; at most 1,000 characters.
     pub reason: String,
+}
+
+/// Why it is paused. An empty body gives no reason.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PauseExecution {
+    /// Kept in the journal, for people; at most 1,000 characters.
+    pub reason: String,
+}
+
+/// What became of a pause or its end.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Standing {
+    /// The execution.
+    #[schema(value_type = String)]
+    pub id: ExecutionId,
+    /// Where the execution stands at this moment.
+    #[schema(value_type = String, example = "paused")]
+    pub status: Status,
+    /// Whether it is decided. `false`: it is durable, and no coordinator has taken it up within ten seconds.
+    pub decided: bool,
 }
 
 /// The answer to a cancellation.
@@ -269,6 +306,7 @@ fn view(row: ExecutionRow, now: Timestamp) -> (ExecutionView, Option<Payload>) {
         failing: failing.is_some(),
         failing_since: None,
         failing_component: component.map(ToOwned::to_owned),
+        paused: None,
         failure: row.failure.as_ref().map(FailureView::from),
         parameters: None,
         output: None,
@@ -287,8 +325,8 @@ fn statuses(text: Option<&str>) -> Result<Vec<Status>, Problem> {
         .collect()
 }
 
-fn check_reason(body: &CancelExecution) -> Result<(), Problem> {
-    if body.reason.chars().count() > 1_000 {
+fn check_reason(reason: &str) -> Result<(), Problem> {
+    if reason.chars().count() > 1_000 {
         return Err(Problem::new(Code::InvalidBody, "`reason` has at most 1,000 characters."));
     }
     Ok(())
@@ -364,6 +402,11 @@ impl Deeds {
             view.parameters = Some(execution.accepted.parameters.clone());
             view.failing_since =
                 execution.failing.as_ref().filter(|_| view.failing).map(|failing| failing.since);
+            view.paused = execution.pause.as_ref().map(|pause| PauseView {
+                by: pause.by.clone(),
+                reason: pause.reason.clone(),
+                since: pause.since,
+            });
             let root = execution.root();
             view.progress = Some(percent(root.settled, root.components.len() as u32));
         }
@@ -378,7 +421,7 @@ impl Deeds {
         body: CancelExecution,
     ) -> Result<Cancelled, Problem> {
         caller.must(Permission::WorkflowExecute)?;
-        check_reason(&body)?;
+        check_reason(&body.reason)?;
         let body = RequestBody::Cancel { by: caller.principal.to_string(), reason: body.reason };
         self.execution_end(caller, id, body).await
     }
@@ -391,7 +434,7 @@ impl Deeds {
         body: CancelExecution,
     ) -> Result<Cancelled, Problem> {
         caller.must(Permission::WorkflowExecute)?;
-        check_reason(&body)?;
+        check_reason(&body.reason)?;
         let body = RequestBody::Kill { by: caller.principal.to_string(), reason: body.reason };
         self.execution_end(caller, id, body).await
     }
@@ -412,6 +455,61 @@ impl Deeds {
         }
         // It ended between the two looks.
         Err(execution_ended(&self.execution_row(caller, id).await?))
+    }
+
+    /// Nothing new starts until it is resumed. Pausing a paused one changes nothing.
+    pub(crate) async fn execution_pause(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+        body: PauseExecution,
+    ) -> Result<Standing, Problem> {
+        caller.must(Permission::WorkflowExecute)?;
+        check_reason(&body.reason)?;
+        let body = RequestBody::Pause { by: caller.principal.to_string(), reason: body.reason };
+        let standing = self.execution_stands(caller, id, body).await?;
+        // Decided, open and not paused: only what is being cancelled takes no pause. Unless somebody resumed it since.
+        if standing.decided && standing.status != Status::Paused {
+            let folded = self.fold(caller.tenant, id).await?;
+            if folded.as_ref().and_then(|slot| slot.as_ref()).is_some_and(Execution::is_cancelling) {
+                return Err(Problem::new(
+                    Code::ExecutionEnding,
+                    "It is being cancelled, and is not paused. `kill` ends it at once.",
+                ));
+            }
+        }
+        Ok(standing)
+    }
+
+    /// Ends a pause. Resuming one that is not paused changes nothing.
+    pub(crate) async fn execution_resume(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+    ) -> Result<Standing, Problem> {
+        caller.must(Permission::WorkflowExecute)?;
+        let body = RequestBody::Resume { by: caller.principal.to_string() };
+        self.execution_stands(caller, id, body).await
+    }
+
+    async fn execution_stands(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+        body: RequestBody,
+    ) -> Result<Standing, Problem> {
+        let row = self.execution_row(caller, id).await?;
+        if row.status.is_terminal() {
+            return Err(execution_ended(&row));
+        }
+        let at = self.clock.now(&self.store).await?;
+        let decided = self.request_decided(caller.tenant, id, body, at).await?;
+        let row = self.execution_row(caller, id).await?;
+        // It may have ended meanwhile.
+        if row.status.is_terminal() {
+            return Err(execution_ended(&row));
+        }
+        Ok(Standing { id, status: row.status, decided: decided == Decided::Now })
     }
 
     pub(crate) async fn execution_late(&self, caller: &Caller, id: ExecutionId) -> Result<LateList, Problem> {

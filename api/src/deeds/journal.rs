@@ -301,6 +301,11 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
                 let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
                 say(LogLevel::Warn, format!("{by} asked for the end{why}"), None);
             }
+            Event::Paused { by, reason } => {
+                let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                say(LogLevel::Warn, format!("{by} paused it{why}"), None);
+            }
+            Event::Resumed { by } => say(LogLevel::Info, format!("Its pause was ended by {by}"), None),
             Event::Stopping { failure, owner, round } => {
                 let place = match (owner.as_ref().and_then(|(_, owner)| owner.as_ref()), round) {
                     (Some(owner), Some(round)) => format!(" in round {round} of {owner}"),

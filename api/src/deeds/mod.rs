@@ -48,7 +48,8 @@ pub(crate) use catalogue::{ComponentList, ComponentType};
 pub(crate) use dead_letters::{DeadLetterList, DeadLetterView, Replayed};
 pub(crate) use events::{CloudEvent, EventList, EventQuery, PublishedList};
 pub(crate) use executions::{
-    CancelExecution, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, LateList,
+    CancelExecution, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, LateList, PauseExecution,
+    Standing,
 };
 pub(crate) use hints::Hinting;
 pub(crate) use hooks::Call;

@@ -38,7 +38,7 @@ pub(crate) struct Waiting {
     /// The rounds of the loops it stands in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub iteration: Vec<u32>,
-    /// `scheduled`, `slot`, `coordinator`, `connections`, `dispatch_window`, `retry`, `delay`, `no_worker`,
+    /// `paused`, `scheduled`, `slot`, `coordinator`, `connections`, `dispatch_window`, `retry`, `delay`, `no_worker`,
     /// `no_worker_for_type`, `no_worker_with_tags`, `workers_busy`, `worker`, `running`, `person`, `event`,
     /// `sub_workflow`, `cleaning_up` or `ending`.
     #[schema(example = "retry")]
@@ -208,12 +208,17 @@ fn component(execution: &Execution, place: Place, around: &Surroundings<'_>) -> 
                 })
                 .map(|need| port_name(&execution.workflow.components[need.from], &need.port))
                 .collect();
-            let sentence = if waits_for.is_empty() {
+            let sentence = if waits_for.is_empty() && execution.is_paused() {
+                "Its connections have settled; it is taken up when the pause ends.".to_owned()
+            } else if waits_for.is_empty() {
                 "Its connections have settled; the next decision takes it up.".to_owned()
             } else {
                 format!("It waits for {}.", waits_for.join(", "))
             };
             Waiting { waits_for, ..Waiting::new(Some(component), "connections", sentence) }
+        }
+        Phase::Ready if execution.is_paused() => {
+            Waiting::new(Some(component), "paused", "It may run, and is sent when the pause ends.".to_owned())
         }
         Phase::Ready => Waiting::new(
             Some(component),
@@ -293,6 +298,12 @@ fn component(execution: &Execution, place: Place, around: &Surroundings<'_>) -> 
 
 fn explain(execution: &Execution, around: &Surroundings<'_>) -> Why {
     let mut waiting = Vec::new();
+    if let Some(pause) = &execution.pause {
+        let reason =
+            if pause.reason.is_empty() { ".".to_owned() } else { format!(": {}", pause.reason.trim_end()) };
+        let sentence = format!("It is paused by {} since {}{reason}", pause.by, pause.since);
+        waiting.push(Waiting::new(None, "paused", sentence));
+    }
     if let Some(cancel) = execution.cancel.as_ref().filter(|_| execution.is_cancelling()) {
         let sentence = format!("{} asked for its end; it waits for its running tasks to stop.", cancel.by);
         waiting.push(Waiting::new(None, "ending", sentence));

@@ -26,7 +26,7 @@ use crate::{
     caller::Caller,
     deeds::{
         CancelExecution, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, JournalList, LateList,
-        LogList, LogQuery, SendSignal, Sight, SignalSent, TaskList, WaitList, Why,
+        LogList, LogQuery, PauseExecution, SendSignal, Sight, SignalSent, Standing, TaskList, WaitList, Why,
     },
     problem::Problem,
 };
@@ -102,6 +102,47 @@ pub(crate) async fn execution_kill(
     BodyOrDefault(body): BodyOrDefault<CancelExecution>,
 ) -> Result<Response, Problem> {
     app.deeds.execution_kill(&caller, id, body).await.map(ending)
+}
+
+/// Pauses an execution: nothing new starts until it is resumed.
+///
+/// What runs at workers goes on, and its result is kept; people may answer; time limits go on. Pausing a paused one
+/// changes nothing. An execution that has ended or is being cancelled is refused with 409. 202 when no coordinator has
+/// decided it within ten seconds: it is durable.
+#[utoipa::path(post, path = "/api/v1/executions/{id}/pause", tag = "executions", operation_id = "execution_pause",
+    params(("id" = String, Path, description = "The execution's id")),
+    request_body(content = Option<PauseExecution>, content_type = "application/json"),
+    responses((status = 200, description = "Where it stands", body = Standing),
+              (status = 202, description = "It is durable and not decided yet", body = Standing),
+              (status = 409, description = "The execution had ended, or is being cancelled"), Refused))]
+pub(crate) async fn execution_pause(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+    BodyOrDefault(body): BodyOrDefault<PauseExecution>,
+) -> Result<Response, Problem> {
+    app.deeds.execution_pause(&caller, id, body).await.map(standing)
+}
+
+/// Lets a paused execution go on, with what came in meanwhile.
+///
+/// Resuming one that is not paused changes nothing. An execution that has ended is refused with 409.
+#[utoipa::path(post, path = "/api/v1/executions/{id}/resume", tag = "executions", operation_id = "execution_resume",
+    params(("id" = String, Path, description = "The execution's id")),
+    responses((status = 200, description = "Where it stands", body = Standing),
+              (status = 202, description = "It is durable and not decided yet", body = Standing),
+              (status = 409, description = "The execution had ended"), Refused))]
+pub(crate) async fn execution_resume(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+) -> Result<Response, Problem> {
+    app.deeds.execution_resume(&caller, id).await.map(standing)
+}
+
+fn standing(standing: Standing) -> Response {
+    let status = if standing.decided { StatusCode::OK } else { StatusCode::ACCEPTED };
+    (status, Json(standing)).into_response()
 }
 
 /// Sends a signal to an execution: an event for one of its `wait_for_event`.

@@ -73,6 +73,15 @@ enum Verb {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Pauses an execution: nothing new starts until it is resumed. What runs goes on.
+    Pause {
+        id: String,
+        /// Why; it is kept in the journal.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Lets a paused execution go on.
+    Resume { id: String },
     /// Sends a signal to an execution that waits for it, or will.
     Signal {
         id: String,
@@ -177,6 +186,13 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
         Verb::Kill { id, reason } => {
             let answer = client.post(&format!("{}/kill", at(&id)), &json!({ "reason": reason })).await?;
             client.show(&answer);
+        }
+        Verb::Pause { id, reason } => {
+            let answer = client.post(&format!("{}/pause", at(&id)), &json!({ "reason": reason })).await?;
+            client.show(&answer);
+        }
+        Verb::Resume { id } => {
+            client.show(&client.post(&format!("{}/resume", at(&id)), &json!({})).await?);
         }
         Verb::Signal { id, name, data } => {
             let data: Value = serde_json::from_str(&data).context("--data is not JSON")?;

@@ -7,6 +7,7 @@ mod children;
 mod containers;
 mod control;
 mod ending;
+mod pausing;
 mod people;
 mod scope;
 mod tasks;
@@ -248,6 +249,7 @@ pub fn decide(
         made: Decision::default(),
         changed: VecDeque::new(),
         ended: VecDeque::new(),
+        held: VecDeque::new(),
         stopped: Vec::new(),
         ordered: 0,
         goes_on: false,
@@ -301,6 +303,10 @@ pub fn commands_again(
     }
     if execution.is_cancelling() || execution.status.is_terminal() {
         return Ok(commands);
+    }
+    // It was resumed before it had begun, and begins in a turn of its own; a wake too many changes nothing.
+    if execution.status == Status::Pending && execution.seq > 1 {
+        commands.push(Command::GoOn);
     }
     // Which turn put rounds off is not known; a wake too many changes nothing.
     let has_more = execution.loops.iter().any(|place| containers::has_more(execution, *place));
@@ -388,6 +394,8 @@ struct Turning<'a> {
     changed: VecDeque<Place>,
     /// Scopes that may have settled.
     ended: VecDeque<u32>,
+    /// Components that settled during the pause that this turn ends.
+    held: VecDeque<Place>,
     /// Running tasks whose scope ended; their workers are told.
     stopped: Vec<TaskKey>,
     /// Tasks ordered so far.
@@ -467,6 +475,7 @@ impl Turning<'_> {
         let open = &self.execution.scopes;
         self.changed.retain(|place| open[place.scope as usize].is_some());
         self.ended.retain(|scope| open[*scope as usize].is_some());
+        self.held.retain(|place| open[place.scope as usize].is_some());
     }
 
     fn key(&self, place: Place) -> TaskKey {
@@ -510,6 +519,8 @@ impl Turning<'_> {
                 self.cancel(by, reason);
             }
             Input::Request(RequestBody::Kill { by, reason }) => self.kill(by, reason),
+            Input::Request(RequestBody::Pause { by, reason }) => self.pause(by, reason),
+            Input::Request(RequestBody::Resume { by }) => return self.resume(by),
             Input::Request(RequestBody::Answer { task, answer }) => return self.answer(task, answer),
             Input::Request(RequestBody::Claim { task, by, for_assignee }) => {
                 self.claim(task, by, for_assignee.as_deref());
@@ -596,12 +607,24 @@ impl Turning<'_> {
         {
             self.note_compensation(place)?;
         }
+        // What follows waits for the end of a pause; the state keeps the place until then.
+        if self.execution.is_paused() { Ok(()) } else { self.follow(place) }
+    }
+
+    /// What follows from a component that settled.
+    fn follow(&mut self, place: Place) -> Result<(), Needs> {
+        if !self.is_open(place) {
+            return Ok(());
+        }
+        let workflow = Arc::clone(&self.execution.workflow);
+        let component = &workflow.components[place.index()];
         let readers = component.outgoing.iter().map(|(reader, _)| *reader);
         self.changed.extend(readers.map(|reader| Place { scope: place.scope, component: reader as u32 }));
-        if completed && self.is_race(place.scope) {
+        if self.phase(place) == Phase::Completed && self.is_race(place.scope) {
             return self.won(place);
         }
-        if self.execution.scope(place.scope).is_settled() {
+        // After a pause several of a scope may be the last.
+        if self.execution.scope(place.scope).is_settled() && !self.ended.contains(&place.scope) {
             self.ended.push_back(place.scope);
         }
         Ok(())
@@ -609,7 +632,8 @@ impl Turning<'_> {
 
     /// Decides everything that can be decided now, and the end when there is nothing left.
     fn advance(&mut self) -> Result<(), Needs> {
-        if self.execution.status != Status::Running && self.execution.cancel.is_none() {
+        let stands = self.execution.status != Status::Running && self.execution.cancel.is_none();
+        if stands || self.execution.is_paused() {
             return Ok(());
         }
         let may_stop = self.execution.workflow.may_stop;

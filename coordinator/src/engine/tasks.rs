@@ -15,7 +15,7 @@ use shared::{
     workflow::{Component, Delivery, Output},
 };
 
-use super::{Command, Loaded, Needs, POISON_LOSSES, Turning, rendered};
+use super::{Command, Loaded, Needs, POISON_LOSSES, Turning, pausing, rendered};
 
 /// What is known of an attempt that ended without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,7 +223,10 @@ impl Turning<'_> {
             self.clear_timer(TimerKey::Lease(task.clone()));
         }
         if let Some(retry_at) = retry_at {
-            self.set_timer(TimerKey::Retry(task.clone()), retry_at);
+            // In a pause it is set at the end of the pause.
+            if !self.execution.is_paused() {
+                self.set_timer(TimerKey::Retry(task.clone()), retry_at);
+            }
         } else {
             self.drop_task_timers(place);
         }
@@ -354,12 +357,14 @@ impl Turning<'_> {
             TimerKey::Scheduled => return self.start(),
             TimerKey::Timeout => {
                 self.clear_timer(TimerKey::Timeout);
-                if self.execution.status == Status::Running
+                if self.execution.started_at.is_some()
+                    && !self.execution.status.is_terminal()
                     && !self.execution.is_cancelling()
                     && self.execution.outcome.is_none()
                 {
                     let failure =
                         Failure::new(FailureClass::Timeout, "the execution took longer than its time limit");
+                    self.end_pause("the time limit");
                     self.stop(ROOT, failure);
                 }
                 return Ok(());
@@ -386,6 +391,10 @@ impl Turning<'_> {
         };
         let now = self.around.now;
         let phase = self.phase(place);
+        // On its way when the pause began; it is set again when the pause ends.
+        if self.execution.is_paused() && pausing::starts(key) && !planted!(B60TimersFireInAPause) {
+            return Ok(());
+        }
         match key {
             TimerKey::Retry(_) => {
                 let due = matches!(phase, Phase::Retrying(at) if at <= now);
@@ -515,7 +524,7 @@ impl Turning<'_> {
             if queue_lost || (due <= now && !self.around.queue_is_deep) {
                 if granted || self.execution.is_cancelling() {
                     self.lost(place, "nothing was heard of it", Ran::Unknown)?;
-                } else {
+                } else if !self.execution.is_paused() {
                     let (attempt, dispatch) = if planted!(B19SweepRaisesTheAttempt) {
                         (state.attempt + 1, 1)
                     } else {
@@ -567,7 +576,8 @@ impl Turning<'_> {
 
     /// Orders the next attempt of a task, or marks it ready when the dispatch window is full.
     pub(super) fn dispatch(&mut self, place: Place) -> Result<(), Needs> {
-        if self.ordered >= self.around.room {
+        let paused = self.execution.is_paused() && !planted!(B60TimersFireInAPause);
+        if paused || self.ordered >= self.around.room {
             if self.phase(place) != Phase::Ready {
                 self.emit(Event::TaskReady { task: self.key(place) });
             }

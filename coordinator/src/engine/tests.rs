@@ -4,6 +4,7 @@ mod cancel;
 mod containers;
 mod decided;
 mod desk;
+mod pausing;
 mod people;
 mod properties;
 mod rows;

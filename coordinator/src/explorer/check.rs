@@ -78,6 +78,8 @@ pub(super) fn rows(state: &Execution, storage: &Storage) -> Option<Wrong> {
                 Phase::Awaiting => {
                     storage.waits.contains_key(&(id, task.clone())) && timer(TimerKey::Within(task.clone()))
                 }
+                // In a pause nothing is due; the timers come back at its end.
+                Phase::Retrying(_) | Phase::Delayed(_) if state.is_paused() => true,
                 Phase::Retrying(_) => timer(TimerKey::Retry(task.clone())),
                 Phase::Delayed(_) => timer(TimerKey::Delay(task.clone())),
                 _ => true,

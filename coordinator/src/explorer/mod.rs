@@ -110,6 +110,8 @@ pub(crate) struct Tally {
     pub(crate) received: u64,
     pub(crate) undone: u64,
     pub(crate) rounds: u64,
+    pub(crate) pauses: u64,
+    pub(crate) resumes: u64,
 }
 
 impl Tally {
@@ -140,6 +142,8 @@ impl Tally {
             received,
             undone,
             rounds,
+            pauses,
+            resumes,
         } = other;
         self.actions += actions;
         self.submitted += submitted;
@@ -166,6 +170,8 @@ impl Tally {
         self.received += received;
         self.undone += undone;
         self.rounds += rounds;
+        self.pauses += pauses;
+        self.resumes += resumes;
     }
 }
 

@@ -73,6 +73,8 @@ fn is_not_hollow(tally: &Tally) {
         (tally.received, "received events"),
         (tally.undone, "compensations"),
         (tally.rounds, "rounds"),
+        (tally.pauses, "pauses"),
+        (tally.resumes, "resumes"),
     ] {
         assert!(count > 0, "no {what} in the whole run");
     }

@@ -252,6 +252,7 @@ impl World {
             0 => self.submit(),
             1 if self.dice.chance(25) => self.cancel(),
             1 if self.dice.chance(50) => self.person(),
+            21 if self.dice.chance(20) => self.pause(),
             20 if self.dice.chance(20) => self.event(),
             20 if self.dice.chance(20) => self.signal(),
             2 => {
@@ -404,6 +405,44 @@ impl World {
         if kills {
             self.kills.push((execution, id));
         }
+    }
+
+    /// Somebody pauses an execution, or lets a paused one go on.
+    fn pause(&mut self) {
+        let open: Vec<(ExecutionId, Status)> = self
+            .storage
+            .rows
+            .iter()
+            .filter(|(_, row)| !row.status.is_terminal())
+            .map(|(id, row)| (*id, row.status))
+            .collect();
+        if open.is_empty() {
+            return;
+        }
+        let (execution, status) = open[self.dice.below(open.len())];
+        // Now and then what changes nothing.
+        if (status == Status::Paused) != self.dice.chance(10) {
+            self.resume(execution);
+        } else {
+            self.tally.pauses += 1;
+            let body = RequestBody::Pause { by: "client".to_owned(), reason: String::new() };
+            self.request(execution, body);
+        }
+    }
+
+    fn resume(&mut self, execution: ExecutionId) {
+        self.tally.resumes += 1;
+        self.request(execution, RequestBody::Resume { by: "client".to_owned() });
+    }
+
+    /// Lets a paused execution go on, so that a run comes to its end.
+    fn resume_in_the_end(&mut self) -> bool {
+        let paused =
+            self.storage.rows.iter().find(|(_, row)| row.status == Status::Paused).map(|(id, _)| *id);
+        paused.is_some_and(|execution| {
+            self.resume(execution);
+            true
+        })
     }
 
     /// The API accepts a request: a row, and a hint that may be lost.
@@ -1292,7 +1331,9 @@ impl World {
             if self.now.since(idle) > NOTICED {
                 self.stands_for_a_reason();
             }
-            if !(self.dice.chance(50) && (self.person_in_the_end() || self.event_in_the_end())) {
+            let moves = self.dice.chance(50)
+                && (self.person_in_the_end() || self.event_in_the_end() || self.resume_in_the_end());
+            if !moves {
                 self.now = self.next_instant();
             }
         }
@@ -1334,7 +1375,8 @@ impl World {
     }
 
     fn has_a_reason(&self, id: ExecutionId) -> bool {
-        self.storage.timers.keys().any(|(owner, _)| *owner == id)
+        self.storage.rows.get(&id).is_some_and(|row| row.status == Status::Paused)
+            || self.storage.timers.keys().any(|(owner, _)| *owner == id)
             || self
                 .storage
                 .people

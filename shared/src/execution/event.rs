@@ -410,6 +410,14 @@ pub enum Event {
     Skipped { task: TaskKey, reason: SkipReason },
     /// Someone asked for the execution to end.
     CancelRequested { by: String, reason: String },
+    /// Nothing new starts until it is resumed; what runs goes on.
+    Paused {
+        by: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// It goes on after a pause.
+    Resumed { by: String },
     /// A scope ends before its components do: nothing new starts in it.
     Stopping {
         failure: Failure,
@@ -539,6 +547,8 @@ impl Event {
             | Self::Scheduled { .. }
             | Self::Started
             | Self::CancelRequested { .. }
+            | Self::Paused { .. }
+            | Self::Resumed { .. }
             | Self::Stopping { .. }
             | Self::Failing { .. }
             | Self::ScopeOpened { .. }

@@ -307,6 +307,14 @@ pub struct Cancel {
     pub reason: String,
 }
 
+/// Who paused it, why, and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pause {
+    pub by: String,
+    pub reason: String,
+    pub since: Timestamp,
+}
+
 /// An execution at one moment of its journal.
 #[derive(Debug, Clone)]
 pub struct Execution {
@@ -347,6 +355,10 @@ pub struct Execution {
     /// The ids of the events and signals that were received.
     pub received: HashSet<String>,
     pub cancel: Option<Cancel>,
+    /// While nothing new may start.
+    pub pause: Option<Pause>,
+    /// Components that settled while it was paused, in journal order: what follows from them waits.
+    pub held: Vec<Place>,
     /// Set by the first failure that nothing handles, and not taken back.
     pub failing: Option<Box<Failing>>,
     /// What follows is only cleaning up.
@@ -380,6 +392,7 @@ impl PartialEq for Execution {
             && (&self.signals, &self.received) == (&other.signals, &other.received)
             && (&self.cancel, &self.outcome, self.on_failure_begun, self.finally_begun)
                 == (&other.cancel, &other.outcome, other.on_failure_begun, other.finally_begun)
+            && (&self.pause, &self.held) == (&other.pause, &other.held)
             && self.failing == other.failing
             && (&self.cleanup_failures, self.ended_by) == (&other.cleanup_failures, other.ended_by)
             && self.output == other.output
@@ -428,6 +441,8 @@ impl Execution {
             signals: Vec::new(),
             received: HashSet::new(),
             cancel: None,
+            pause: None,
+            held: Vec::new(),
             failing: None,
             outcome: None,
             on_failure_begun: false,
@@ -627,6 +642,11 @@ impl Execution {
         self.cancel.is_some() && self.outcome.is_none()
     }
 
+    /// Whether nothing new may start until somebody resumes it.
+    pub const fn is_paused(&self) -> bool {
+        self.pause.is_some()
+    }
+
     /// Whether it goes on and will fail.
     pub const fn is_failing(&self) -> bool {
         self.failing.is_some() && !self.status.is_terminal()
@@ -761,7 +781,13 @@ impl Execution {
             }
             Event::CancelRequested { by, reason } => {
                 self.cancel = Some(Cancel { by: by.clone(), reason: reason.clone() });
+                self.end_pause();
             }
+            Event::Paused { by, reason } => {
+                self.pause = Some(Pause { by: by.clone(), reason: reason.clone(), since: at });
+                self.status = Status::Paused;
+            }
+            Event::Resumed { .. } => self.end_pause(),
             Event::Stopping { failure, owner, round } => {
                 let scope = match owner {
                     None => ROOT,
@@ -964,6 +990,7 @@ impl Execution {
                 self.received.insert(id.clone());
             }
             Event::Finished { status, output, failure } => {
+                self.end_pause();
                 self.status = *status;
                 self.output.clone_from(output);
                 self.failure.clone_from(failure);
@@ -971,6 +998,14 @@ impl Execution {
             }
         }
         Ok(())
+    }
+
+    /// It stands again as it did before its pause. What was held is for the turn that ends the pause.
+    fn end_pause(&mut self) {
+        if self.pause.take().is_some() {
+            self.status = if self.started_at.is_some() { Status::Running } else { Status::Pending };
+            self.held.clear();
+        }
     }
 
     fn begin(&mut self, task: &TaskKey, phase: Phase, at: Timestamp) -> Result<(), ReplayError> {
@@ -1071,6 +1106,7 @@ impl Execution {
     /// Forgets an opened scope and what is inside it.
     fn close_scope(&mut self, id: u32) {
         let Some(scope) = self.scopes[id as usize].take() else { return };
+        self.held.retain(|place| place.scope != id);
         let workflow = Arc::clone(&self.workflow);
         for (state, index) in scope.components.iter().zip(&workflow.scopes[scope.scope].components) {
             let place = Place { scope: id, component: *index as u32 };
@@ -1112,6 +1148,9 @@ impl Execution {
         }
         if phase.is_settled() && !before.is_settled() {
             self.scope_mut(place.scope).settled += 1;
+            if self.pause.is_some() {
+                self.held.push(place);
+            }
             if matches!(before, Phase::Open | Phase::Calling | Phase::Asked | Phase::Awaiting) {
                 self.loops.remove(&place);
                 let inner = self.at_mut(place).inner.take();

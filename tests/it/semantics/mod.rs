@@ -8,6 +8,7 @@ mod containers;
 mod document;
 mod example;
 mod joins;
+mod pausing;
 mod ports;
 mod scopes;
 
