@@ -53,8 +53,8 @@ impl Turning<'_> {
         while let Some(place) = self.held.pop_front() {
             self.follow(place)?;
         }
-        // What was lost meanwhile was not sent again.
-        self.sweep()?;
+        // What the queue lost meanwhile was not sent again: the sweep looks now.
+        self.made.sweep_at = Some(self.around.now);
         self.resume_rounds()
     }
 

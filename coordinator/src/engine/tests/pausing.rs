@@ -298,14 +298,15 @@ fn a_task_whose_worker_is_lost_in_a_pause_runs_again_after_it() {
 }
 
 #[test]
-fn a_task_that_the_queue_lost_in_a_pause_is_sent_again_at_its_end() {
+fn a_task_that_the_queue_lost_in_a_pause_is_sent_again_after_it() {
     let mut case = Case::start("a: { type: work }");
     case.pause();
     case.now = case.now.after(seconds(5));
     case.queue_lost_before = Some(case.now);
     case.sweep();
     assert_eq!(case.sent_of("a"), [(1, 1)]);
-    case.resume();
+    assert_eq!(case.resume().sweep_at, Some(case.now));
+    case.sweep();
     assert_eq!(case.sent_of("a"), [(1, 1), (1, 2)]);
 }
 
