@@ -421,12 +421,12 @@ impl World {
         }
         let (execution, status) = open[self.dice.below(open.len())];
         // Now and then what changes nothing.
-        if (status == Status::Paused) != self.dice.chance(10) {
-            self.resume(execution);
-        } else {
+        if (status == Status::Paused) == self.dice.chance(10) {
             self.tally.pauses += 1;
             let body = RequestBody::Pause { by: "client".to_owned(), reason: String::new() };
             self.request(execution, body);
+        } else {
+            self.resume(execution);
         }
     }
 
