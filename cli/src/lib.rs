@@ -2,6 +2,7 @@
 //!
 //! It decides nothing about executions: roles do, with the ports they are given here.
 
+mod cases;
 mod client;
 pub mod commands;
 pub mod compose;

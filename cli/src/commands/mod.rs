@@ -14,6 +14,7 @@ mod migrate;
 mod roles;
 mod run;
 mod serve;
+mod test;
 mod trigger;
 mod validate;
 mod workflow;
@@ -104,6 +105,8 @@ pub(crate) enum Verb {
     Run(run::Args),
     /// Reports every problem of workflow documents.
     Validate(validate::Args),
+    /// Runs the cases of test files, without a server, and says what is not as expected.
+    Test(test::Args),
     /// Writes workflow documents in their canonical form.
     Fmt(fmt::Args),
     /// Brings the database's tables up to date.
@@ -208,6 +211,7 @@ fn run(cli: Cli) -> Result<Exit> {
             exit
         }
         Some(Verb::Validate(args)) => validate::run(&args),
+        Some(Verb::Test(args)) => test::run(&args),
         Some(Verb::Fmt(args)) => fmt::run(&args),
         Some(Verb::Migrate(args)) => small_runtime()?.block_on(migrate::run(settings, args)),
         Some(Verb::Doctor(args)) => small_runtime()?.block_on(doctor::run(settings, args)),
