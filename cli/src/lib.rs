@@ -8,6 +8,7 @@ pub mod commands;
 pub mod compose;
 mod documents;
 mod gateway;
+mod history;
 mod logging;
 mod meters;
 mod output;
