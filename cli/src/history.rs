@@ -82,7 +82,11 @@ impl Reading {
     fn event(&mut self, event: Event, at: Timestamp) {
         match event {
             Event::TaskDispatched { task, .. } => self.asks(&task, at),
-            Event::TaskCompleted { task, output, ports, .. } => self.completes(&task, at, output, ports),
+            Event::TaskCompleted { task, output, ports, started_at, finished_at, .. } => {
+                // How long it ran, by its worker's clock: waiting for a worker counts against no time-out.
+                self.asked_at.insert(task.to_string(), started_at);
+                self.completes(&task, finished_at, output, ports);
+            }
             Event::TaskFailed { task, failure, worker, .. } => {
                 // Without a worker it is the engine that gave the task up; the losses before it say why.
                 if worker.is_some() || failure.class != FailureClass::Internal {
@@ -144,8 +148,7 @@ impl Reading {
 
 /// Reads an execution that has ended.
 pub(crate) async fn read(client: &Client, id: &str) -> Result<Past> {
-    let turns =
-        client.list(&format!("/api/v1/executions/{}/journal", segment(id)), &[], MOST_TURNS).await?;
+    let turns = client.list(&format!("/api/v1/executions/{}/journal", segment(id)), &[], MOST_TURNS).await?;
     past(id, &turns)
 }
 
@@ -165,8 +168,9 @@ fn past(id: &str, turns: &[Value]) -> Result<Past> {
             if event.get("task_granted").is_some() || event.get("task_leased").is_some() {
                 continue;
             }
-            let event: Event = serde_json::from_value(event.clone())
-                .with_context(|| format!("an event of {id} is not understood: is the server newer than this program?"))?;
+            let event: Event = serde_json::from_value(event.clone()).with_context(|| {
+                format!("an event of {id} is not understood: is the server newer than this program?")
+            })?;
             match event {
                 Event::Accepted(it) => accepted = Some(*it),
                 Event::Started => started_at = Some(at),
@@ -211,8 +215,13 @@ impl Past {
     /// The parameters as a changed workflow takes them: those it still has, with its own defaults.
     pub(crate) fn parameters(&self, workflow: &Workflow) -> Result<Map<String, Value>, String> {
         let known = |name: &str| workflow.parameters.iter().any(|parameter| parameter.name == name);
-        let given: Map<String, Value> =
-            self.accepted.parameters.iter().filter(|(name, _)| known(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+        let given: Map<String, Value> = self
+            .accepted
+            .parameters
+            .iter()
+            .filter(|(name, _)| known(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
         workflow.check_parameters(&given).map_err(|problems| {
             problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")
         })

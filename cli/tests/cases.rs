@@ -95,7 +95,8 @@ fn what_differs_is_shown_by_path() {
 
 #[test]
 fn a_component_without_a_mock_fails_its_case() {
-    let folder = folder(&CASES.replace("review: { reject: null, by: ann, after: 3h }", "ship: { output: 1 }"));
+    let folder =
+        folder(&CASES.replace("review: { reject: null, by: ann, after: 3h }", "ship: { output: 1 }"));
     let (code, said) = said(&apg(folder.path(), &["test"]));
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("`review` (approval) needs a mock: it was called with"), "{said}");
@@ -130,7 +131,8 @@ fn one_case_is_chosen_and_told_to_programs() {
 
 #[test]
 fn expectations_are_updated_where_they_stand() {
-    let folder = folder(&CASES.replace("output: { accepted: true }\n      comp", "output: { other: 1 }\n      comp"));
+    let folder =
+        folder(&CASES.replace("output: { accepted: true }\n      comp", "output: { other: 1 }\n      comp"));
     let (code, text) = said(&apg(folder.path(), &["test", "--update"]));
     assert_eq!(code, Some(0), "{text}");
     let (code, text) = said(&apg(folder.path(), &["test"]));
@@ -147,4 +149,38 @@ fn the_examples_pass() {
     let (code, text) = said(&apg(&examples, &["test"]));
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("7 of 7 cases passed"), "{text}");
+}
+
+/// The workflow and the test file of the guide are what the guide says.
+#[test]
+fn the_guide_is_right() {
+    let guide = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/guides/testing-workflows.md");
+    let guide = std::fs::read_to_string(guide).expect("the guide");
+    let block = |start: &str| {
+        let at = guide.find(&format!("```yaml\n{start}")).expect("a block of the guide");
+        guide[at + 8..].split("\n```").next().expect("its text").to_owned()
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("order.yaml"), block("workflow: v1")).expect("a document");
+    std::fs::write(folder.path().join("order.test.yaml"), block("test: v1")).expect("a test file");
+    let (code, text) = said(&apg(folder.path(), &["test"]));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("2 of 2 cases passed"), "{text}");
+}
+
+/// Hundreds of cases a second are wanted; here is only shown that many end, and each as expected.
+#[test]
+fn many_cases_run_in_one_go() {
+    use std::fmt::Write as _;
+    let mut tests = "test: v1\ncases:\n".to_owned();
+    for number in 0..500 {
+        let _ = write!(
+            tests,
+            "  - name: case {number}\n    parameters: {{ total: {number} }}\n    mocks: {{ ship: {{ output: {number} }} }}\n    expect: {{ output: {number} }}\n"
+        );
+    }
+    let folder = folder(&tests);
+    let (code, text) = said(&apg(folder.path(), &["test"]));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("500 of 500 cases passed"), "{text}");
 }

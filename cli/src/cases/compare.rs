@@ -5,9 +5,7 @@ use serde_json::{Value, json};
 use shared::{
     component::Failure,
     execution::TaskKey,
-    workflow::cases::{
-        ComponentStatus, EndStatus, Expect, ExpectComponent, ExpectError, ExpectMore,
-    },
+    workflow::cases::{ComponentStatus, EndStatus, Expect, ExpectComponent, ExpectError, ExpectMore},
 };
 
 /// One thing that is not as expected.
@@ -25,7 +23,11 @@ struct Comparing {
 
 impl Comparing {
     fn differ(&mut self, path: &str, expected: impl Into<String>, actual: impl Into<String>) {
-        self.found.push(Difference { path: path.to_owned(), expected: expected.into(), actual: actual.into() });
+        self.found.push(Difference {
+            path: path.to_owned(),
+            expected: expected.into(),
+            actual: actual.into(),
+        });
     }
 
     fn text(&mut self, path: &str, expected: &str, actual: &str) {
@@ -171,7 +173,10 @@ pub(crate) fn actual(expect: &Expect, simulated: &Simulated) -> Expect {
     };
     let components = expect.components.iter().map(|(key, expected)| {
         let tasks = tasks_of(key, simulated);
-        let seen = tasks.first().map(|(_, seen)| (*seen).clone()).unwrap_or_else(|| Seen { status: "waiting", ..Seen::default() });
+        let seen = tasks
+            .first()
+            .map(|(_, seen)| (*seen).clone())
+            .unwrap_or_else(|| Seen { status: "waiting", ..Seen::default() });
         let found = match expected {
             ExpectComponent::Status(status) => {
                 ExpectComponent::Status(component_status(&seen).unwrap_or(*status))
@@ -186,8 +191,8 @@ pub(crate) fn actual(expect: &Expect, simulated: &Simulated) -> Expect {
         };
         (key.clone(), found)
     });
-    Expect {
-        status: end_status(simulated),
+    let found = Expect {
+        status: expect.status.and_then(|_| end_status(simulated)),
         output: simulated.output.clone().filter(|_| expect.output.is_some()),
         error: expect.error.as_ref().and_then(|it| error(it, simulated.failure.as_ref())),
         components: components.collect(),
@@ -197,7 +202,9 @@ pub(crate) fn actual(expect: &Expect, simulated: &Simulated) -> Expect {
             .filter(|key| tasks_of(key, simulated).iter().all(|(_, seen)| seen.calls.is_empty()))
             .cloned()
             .collect(),
-    }
+    };
+    // A case must expect something.
+    if found == Expect::default() { Expect { status: end_status(simulated), ..found } } else { found }
 }
 
 /// Of a map, what the pattern names.

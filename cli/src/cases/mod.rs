@@ -93,7 +93,8 @@ pub(crate) fn simulate(subject: &Subject, file: &TestFile, case: &Case, pure: &P
     simulation.find = Some(&find);
     if let Some(execution) = &case.execution {
         simulation.id = execution.id.as_deref().and_then(|id| id.parse().ok()).unwrap_or(simulation.id);
-        simulation.at = execution.started_at.as_deref().and_then(|at| at.parse().ok()).unwrap_or(simulation.at);
+        simulation.at =
+            execution.started_at.as_deref().and_then(|at| at.parse().ok()).unwrap_or(simulation.at);
     }
     simulation.run()
 }

@@ -44,9 +44,9 @@ impl PayloadAccess for Kept {
 
     async fn get(&self, _: ExecutionId, payload: PayloadId) -> Result<Vec<u8>, Failure> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(&payload)
-            .cloned()
-            .ok_or_else(|| Failure::new(FailureClass::NotFound, format!("{payload} was not kept in this test")))
+        kept.get(&payload).cloned().ok_or_else(|| {
+            Failure::new(FailureClass::NotFound, format!("{payload} was not kept in this test"))
+        })
     }
 }
 

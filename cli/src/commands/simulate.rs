@@ -61,7 +61,11 @@ fn period(text: &str) -> Result<Duration> {
 /// A value for one line.
 fn short(value: Option<&Value>) -> String {
     let text = value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-    if text.chars().count() <= 200 { text } else { format!("{} …", text.chars().take(200).collect::<String>()) }
+    if text.chars().count() <= 200 {
+        text
+    } else {
+        format!("{} …", text.chars().take(200).collect::<String>())
+    }
 }
 
 /// Where two values differ; list indexes are left out, so that equal changes are one.
@@ -94,7 +98,10 @@ fn changes(was: &Simulated, is: &Simulated) -> Vec<(String, String)> {
             Stuck::NoMock { task, kind, attempt, input } => {
                 let id = task.split('[').next().unwrap_or(task);
                 let again = if *attempt > 1 { " once more" } else { "" };
-                found.push((format!("new call{again}: {id} ({kind})"), format!("with {}", short(Some(input)))));
+                found.push((
+                    format!("new call{again}: {id} ({kind})"),
+                    format!("with {}", short(Some(input))),
+                ));
             }
             other => found.push((format!("it goes no further: {other}"), String::new())),
         }
@@ -108,8 +115,12 @@ fn changes(was: &Simulated, is: &Simulated) -> Vec<(String, String)> {
         if then.status != now.status && !is_open {
             found.push((format!("component {id}: {} → {}", then.status, now.status), String::new()));
         } else if then.ports != now.ports && !is_open {
-            let route = |ports: &[String]| if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
-            found.push((format!("route of {id}: {} → {}", route(&then.ports), route(&now.ports)), String::new()));
+            let route =
+                |ports: &[String]| if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
+            found.push((
+                format!("route of {id}: {} → {}", route(&then.ports), route(&now.ports)),
+                String::new(),
+            ));
         }
         if let (Some(then), Some(now)) = (then.calls.last(), now.calls.last()) {
             paths(&format!("input of {id}"), then, now, &mut found);
@@ -126,7 +137,8 @@ fn changes(was: &Simulated, is: &Simulated) -> Vec<(String, String)> {
         match (&was.output, &is.output) {
             (Some(was), Some(is)) => paths("output", was, is, &mut found),
             (was, is) if was != is => {
-                found.push(("output".to_owned(), format!("{} → {}", short(was.as_ref()), short(is.as_ref()))));
+                found
+                    .push(("output".to_owned(), format!("{} → {}", short(was.as_ref()), short(is.as_ref()))));
             }
             _ => {}
         }
@@ -173,7 +185,9 @@ impl Found {
         self.time += begun.elapsed();
         let was = match was {
             Ok(was) if was.stuck.is_empty() && was.status == past.status => was,
-            _ if !past.left_out.is_empty() => return self.skip("a result is larger than 64 KiB and not in the journal"),
+            _ if !past.left_out.is_empty() => {
+                return self.skip("a result is larger than 64 KiB and not in the journal");
+            }
             _ => return self.skip("replaying them as they were does not end as they did"),
         };
         let mut found = match is {

@@ -54,7 +54,9 @@ fn find(paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
                     .with_context(|| format!("{} cannot be read", folder.display()))?;
                 for entry in entries {
                     let entry = entry.with_context(|| format!("{} cannot be read", folder.display()))?;
-                    let kind = entry.file_type().with_context(|| format!("{} cannot be read", entry.path().display()))?;
+                    let kind = entry
+                        .file_type()
+                        .with_context(|| format!("{} cannot be read", entry.path().display()))?;
                     let hidden = entry.file_name().to_string_lossy().starts_with('.');
                     if kind.is_dir() && !hidden {
                         folders.push(entry.path());
@@ -104,7 +106,9 @@ fn load(path: &Path) -> Result<Loaded> {
             let stem = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending));
             match stem {
                 Some(stem) => PathBuf::from(format!("{stem}.yaml")),
-                None => bail!("{name}: name the workflow's file with `workflow:`, or call this file `<workflow>.test.yaml`"),
+                None => bail!(
+                    "{name}: name the workflow's file with `workflow:`, or call this file `<workflow>.test.yaml`"
+                ),
             }
         }
     };

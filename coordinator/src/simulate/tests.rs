@@ -28,7 +28,12 @@ fn simulate(components: &str, mocks: &[(&str, Mock)]) -> Simulated {
     simulate_with("", components, mocks, None)
 }
 
-fn simulate_with(head: &str, components: &str, mocks: &[(&str, Mock)], find: Option<Finder<'_>>) -> Simulated {
+fn simulate_with(
+    head: &str,
+    components: &str,
+    mocks: &[(&str, Mock)],
+    find: Option<Finder<'_>>,
+) -> Simulated {
     let workflow = match read(head, components) {
         Ok(workflow) => workflow,
         Err(problems) => panic!("{problems}"),
@@ -70,8 +75,10 @@ fn a_component_without_a_mock_is_named_with_its_input() {
 
 #[test]
 fn retries_are_due_at_once_and_their_pauses_count() {
-    let retry = "retry: { max_attempts: 3, backoff: fixed, initial: 1h, cap: 1h, jitter: none, on: [http_5xx] }";
-    let list = vec![says(fails(FailureClass::Http5xx)), says(fails(FailureClass::Http5xx)), says(gives(json!(1)))];
+    let retry =
+        "retry: { max_attempts: 3, backoff: fixed, initial: 1h, cap: 1h, jitter: none, on: [http_5xx] }";
+    let list =
+        vec![says(fails(FailureClass::Http5xx)), says(fails(FailureClass::Http5xx)), says(gives(json!(1)))];
     let simulated = simulate(&format!("a: {{ type: work, {retry} }}"), &[("a", Mock::Each(list.clone()))]);
     assert_eq!(simulated.status, Status::Completed, "{simulated:?}");
     assert_eq!(seen(&simulated, "a").attempts, 3);
@@ -144,7 +151,8 @@ fn a_wait_without_end_says_so() {
 #[test]
 fn events_come_after_their_while_or_not_at_all() {
     let wait = "wait: { type: wait_for_event, config: { event: paid, key: '7', within: 1d } }";
-    let comes = Mock::Always(Reply { says: Says::Event(json!({ "sum": 3 })), after: Duration::from_hours(1) });
+    let comes =
+        Mock::Always(Reply { says: Says::Event(json!({ "sum": 3 })), after: Duration::from_hours(1) });
     let simulated = simulate(wait, &[("wait", comes)]);
     assert_eq!(simulated.status, Status::Completed, "{simulated:?}");
     assert_eq!(simulated.elapsed, Duration::from_hours(1));

@@ -350,15 +350,16 @@ impl<'a> World<'a> {
     fn call(&mut self, execution: &Execution, task: &Task) {
         let key = task.key();
         self.called(&key, task.config.clone());
-        let is_result =
-            |says: &Says| matches!(says, Says::Completed { .. } | Says::Failed(_) | Says::Lost);
+        let is_result = |says: &Says| matches!(says, Says::Completed { .. } | Says::Failed(_) | Says::Lost);
         let mocks = self.setup.mocks;
         let reply = mocks.of(&key).and_then(|mock| mock.nth(task.attempt as usize - 1, is_result)).cloned();
         let reply = match reply {
             Some(reply) => reply,
             None => {
-                let component =
-                    execution.workflow.index_of(task.component.as_str()).map(|at| &execution.workflow.components[at]);
+                let component = execution
+                    .workflow
+                    .index_of(task.component.as_str())
+                    .map(|at| &execution.workflow.components[at]);
                 let ran = match (self.setup.run_pure, component) {
                     // A mock that has run out is not made up for.
                     (Some(run), Some(component)) if mocks.of(&key).is_none() => run(component, task),
@@ -374,8 +375,11 @@ impl<'a> World<'a> {
                 }
             }
         };
+        let mut after = reply.after;
         let ending = match reply.says {
-            _ if reply.after > task.timeout => {
+            // What is said to fail fails as it is said.
+            Says::Completed { .. } if after > task.timeout => {
+                after = task.timeout;
                 let message = format!("took longer than {}", shared::time::format_duration(task.timeout));
                 Ending::Failed(Failure::new(FailureClass::Timeout, message))
             }
@@ -383,7 +387,6 @@ impl<'a> World<'a> {
             Says::Failed(failure) => Ending::Failed(failure),
             _ => Ending::Lost { reason: "the mock says so".to_owned() },
         };
-        let after = reply.after.min(task.timeout);
         // It has a worker from the beginning.
         self.timers.remove(&TimerKey::Queue(key));
         let result = TaskResult {
@@ -422,7 +425,8 @@ impl<'a> World<'a> {
 
     fn ask(&mut self, execution: &Execution, task: &TaskKey, ask: &PersonAsk) {
         let form = ask.form.clone();
-        let input = json!({ "title": ask.title, "message": ask.message, "assignees": ask.assignees, "form": form });
+        let input =
+            json!({ "title": ask.title, "message": ask.message, "assignees": ask.assignees, "form": form });
         self.called(task, input.clone());
         let mut free = ask.assignees.clone();
         let mut is_known = false;
@@ -520,10 +524,8 @@ impl<'a> World<'a> {
                         let all: Vec<_> = problems.into_iter().map(|problem| problem.message).collect();
                         let failure = Failure::new(FailureClass::InvalidInput, all.join("; "));
                         let ending = ChildEnding::Refused { failure };
-                        return self.comes(
-                            Duration::ZERO,
-                            Coming::Child { task: task.clone(), child, ending },
-                        );
+                        return self
+                            .comes(Duration::ZERO, Coming::Child { task: task.clone(), child, ending });
                     }
                 };
                 let parent = Parent {

@@ -356,15 +356,24 @@ impl TestText {
             let index = index.to_string();
             let path = vec!["cases".to_owned(), index];
             if !names.insert(case.name.as_str()) {
-                checker.wrong("case_name", format!("two cases are called `{}`", case.name), &path, &["name"], None);
+                checker.wrong(
+                    "case_name",
+                    format!("two cases are called `{}`", case.name),
+                    &path,
+                    &["name"],
+                    None,
+                );
             }
             checker.case(workflow, case, &path);
         }
         if checker.found.is_empty() {
             return Ok(());
         }
-        let located =
-            checker.found.into_iter().map(|found| found.locate(&self.tree, &self.value, &self.text)).collect();
+        let located = checker
+            .found
+            .into_iter()
+            .map(|found| found.locate(&self.tree, &self.value, &self.text))
+            .collect();
         Err(Problems::new(located))
     }
 }
@@ -387,7 +396,13 @@ impl Checker<'_> {
         self.found.push(Found::new(code, message, &path).maybe(suggestion));
     }
 
-    fn wrong_key(&mut self, code: &'static str, message: String, path: &[String], suggestion: Option<String>) {
+    fn wrong_key(
+        &mut self,
+        code: &'static str,
+        message: String,
+        path: &[String],
+        suggestion: Option<String>,
+    ) {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         self.found.push(Found::new(code, message, &path).at_key().maybe(suggestion));
     }
@@ -404,7 +419,9 @@ impl Checker<'_> {
             }
         }
         if let Some(execution) = &case.execution {
-            if let Some(id) = execution.id.as_deref().filter(|id| id.parse::<crate::ids::ExecutionId>().is_err()) {
+            if let Some(id) =
+                execution.id.as_deref().filter(|id| id.parse::<crate::ids::ExecutionId>().is_err())
+            {
                 let message = format!("`{id}` is not the id of an execution");
                 self.wrong("execution_id", message, path, &["execution", "id"], None);
             }
@@ -421,7 +438,11 @@ impl Checker<'_> {
         self.mocks(workflow, &case.mocks, &at);
         let mut at = path.to_vec();
         at.push("expect".to_owned());
-        self.class(case.expect.error.as_ref().and_then(|error| error.class.as_deref()), &at, &["error", "class"]);
+        self.class(
+            case.expect.error.as_ref().and_then(|error| error.class.as_deref()),
+            &at,
+            &["error", "class"],
+        );
         for (id, expected) in &case.expect.components {
             let mut at = at.clone();
             at.extend(["components".to_owned(), id.clone()]);
@@ -459,7 +480,12 @@ impl Checker<'_> {
         let Some(index) = workflow.index_of(id) else {
             let near = nearest(id, workflow.components.iter().map(|component| component.id.as_str()));
             let message = format!("the workflow `{}` has no component `{id}`", workflow.name);
-            self.wrong_key("unknown_component", message, path, near.map(|near| format!("did you mean `{near}`?")));
+            self.wrong_key(
+                "unknown_component",
+                message,
+                path,
+                near.map(|near| format!("did you mean `{near}`?")),
+            );
             return None;
         };
         let (given, loops) = (task.iteration.0.len(), workflow.loops_of(index));
@@ -484,7 +510,12 @@ impl Checker<'_> {
                 Mocked::Each(list) => {
                     if list.is_empty() {
                         let message = format!("the list of answers for `{key}` is empty");
-                        self.wrong_key("mock", message, &at, Some("give it one, or remove the mock".to_owned()));
+                        self.wrong_key(
+                            "mock",
+                            message,
+                            &at,
+                            Some("give it one, or remove the mock".to_owned()),
+                        );
                     }
                     for (number, mock) in list.iter().enumerate() {
                         let mut at = at.clone();
@@ -515,7 +546,8 @@ impl Checker<'_> {
         let fitting: &[&str] = match (component.runs, kind) {
             (Runs::Worker, _) => &["output", "error", "approve", "reject"],
             (Runs::External, _) => {
-                let message = format!("`{id}` waits for a worker outside this platform, which is not simulated");
+                let message =
+                    format!("`{id}` waits for a worker outside this platform, which is not simulated");
                 return self.wrong_key("mock", message, path, None);
             }
             (Runs::Coordinator, "approval") => &["approve", "reject", "expire"],
@@ -523,7 +555,8 @@ impl Checker<'_> {
             (Runs::Coordinator, "wait_for_event") => &["event", "expire"],
             (Runs::Coordinator, "sub_workflow") => &["output", "error", "mocks"],
             (Runs::Coordinator, _) => {
-                let message = format!("`{id}` ({kind}) is decided by the engine: a mock for it would never be asked");
+                let message =
+                    format!("`{id}` ({kind}) is decided by the engine: a mock for it would never be asked");
                 return self.wrong_key("mock", message, path, Some("remove it".to_owned()));
             }
         };

@@ -69,7 +69,10 @@ fn a_right_file_is_right() {
 #[test]
 fn an_unknown_key_is_shown_with_what_was_meant() {
     let said = problems(&case("fetch: { outptu: 1 }", "status: completed"));
-    assert!(said.contains("there is no field `outptu` here") && said.contains("did you mean `output`?"), "{said}");
+    assert!(
+        said.contains("there is no field `outptu` here") && said.contains("did you mean `output`?"),
+        "{said}"
+    );
     assert!(said.contains("--> order.test.yaml:6:16") && said.contains("^^^^^^"), "{said}");
 }
 
@@ -81,7 +84,10 @@ fn an_unknown_component_is_shown_with_what_was_meant() {
         case("fetch: { output: 1 }", "never_called: [fetsh]"),
     ] {
         let said = problems(&text);
-        assert!(said.contains("has no component `fetsh`") && said.contains("did you mean `fetch`?"), "{said}");
+        assert!(
+            said.contains("has no component `fetsh`") && said.contains("did you mean `fetch`?"),
+            "{said}"
+        );
         assert!(said.contains("--> order.test.yaml:"), "{said}");
     }
 }
@@ -115,7 +121,8 @@ fn a_file_that_tests_nothing_is_refused() {
 
 #[test]
 fn parameters_are_the_workflows() {
-    let text = "test: v1\ncases:\n  - name: one\n    parameters: { idd: a }\n    expect: { status: failed }\n";
+    let text =
+        "test: v1\ncases:\n  - name: one\n    parameters: { idd: a }\n    expect: { status: failed }\n";
     let said = problems(text);
     assert!(said.contains("no parameter `idd`") && said.contains("`id` is required"), "{said}");
 }
