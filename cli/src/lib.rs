@@ -2,11 +2,13 @@
 //!
 //! It decides nothing about executions: roles do, with the ports they are given here.
 
+mod cases;
 mod client;
 pub mod commands;
 pub mod compose;
 mod documents;
 mod gateway;
+mod history;
 mod logging;
 mod meters;
 mod output;

@@ -31,6 +31,7 @@ mod rows;
 mod schedules;
 #[cfg(test)]
 mod seeded;
+pub mod simulate;
 mod snapshots;
 mod stats;
 mod store_clock;

@@ -24,6 +24,7 @@ macro_rules! both_shapes {
 }
 
 mod calls;
+mod cases;
 mod command_line;
 mod examples;
 mod executions;

@@ -24,6 +24,7 @@ fn files() -> Vec<(PathBuf, String)> {
         ("docs/reference/cli.md".into(), commands::page(cli::commands::command())),
         ("docs/reference/openapi.json".into(), pretty(&api::openapi())),
         ("docs/reference/workflow.schema.json".into(), pretty(&shared::workflow::json_schema(&catalogue))),
+        ("docs/reference/workflow-test.schema.json".into(), pretty(&shared::workflow::cases::test_schema())),
         ("docs/reference/components.json".into(), pretty(&component_pages::palette(&catalogue))),
         ("docs/reference/components/README.md".into(), component_pages::index(&catalogue)),
     ];

@@ -153,6 +153,7 @@ impl IntoResponses for Refused {
         system::component_list,
         system::component_get,
         system::workflow_schema,
+        system::workflow_test_schema,
         system::worker_list,
         system::dead_letter_list,
         system::dead_letter_get,
@@ -277,6 +278,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/api/v1/components", get(system::component_list))
         .route("/api/v1/components/{type}", get(system::component_get))
         .route("/api/v1/schemas/workflow.json", get(system::workflow_schema))
+        .route("/api/v1/schemas/workflow-test.json", get(system::workflow_test_schema))
         .route("/api/v1/workers", get(system::worker_list))
         .route("/api/v1/dead-letters", get(system::dead_letter_list))
         .route("/api/v1/dead-letters/{id}", get(system::dead_letter_get).delete(system::dead_letter_delete))

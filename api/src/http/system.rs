@@ -58,6 +58,17 @@ pub(crate) async fn workflow_schema(State(app): State<App>, _caller: Caller) -> 
         .into_response()
 }
 
+/// Reads the JSON Schema of test files (`<name>.test.yaml`), for editors.
+#[utoipa::path(get, path = "/api/v1/schemas/workflow-test.json", tag = "components", operation_id = "workflow_test_schema",
+    responses((status = 200, description = "A JSON Schema (2020-12)", body = Value, content_type = "application/schema+json"), Refused))]
+pub(crate) async fn workflow_test_schema(_caller: Caller) -> Response {
+    (
+        [(header::CONTENT_TYPE, "application/schema+json")],
+        Json(shared::workflow::cases::test_schema()).into_response().into_body(),
+    )
+        .into_response()
+}
+
 /// Lists workers that were heard of within 30 seconds.
 #[utoipa::path(get, path = "/api/v1/workers", tag = "workers", operation_id = "worker_list",
     responses((status = 200, description = "All of them", body = WorkerList), Refused))]

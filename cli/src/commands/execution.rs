@@ -1,6 +1,6 @@
 //! `apg execution`: executions on a server.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -95,6 +95,13 @@ enum Verb {
     Waits { id: String },
     /// Says what an execution is waiting for.
     Why { id: String },
+    /// Writes a test file in which an execution that has ended is a case: what it was answered, and how it ended.
+    SaveAsTest {
+        id: String,
+        /// Where to; standard output without it. An existing file is not written over.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
 }
 
 const PATH: &str = "/api/v1/executions";
@@ -204,6 +211,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
                 [("COMPONENT", "component"), ("EVENT", "event"), ("KEY", "key"), ("SINCE", "early")];
             list(&client, &client.list(&format!("{}/waits", at(&id)), &[], 10_000).await?, &columns);
         }
+        Verb::SaveAsTest { id, file } => return super::save::run(&client, &id, file.as_deref()).await,
         Verb::Why { id } => {
             let answer = client.get(&format!("{}/why", at(&id))).await?;
             if client.output == Format::Json {

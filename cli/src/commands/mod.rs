@@ -13,7 +13,10 @@ mod inbox;
 mod migrate;
 mod roles;
 mod run;
+mod save;
 mod serve;
+mod simulate;
+mod test;
 mod trigger;
 mod validate;
 mod workflow;
@@ -104,6 +107,10 @@ pub(crate) enum Verb {
     Run(run::Args),
     /// Reports every problem of workflow documents.
     Validate(validate::Args),
+    /// Runs the cases of test files, without a server, and says what is not as expected.
+    Test(test::Args),
+    /// Replays past executions of a server with a changed workflow, and lists what would be different.
+    Simulate(simulate::Args),
     /// Writes workflow documents in their canonical form.
     Fmt(fmt::Args),
     /// Brings the database's tables up to date.
@@ -208,6 +215,8 @@ fn run(cli: Cli) -> Result<Exit> {
             exit
         }
         Some(Verb::Validate(args)) => validate::run(&args),
+        Some(Verb::Test(args)) => test::run(&args),
+        Some(Verb::Simulate(args)) => small_runtime()?.block_on(simulate::run(args)),
         Some(Verb::Fmt(args)) => fmt::run(&args),
         Some(Verb::Migrate(args)) => small_runtime()?.block_on(migrate::run(settings, args)),
         Some(Verb::Doctor(args)) => small_runtime()?.block_on(doctor::run(settings, args)),

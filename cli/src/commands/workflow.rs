@@ -177,7 +177,7 @@ fn body(fields: Fields, definition: String) -> Value {
 }
 
 /// The workflow of that id, or the one of that name.
-async fn find(client: &Client, workflow: &str) -> Result<Value> {
+pub(super) async fn find(client: &Client, workflow: &str) -> Result<Value> {
     if workflow.parse::<shared::ids::WorkflowId>().is_ok() {
         return client.get(&format!("{PATH}/{}", segment(workflow))).await;
     }

@@ -12,7 +12,7 @@ mod people;
 mod scope;
 mod tasks;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     borrow::Cow,

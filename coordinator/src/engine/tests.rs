@@ -162,7 +162,7 @@ fn document(head: &str, components: &str) -> String {
     text
 }
 
-fn read(head: &str, components: &str) -> Result<Arc<Workflow>, Problems> {
+pub(crate) fn read(head: &str, components: &str) -> Result<Arc<Workflow>, Problems> {
     workflow::read(&document(head, components), catalogue()).map(|read| read.workflow)
 }
 

@@ -223,7 +223,7 @@ impl Found {
         }
     }
 
-    fn locate(self, tree: &Tree, document: &Value, text: &str) -> Problem {
+    pub(super) fn locate(self, tree: &Tree, document: &Value, text: &str) -> Problem {
         let (key, at) = tree.find(&self.path);
         let mut place = at.place;
         let other = self.also.as_ref().map(|path| {

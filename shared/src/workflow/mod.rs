@@ -4,6 +4,7 @@
 //! Nothing here runs a component or looks outside.
 
 mod canonical;
+pub mod cases;
 mod check;
 mod compare;
 mod containers;
