@@ -46,7 +46,7 @@ async fn a_change_is_tried_on_past_executions(place: &Place) -> Result<()> {
     let name = unique_name("past");
     let workflow = place.api.create(&name, &document(&name, 10)).await?;
     for n in [1, 7, 8] {
-        let id = place.api.execute(&workflow, &json!({ "n": n })).await?;
+        let id = place.api.execute(&workflow, &json!({ "parameters": { "n": n } })).await?;
         place.api.ended(&id).await?;
     }
     let folder = Run::this()?.folder("changed")?;
