@@ -87,11 +87,11 @@ impl Reading {
                 self.asked_at.insert(task.to_string(), started_at);
                 self.completes(&task, finished_at, output, ports);
             }
-            Event::TaskFailed { task, failure, worker, .. } => {
-                // Without a worker it is the engine that gave the task up; the losses before it say why.
-                if worker.is_some() || failure.class != FailureClass::Internal {
-                    self.says(&task, at, Says::Failed(failure));
-                }
+            // Without a worker it is the engine that gave the task up; the losses before it say why.
+            Event::TaskFailed { task, failure, worker, .. }
+                if worker.is_some() || failure.class != FailureClass::Internal =>
+            {
+                self.says(&task, at, Says::Failed(failure));
             }
             Event::TaskLost { task, .. } => self.says(&task, at, Says::Lost),
             Event::Asked { task, .. } => {

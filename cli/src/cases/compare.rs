@@ -175,19 +175,18 @@ pub(crate) fn actual(expect: &Expect, simulated: &Simulated) -> Expect {
         let tasks = tasks_of(key, simulated);
         let seen = tasks
             .first()
-            .map(|(_, seen)| (*seen).clone())
-            .unwrap_or_else(|| Seen { status: "waiting", ..Seen::default() });
+            .map_or_else(|| Seen { status: "waiting", ..Seen::default() }, |(_, seen)| (*seen).clone());
         let found = match expected {
             ExpectComponent::Status(status) => {
                 ExpectComponent::Status(component_status(&seen).unwrap_or(*status))
             }
-            ExpectComponent::More(more) => ExpectComponent::More(ExpectMore {
+            ExpectComponent::More(more) => ExpectComponent::More(Box::new(ExpectMore {
                 status: more.status.and_then(|_| component_status(&seen)),
                 attempts: more.attempts.map(|_| seen.attempts),
                 output: more.output.as_ref().and_then(|_| seen.output.clone()),
                 error: more.error.as_ref().and_then(|it| error(it, seen.failure.as_ref())),
                 called_with: more.called_with.as_ref().and_then(|it| Some(cut(it, seen.calls.last()?))),
-            }),
+            })),
         };
         (key.clone(), found)
     });

@@ -82,7 +82,7 @@ fn mocks(past: &Past) -> (BTreeMap<String, Mocked>, Vec<String>) {
         match (list.len(), list.pop()) {
             (_, None) => {}
             (1, Some(one)) => {
-                all.insert(key.clone(), Mocked::Always(one));
+                all.insert(key.clone(), Mocked::Always(Box::new(one)));
             }
             (_, Some(last)) => {
                 list.push(last);

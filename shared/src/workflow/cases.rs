@@ -92,7 +92,7 @@ pub struct CaseExecution {
 #[serde(untagged)]
 pub enum Mocked {
     Each(Vec<Mock>),
-    Always(Mock),
+    Always(Box<Mock>),
 }
 
 impl Mocked {
@@ -244,7 +244,7 @@ impl ComponentStatus {
 #[serde(untagged)]
 pub enum ExpectComponent {
     Status(ComponentStatus),
-    More(ExpectMore),
+    More(Box<ExpectMore>),
 }
 
 /// More than where a component ends.
