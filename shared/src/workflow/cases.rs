@@ -90,7 +90,6 @@ pub struct CaseExecution {
 /// One answer for every asking, or a list of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
-#[expect(clippy::large_enum_variant, reason = "a file holds few of them, and they are read once")]
 pub enum Mocked {
     Each(Vec<Mock>),
     Always(Box<Mock>),
@@ -243,7 +242,6 @@ impl ComponentStatus {
 /// What is expected of a component.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
-#[expect(clippy::large_enum_variant, reason = "a file holds few of them, and they are read once")]
 pub enum ExpectComponent {
     Status(ComponentStatus),
     More(Box<ExpectMore>),
