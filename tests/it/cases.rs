@@ -51,7 +51,7 @@ async fn a_change_is_tried_on_past_executions(place: &Place) -> Result<()> {
     }
     let folder = Run::this()?.folder("changed")?;
     let file = folder.join("changed.yaml").display().to_string();
-    let simulate = ["simulate", &file, "--against", "last 1d", "--workflow", &name, "--output", "json"];
+    let simulate = ["simulate", &file, "--against", "last 1d", "--workflow", &workflow, "--output", "json"];
     let arguments = [&simulate[..], &["--server", &place.api.base]].concat();
 
     std::fs::write(&file, document(&name, 10))?;
