@@ -810,6 +810,11 @@ impl Execution {
                 if self.component(place).is_loop() {
                     self.loops.insert(place);
                 }
+                if let Plan::Rounds(plan) = plan
+                    && let Items::Lists(lists) = &plan.items
+                {
+                    self.holds_payloads |= lists.iter().any(|list| matches!(list, Payload::Stored(_)));
+                }
                 self.at_mut(place).inner = Some(Box::new(Inner::Container(Container {
                     plan: plan.clone(),
                     open: BTreeSet::new(),
