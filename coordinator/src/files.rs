@@ -31,7 +31,11 @@ use tracing::debug;
 use uuid::Uuid;
 
 use crate::{
-    Config, Ports, membership::Share, schedules::is_ours, snapshots::Snapshots, store_clock::StoreClock,
+    Config, Ports,
+    membership::{self, Share},
+    schedules::ours,
+    snapshots::Snapshots,
+    store_clock::StoreClock,
 };
 
 /// Files that start in one transaction.
@@ -130,14 +134,9 @@ pub(crate) async fn run(
             () = shutdown.cancelled() => return,
         };
         let wake = due.map_or(next_read, |due| due.min(next_read));
-        let changed = async {
-            if share.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             () = tokio::time::sleep_until(wake) => {}
-            () = changed => next_read = Instant::now(),
+            () = membership::changed(&mut share) => next_read = Instant::now(),
             () = shutdown.cancelled() => return,
         }
     }
@@ -146,12 +145,7 @@ pub(crate) async fn run(
 impl Poller {
     /// Which triggers are ours.
     async fn read(&mut self, shards: &[Shard]) -> Result<(), StoreError> {
-        let all = if shards.is_empty() {
-            Vec::new()
-        } else {
-            self.ports.store.triggers_active("file_trigger").await?
-        };
-        self.rows = all.into_iter().filter(|row| is_ours(shards, row.id)).collect();
+        self.rows = ours(&self.ports, shards, "file_trigger").await?;
         let rows = &self.rows;
         self.watched
             .retain(|id, watched| rows.iter().any(|row| row.id == *id && row.snapshot == watched.snapshot));

@@ -23,6 +23,13 @@ pub(crate) struct Share {
     pub(crate) members: u32,
 }
 
+/// Waits for another share; for ever when it is fixed.
+pub(crate) async fn changed(share: &mut watch::Receiver<Share>) {
+    if share.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Keeps the heartbeat row alive and publishes the share whenever it changes.
 pub(crate) async fn run(
     id: CoordinatorId,

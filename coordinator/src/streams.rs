@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
 use shared::{
     execution::{Turn, start_hint},
-    ids::{Shard, TriggerId},
+    ids::TriggerId,
     port::{
         sources::{Answer, Incoming, Listen, Listener, SourceError},
         store::{StoreError, Submitted},
@@ -26,7 +26,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use crate::{
-    Config, Ports, membership::Share, schedules::is_ours, snapshots::Snapshots, spawn,
+    Config, Ports,
+    membership::{self, Share},
+    schedules::ours,
+    snapshots::Snapshots,
+    spawn,
     store_clock::StoreClock,
 };
 
@@ -60,7 +64,7 @@ pub(crate) async fn run(
     let mut running: BTreeMap<TriggerId, Running> = BTreeMap::new();
     loop {
         let shards = share.borrow_and_update().shards.clone();
-        let wake = match ours(&ports, &shards).await {
+        let wake = match ours(&ports, &shards, "queue_trigger").await {
             Ok(rows) => {
                 let is_settled = follow(&config, &ports, &clock, rows, &mut running);
                 Instant::now() + if is_settled { every } else { RETRY }
@@ -70,14 +74,9 @@ pub(crate) async fn run(
                 Instant::now() + RETRY
             }
         };
-        let changed = async {
-            if share.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             () = tokio::time::sleep_until(wake) => {}
-            () = changed => {}
+            () = membership::changed(&mut share) => {}
             () = shutdown.cancelled() => break,
         }
     }
@@ -89,15 +88,6 @@ pub(crate) async fn run(
             error!(trigger = %id, "Listening for {id} broke down");
         }
     }
-}
-
-/// The queue triggers of our shards.
-async fn ours(ports: &Ports, shards: &[Shard]) -> Result<Vec<TriggerRow>, StoreError> {
-    if shards.is_empty() {
-        return Ok(Vec::new());
-    }
-    let all = ports.store.triggers_active("queue_trigger").await?;
-    Ok(all.into_iter().filter(|row| is_ours(shards, row.id)).collect())
 }
 
 /// Begins to listen for these triggers, and ends it for all others; answers whether that is done.

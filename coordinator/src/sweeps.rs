@@ -12,7 +12,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use crate::{Config, Ports, Stats, engine::EXECUTIONS_KEY, membership::Share};
+use crate::{
+    Config, Ports, Stats,
+    engine::EXECUTIONS_KEY,
+    membership::{self, Share},
+};
 
 /// At most this many executions in one sweep.
 const PAGE: u32 = 500;
@@ -66,14 +70,9 @@ pub(crate) async fn run(
                 debug!(error = &error as &dyn std::error::Error, "Maintenance was put off");
             }
         }
-        let changed = async {
-            if share.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             () = tokio::time::sleep(if first { Duration::from_millis(200) } else { pause }) => {}
-            () = changed => {}
+            () = membership::changed(&mut share) => {}
             () = shutdown.cancelled() => return,
         }
     }

@@ -21,7 +21,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::{Ports, Stats, membership::Share, store_clock::StoreClock};
+use crate::{
+    Ports, Stats,
+    membership::{self, Share},
+    store_clock::StoreClock,
+};
 
 /// Timers due within this are held in memory.
 const HORIZON: Duration = Duration::from_mins(1);
@@ -73,7 +77,7 @@ pub(crate) async fn run(
         let wake = heap.peek().map_or(next_poll, |Reverse((due, ..))| (*due).min(next_poll));
         tokio::select! {
             () = tokio::time::sleep(wake.since(clock.now())) => {}
-            () = changed(&mut share) => next_poll = clock.now(),
+            () = membership::changed(&mut share) => next_poll = clock.now(),
             timer = set.recv() => {
                 let Some((execution, key, due_at)) = timer else { return };
                 let horizon = clock.now().after(HORIZON);
@@ -88,13 +92,6 @@ pub(crate) async fn run(
             }
             () = shutdown.cancelled() => return,
         }
-    }
-}
-
-/// Waits for another share; for ever when it is fixed.
-async fn changed(share: &mut watch::Receiver<Share>) {
-    if share.changed().await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

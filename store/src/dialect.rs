@@ -417,14 +417,34 @@ macro_rules! listed {
         /// Both texts of each, for the test that prepares them.
         pub(crate) const LISTED: &[(&str, &str)] = &[$((postgres::$name, sqlite::$name)),*];
     };
-    (@text pg $kind:ident $list:literal ($before:literal, $after:literal $(, $pg:literal)?)) => {
+    (@text pg $kind:ident $list:literal ($before:expr, $after:literal $(, $pg:literal)?)) => {
         concat!($before, "= any(", $list, ")", $after $(, $pg)?)
     };
-    (@text lite ids $list:literal ($before:literal, $after:literal $(, $pg:literal)?)) => {
+    (@text lite ids $list:literal ($before:expr, $after:literal $(, $pg:literal)?)) => {
         concat!($before, "in (select unhex(value) from json_each(", $list, "))", $after)
     };
-    (@text lite $kind:ident $list:literal ($before:literal, $after:literal $(, $pg:literal)?)) => {
+    (@text lite $kind:ident $list:literal ($before:expr, $after:literal $(, $pg:literal)?)) => {
         concat!($before, "in (select value from json_each(", $list, "))", $after)
+    };
+}
+
+/// A page of executions, newest first, as far as the list of statuses; with a further condition.
+macro_rules! executions {
+    ($further:literal) => {
+        concat!(
+            "\
+select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
+    started_at, finished_at, blocked_by, failure, output
+from wo_executions
+where tenant_id = $1
+    and ($2 is null or id < $2)
+    and ($3 is null or created_at >= $3)
+    and ($4 is null or created_at < $4)
+    and ($5 is null or tags like $5 escape '!')",
+            $further,
+            "
+    and status "
+        )
     };
 }
 
@@ -460,73 +480,22 @@ from wo_requests
 where at < $2 and shard ", "
 order by at, id limit $3");
 
-    EXECUTIONS, "$6": texts = ("\
-select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
-    started_at, finished_at, blocked_by, failure, output
-from wo_executions
-where tenant_id = $1
-    and ($2 is null or id < $2)
-    and ($3 is null or created_at >= $3)
-    and ($4 is null or created_at < $4)
-    and ($5 is null or tags like $5 escape '!')
-    and status ", "
+    EXECUTIONS, "$6": texts = (executions!(""), "
 order by id desc limit $7");
 
     /// All wanted statuses are open: the partial index serves.
-    OPEN_EXECUTIONS, "$6": texts = ("\
-select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
-    started_at, finished_at, blocked_by, failure, output
-from wo_executions
-where tenant_id = $1
-    and ($2 is null or id < $2)
-    and ($3 is null or created_at >= $3)
-    and ($4 is null or created_at < $4)
-    and ($5 is null or tags like $5 escape '!')
-    and status in ('pending', 'running', 'paused')
-    and status ", "
+    OPEN_EXECUTIONS, "$6": texts = (executions!("\n    and status in ('pending', 'running', 'paused')"), "
 order by id desc limit $7");
 
     /// Open ones that will fail: the partial index serves.
-    FAILING_EXECUTIONS, "$6": texts = ("\
-select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
-    started_at, finished_at, blocked_by, failure, output
-from wo_executions
-where tenant_id = $1
-    and ($2 is null or id < $2)
-    and ($3 is null or created_at >= $3)
-    and ($4 is null or created_at < $4)
-    and ($5 is null or tags like $5 escape '!')
-    and ($8 is null or workflow_id = $8)
-    and failure is not null
-    and status in ('pending', 'running', 'paused')
-    and status ", "
+    FAILING_EXECUTIONS, "$6": texts = (executions!("\n    and ($8 is null or workflow_id = $8)\n    and failure is not null\n    and status in ('pending', 'running', 'paused')"), "
 order by id desc limit $7");
 
     /// Only failed ones are wanted: the partial index serves.
-    FAILED_EXECUTIONS, "$6": texts = ("\
-select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
-    started_at, finished_at, blocked_by, failure, output
-from wo_executions
-where tenant_id = $1
-    and ($2 is null or id < $2)
-    and ($3 is null or created_at >= $3)
-    and ($4 is null or created_at < $4)
-    and ($5 is null or tags like $5 escape '!')
-    and status = 'failed'
-    and status ", "
+    FAILED_EXECUTIONS, "$6": texts = (executions!("\n    and status = 'failed'"), "
 order by id desc limit $7");
 
-    WORKFLOW_EXECUTIONS, "$6": texts = ("\
-select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
-    started_at, finished_at, blocked_by, failure, output
-from wo_executions
-where tenant_id = $1
-    and workflow_id = $8
-    and ($2 is null or id < $2)
-    and ($3 is null or created_at >= $3)
-    and ($4 is null or created_at < $4)
-    and ($5 is null or tags like $5 escape '!')
-    and status ", "
+    WORKFLOW_EXECUTIONS, "$6": texts = (executions!("\n    and workflow_id = $8"), "
 order by id desc limit $7");
 
     OPEN_HUMAN_TASKS_OF, "$9": texts = ("\

@@ -446,19 +446,25 @@ async fn ends_start_one_another_three_deep_and_no_further(place: &Place) -> Resu
     Ok(())
 }
 
+/// One more coordinator, which has its share of the work and is to die.
+async fn mortal_coordinator(place: &Place) -> Result<Process> {
+    let name = unique_name("coordinator");
+    let log = place.front.log().with_file_name(format!("{name}.log"));
+    let mortal = Process::start(&name, place.front.command(&["coordinator"])?, &log)?;
+    until(PATIENCE, "its share", async || {
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        Ok(said.contains("share of the inbox shards changed").then_some(()))
+    })
+    .await?;
+    Ok(mortal)
+}
+
 #[test]
 fn no_end_is_lost_or_told_twice_when_a_coordinator_dies() -> Result<()> {
     crate::at(Shape::Cluster, async |place: &Place| {
         let (source, listens) = heard(place, "{ type: noop }", "execution.completed").await?;
         is_listened_to(place, &source, &listens).await?;
-        let name = unique_name("coordinator");
-        let log = place.front.log().with_file_name(format!("{name}.log"));
-        let mortal = Process::start(&name, place.front.command(&["coordinator"])?, &log)?;
-        until(PATIENCE, "its share", async || {
-            let said = std::fs::read_to_string(&log).unwrap_or_default();
-            Ok(said.contains("share of the inbox shards changed").then_some(()))
-        })
-        .await?;
+        let mortal = mortal_coordinator(place).await?;
         let mut ran = BTreeSet::new();
         let mut mortal = Some(mortal);
         for index in 0..120 {
@@ -998,14 +1004,7 @@ async fn the_documents_of_the_guides_can_be_saved_and_fired(place: &Place) -> Re
 #[test]
 fn a_schedule_goes_on_through_the_death_of_a_coordinator() -> Result<()> {
     crate::at(Shape::Cluster, async |place: &Place| {
-        let name = unique_name("coordinator");
-        let log = place.front.log().with_file_name(format!("{name}.log"));
-        let mortal = Process::start(&name, place.front.command(&["coordinator"])?, &log)?;
-        until(PATIENCE, "its share", async || {
-            let said = std::fs::read_to_string(&log).unwrap_or_default();
-            Ok(said.contains("share of the inbox shards changed").then_some(()))
-        })
-        .await?;
+        let mortal = mortal_coordinator(place).await?;
         // So many that some are surely those of the one that dies.
         let mut all = Vec::new();
         for _ in 0..8 {
@@ -1040,14 +1039,7 @@ fn each_message_starts_once_through_the_death_of_a_coordinator() -> Result<()> {
         let streamed = listens(place, "streams", &stream.key, ", prefetch: 5").await?;
         // Those of the shared place live on; several die, so that surely one of them looked after each trigger.
         for round in 0..4 {
-            let name = unique_name("coordinator");
-            let log = place.front.log().with_file_name(format!("{name}.log"));
-            let mortal = Process::start(&name, place.front.command(&["coordinator"])?, &log)?;
-            until(PATIENCE, "its share", async || {
-                let said = std::fs::read_to_string(&log).unwrap_or_default();
-                Ok(said.contains("share of the inbox shards changed").then_some(()))
-            })
-            .await?;
+            let mortal = mortal_coordinator(place).await?;
             for index in 0..125 {
                 let body = json!({ "n": round * 125 + index }).to_string();
                 queue.send(Some(&format!("m{round}-{index}")), body.as_bytes()).await?;

@@ -26,7 +26,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::{Config, Ports, membership::Share, snapshots::Snapshots, store_clock::StoreClock};
+use crate::{
+    Config, Ports,
+    membership::{self, Share},
+    snapshots::Snapshots,
+    store_clock::StoreClock,
+};
 use plan::{Act, Plan, Sight, plan};
 
 /// Schedules due within this are held in memory.
@@ -64,8 +69,17 @@ enum Looked {
     Due(Box<Look>),
 }
 
+/// The active triggers of a type that this coordinator serves first.
+pub(crate) async fn ours(ports: &Ports, shards: &[Shard], kind: &str) -> Result<Vec<TriggerRow>, StoreError> {
+    if shards.is_empty() {
+        return Ok(Vec::new());
+    }
+    let all = ports.store.triggers_active(kind).await?;
+    Ok(all.into_iter().filter(|row| is_ours(shards, row.id)).collect())
+}
+
 /// Whether this coordinator serves a trigger first.
-pub(crate) fn is_ours(shards: &[Shard], id: TriggerId) -> bool {
+fn is_ours(shards: &[Shard], id: TriggerId) -> bool {
     shards.contains(&Shard::of(ExecutionId::from_uuid(*id.as_uuid())))
 }
 
@@ -104,14 +118,9 @@ pub(crate) async fn run(
             }
         }
         let wake = this.held.values().map(|(due, _)| *due).min().map_or(next_read, |due| due.min(next_read));
-        let changed = async {
-            if share.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             () = tokio::time::sleep(wake.since(this.clock.now())) => {}
-            () = changed => next_read = this.clock.now(),
+            () = membership::changed(&mut share) => next_read = this.clock.now(),
             () = shutdown.cancelled() => return,
         }
     }

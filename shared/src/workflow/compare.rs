@@ -150,8 +150,8 @@ fn named(
     found: &mut Vec<Difference>,
 ) {
     let none = Map::new();
-    let of = |document: &'_ Map<String, Value>| document.get(field).and_then(Value::as_object).cloned();
-    let (before, after) = (of(before).unwrap_or_else(|| none.clone()), of(after).unwrap_or(none));
+    let before = before.get(field).and_then(Value::as_object).unwrap_or(&none);
+    let after = after.get(field).and_then(Value::as_object).unwrap_or(&none);
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     for name in names {
         deep(before.get(name), after.get(name), &mut Vec::new(), &mut |path, before, after| {
