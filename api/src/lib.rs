@@ -171,7 +171,8 @@ pub async fn serve(
             debug!(cause = %error, "A connection keeps Nagle's algorithm");
         }
     });
-    let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let served = axum::serve(listener, router.into_make_service())
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let outcome = tokio::select! {
         outcome = served.into_future() => outcome,
         () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE).await } => {

@@ -460,7 +460,9 @@ impl Running {
                         .await
                         .with_context(|| format!("monitoring.listen: {listen} cannot be listened on"))?;
                     info!("/health and /metrics are on http://{listen}");
-                    Ok(axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?)
+                    Ok(axum::serve(listener, router.into_make_service())
+                        .with_graceful_shutdown(stop.cancelled_owned())
+                        .await?)
                 })
             };
             running.push_back(start("operations", Duration::from_secs(5), run, &anyone_ended));

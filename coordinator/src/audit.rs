@@ -235,6 +235,10 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
     if begins && state.is_paused() {
         wrong("I29", "something began while it was paused".to_owned());
     }
+    if matches!(event, Event::Paused { .. } | Event::Resumed { .. }) && state.paused_by.contains(&turn.cause)
+    {
+        wrong("I29", "the same request paused or resumed it twice".to_owned());
+    }
     match event {
         Event::TaskDispatched { task, attempt, dispatch } => {
             let Ok(place) = state.place_of(task) else { return };

@@ -254,11 +254,14 @@ pub struct End {
     pub status: Status,
     pub failure: Option<Failure>,
     pub at: Timestamp,
+    /// Whether the sweep comes back to it until it is told.
+    pub is_marked: bool,
 }
 
 impl End {
-    fn of(execution: &Execution) -> Option<Self> {
+    fn of(execution: &Execution, is_marked: bool) -> Option<Self> {
         execution.status.is_terminal().then(|| Self {
+            is_marked,
             execution: execution.id,
             accepted: Arc::clone(&execution.accepted),
             name: execution.workflow.name.clone(),
@@ -307,7 +310,7 @@ pub struct Outgoing {
     pub wake: Vec<ExecutionId>,
     /// Executions that ended, with their status and how long they took from accept.
     pub ended: Vec<(Status, std::time::Duration)>,
-    /// Executions that ended and whose ends somebody may have to hear of.
+    /// Executions that ended: somebody may have to hear of it.
     pub ends: Vec<End>,
     /// Whether an execution was refused a slot.
     pub blocked: bool,
@@ -583,6 +586,12 @@ impl Desk {
         let mut payloads = Cow::Borrowed(around.payloads);
         for (position, matter) in work.matters.iter().enumerate() {
             let inputs: Vec<Input<'_>> = matter.said.iter().map(Said::as_input).collect();
+            // Its first turn may be durable and what that ordered not sent, whatever it means now.
+            let again = if matter.redelivered {
+                engine::commands_again(execution, matter.cause, &payloads)?
+            } else {
+                Vec::new()
+            };
             let surroundings = Surroundings {
                 rules: &self.rules,
                 now: around.now,
@@ -605,6 +614,7 @@ impl Desk {
                 waits,
                 payloads: laid_aside,
             } = engine::decide(execution, &inputs, matter.cause, &surroundings)?;
+            decided.commands.extend(again);
             decided.late.extend(late);
             let request = matter.said.iter().find_map(|said| match said {
                 Said::Request(id, _) => Some(*id),
@@ -613,14 +623,11 @@ impl Desk {
             if events.is_empty() {
                 decided.commands.extend(commands);
                 decided.forget.extend(request);
-                if matter.redelivered {
-                    decided.commands.extend(engine::commands_again(execution, matter.cause, &payloads)?);
-                }
                 if let Some(at) = sweep_at {
                     decided.sweep_again.push((execution.id, at));
                 }
                 if matter.said.iter().any(|said| matches!(said, Said::Sweep)) {
-                    decided.untold = End::of(execution);
+                    decided.untold = End::of(execution, true);
                 }
                 continue;
             }
@@ -680,6 +687,7 @@ impl Desk {
                     timers,
                     take,
                     release,
+                    has_asked: execution.has_asked,
                     finished,
                     request,
                     sweep_at,
@@ -715,9 +723,9 @@ impl Desk {
                             .map(|state| planned.update.at.since(state.created_at))
                             .unwrap_or_default();
                         outgoing.ended.push((planned.update.status, took));
-                        if self.heard.contains(&planned.update.tenant) {
-                            outgoing.ends.extend(self.cache.get(&execution).and_then(End::of));
-                        }
+                        let is_marked = self.heard.contains(&planned.update.tenant);
+                        let state = self.cache.get(&execution);
+                        outgoing.ends.extend(state.and_then(|state| End::of(state, is_marked)));
                     }
                     outgoing.freed.extend(planned.freed);
                     outgoing.updates.push(planned.update);

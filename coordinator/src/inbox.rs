@@ -31,7 +31,7 @@ use crate::{
     Config, CoordinatorError, Ports, Stats,
     desk::{self, Aside, Decided, Desk, Outgoing, Settled, Work},
     engine::{ChildOrder, EXECUTIONS_KEY, Loaded, Needs},
-    lifecycle::{self, Listener},
+    lifecycle::{Listener, Listeners},
     membership::Share,
     relations, rows,
     store_clock::StoreClock,
@@ -63,9 +63,8 @@ struct Loop<'a> {
     someone_is_blocked: bool,
     queue_is_deep: bool,
     depth_read_at: Option<Instant>,
-    /// Who starts on the ends of executions, and when that was read.
-    listeners: Vec<Listener>,
-    listeners_read_at: Option<Instant>,
+    /// Who starts on the ends of executions.
+    listeners: Listeners,
     tidied_at: Instant,
     /// Stored values that were read last, oldest first.
     values: Loaded,
@@ -97,8 +96,7 @@ pub(crate) async fn run(
         someone_is_blocked: false,
         queue_is_deep: false,
         depth_read_at: None,
-        listeners: Vec::new(),
-        listeners_read_at: None,
+        listeners: Listeners::default(),
         tidied_at: Instant::now(),
         values: Loaded::new(),
         recent: VecDeque::new(),
@@ -120,6 +118,12 @@ pub(crate) async fn run(
                 continue;
             }
             received = inbox.receive(config.batch) => received?,
+            () = reading(this.listeners.next_reading()) => {
+                let mut outgoing = Outgoing::default();
+                this.read_listeners(&mut outgoing).await;
+                this.send(outgoing, Answers::new()).await;
+                continue;
+            }
         };
         this.serve(deliveries).await;
     }
@@ -135,6 +139,14 @@ pub(crate) async fn run(
 
 fn window(config: &Config, members: u32) -> u32 {
     (config.task_queue_size / members.max(1)).max(1)
+}
+
+/// Until it is to be read who listens: for ever, when nothing waits for that.
+async fn reading(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 type Answers = Vec<Box<dyn Acknowledge>>;
@@ -155,10 +167,10 @@ impl Loop<'_> {
             answers.push(answer);
         }
         let (works, aside) = desk::gather(messages);
-        if !works.is_empty() {
-            self.read_listeners().await;
-        }
         let mut outgoing = Outgoing::default();
+        if self.listeners.are_due() && !works.is_empty() {
+            self.read_listeners(&mut outgoing).await;
+        }
         let outcome = match self.keep(works, aside, &mut outgoing).await {
             Ok(()) => self.reach_out(&mut outgoing).await,
             failed => failed,
@@ -351,9 +363,12 @@ impl Loop<'_> {
         let mut payloads = Loaded::new();
         let known = self.desk.execution(work.execution);
         let tenant = known.map_or(TenantId::DEFAULT, |execution| execution.accepted.tenant);
-        let ahead = self.desk.execution(work.execution).map(shared::execution::Execution::items_ahead);
+        let ahead = known.map(shared::execution::Execution::items_ahead);
+        // What lies at hand is given at once; what does not is asked for by the decision that needs it.
         for id in ahead.into_iter().flatten() {
-            payloads.insert(id, self.payload(work.execution, id).await?);
+            if let Some(value) = self.values.get(&id) {
+                payloads.insert(id, Arc::clone(value));
+            }
         }
         for _ in 0..RACES {
             match self.desk.decide(work, now, self.queue_is_deep, &payloads, &mut PayloadId::generate) {
@@ -441,10 +456,9 @@ impl Loop<'_> {
             hints.push(hint(execution, InboxBody::Wake { execution }));
         }
         if !outgoing.ends.is_empty() {
-            let ends: Vec<desk::End> = outgoing.ends.drain(..).collect();
+            let ends = std::mem::take(&mut outgoing.ends);
             let quota = self.config.max_open_executions;
-            let (started, told) =
-                lifecycle::tell(&self.ports.store, &self.listeners, &ends, quota, now).await?;
+            let (started, told) = self.listeners.tell(&self.ports.store, ends, quota, now).await?;
             hints.extend(started);
             self.ports.store.sweep_done(&told).await?;
         }
@@ -476,22 +490,20 @@ impl Loop<'_> {
 
     /// The compiled snapshot with this hash; `None` when this build cannot compile it.
     /// Who listens to the ends of executions: asked at most every few seconds, never for each execution.
-    async fn read_listeners(&mut self) {
-        const EVERY: Duration = Duration::from_secs(2);
-        if self.listeners_read_at.is_some_and(|at| at.elapsed() < EVERY) {
-            return;
+    async fn read_listeners(&mut self, outgoing: &mut Outgoing) {
+        self.listeners.begin_reading();
+        if let Err(error) = self.learn_listeners(outgoing).await {
+            debug!(error = &error as &dyn std::error::Error, "Who listens to executions is asked again");
         }
-        self.listeners_read_at = Some(Instant::now());
-        match self.find_listeners().await {
-            Ok(listeners) => {
-                self.desk.set_heard(listeners.iter().map(Listener::tenant).collect());
-                self.listeners = listeners;
-            }
-            Err(error) => {
-                debug!(error = &error as &dyn std::error::Error, "Who listens to executions is asked again");
-                self.listeners_read_at = None;
-            }
-        }
+    }
+
+    async fn learn_listeners(&mut self, outgoing: &mut Outgoing) -> Result<(), StoreError> {
+        let found = self.find_listeners().await?;
+        self.desk.set_heard(found.iter().map(Listener::tenant).collect());
+        let quota = self.config.max_open_executions;
+        let started = self.listeners.learn(&self.ports.store, found, quota, self.clock.now()).await?;
+        outgoing.hints.extend(started);
+        Ok(())
     }
 
     async fn find_listeners(&mut self) -> Result<Vec<Listener>, StoreError> {

@@ -3,8 +3,15 @@
 //! The turn that ends an execution leaves a mark for the sweep wherever somebody listens. It is taken away
 //! when everything that follows is durable, so that neither a process nor a broker that dies in between
 //! loses a start; the key of the receipt keeps a second telling from starting anything.
+//!
+//! Who listens is read every [`READ_EVERY`]. What ended lately is remembered, and told to a listener that is
+//! met for the first time: a trigger hears what ends after it was saved.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use shared::{
@@ -27,6 +34,79 @@ use crate::desk::End;
 /// How many parents of a sub-workflow are looked at.
 const MOST_PARENTS: usize = 20;
 
+/// How often it is read who listens.
+pub(crate) const READ_EVERY: Duration = Duration::from_secs(2);
+/// How long an end is remembered: some readings, and what the clocks of two machines differ by.
+const REMEMBERED: Duration = Duration::from_secs(5);
+/// At most this many ends are remembered.
+const MOST_REMEMBERED: usize = 1_000;
+
+/// Who listens to the ends of executions, and what ended lately.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    all: Vec<Listener>,
+    read_at: Option<Instant>,
+    /// Oldest first.
+    lately: VecDeque<End>,
+}
+
+impl Listeners {
+    /// When they are to be read at the latest, although nothing happens.
+    pub(crate) fn next_reading(&self) -> Option<Instant> {
+        if self.lately.is_empty() { None } else { Some(self.read_at? + READ_EVERY) }
+    }
+
+    pub(crate) fn are_due(&self) -> bool {
+        self.read_at.is_none_or(|at| at.elapsed() >= READ_EVERY)
+    }
+
+    /// They are being read. What fails is tried again when they are due the next time.
+    pub(crate) fn begin_reading(&mut self) {
+        self.read_at = Some(Instant::now());
+    }
+
+    /// Takes those that were read, and tells the new ones what ended since they were saved; answers the hints of what
+    /// was started.
+    pub(crate) async fn learn(
+        &mut self,
+        store: &DynStore,
+        all: Vec<Listener>,
+        quota: u64,
+        now: Timestamp,
+    ) -> Result<Vec<InboxMessage>, StoreError> {
+        let mut hints = Vec::new();
+        for listener in all.iter().filter(|listener| !self.all.iter().any(|known| known.is(listener))) {
+            let missed: Vec<End> =
+                self.lately.iter().filter(|end| end.at >= listener.row.updated_at).cloned().collect();
+            hints.extend(tell(store, std::slice::from_ref(listener), &missed, quota, now).await?.0);
+        }
+        self.all = all;
+        let old = |end: &End| now.since(end.at) > REMEMBERED;
+        while self.lately.front().is_some_and(old) {
+            self.lately.pop_front();
+        }
+        Ok(hints)
+    }
+
+    /// Tells ends; answers the hints of what was started, and the marked ones about which nothing is left to be done.
+    pub(crate) async fn tell(
+        &mut self,
+        store: &DynStore,
+        ends: Vec<End>,
+        quota: u64,
+        now: Timestamp,
+    ) -> Result<(Vec<InboxMessage>, Vec<ExecutionId>), StoreError> {
+        let (hints, told) = tell(store, &self.all, &ends, quota, now).await?;
+        let told: HashSet<ExecutionId> = told.into_iter().collect();
+        let marked = ends.iter().filter(|end| end.is_marked && told.contains(&end.execution));
+        let done = marked.map(|end| end.execution).collect();
+        self.lately.extend(ends);
+        let surplus = self.lately.len().saturating_sub(MOST_REMEMBERED);
+        self.lately.drain(..surplus);
+        Ok((hints, done))
+    }
+}
+
 /// A trigger that starts on the ends of executions.
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -43,6 +123,11 @@ impl Listener {
 
     pub(crate) fn tenant(&self) -> TenantId {
         self.row.tenant
+    }
+
+    /// Whether both are the same trigger of the same version.
+    fn is(&self, other: &Self) -> bool {
+        (self.row.id, &self.row.snapshot) == (other.row.id, &other.row.snapshot)
     }
 
     fn parts(&self) -> Option<(&Trigger, &Events)> {
@@ -89,7 +174,7 @@ fn source(end: &End) -> String {
 
 /// Starts what listens to these ends; answers the hints of what was started, and the ends about which nothing is
 /// left to be done. May be done twice.
-pub(crate) async fn tell(
+async fn tell(
     store: &DynStore,
     listeners: &[Listener],
     ends: &[End],
@@ -99,10 +184,9 @@ pub(crate) async fn tell(
     let (mut hints, mut told) = (Vec::new(), Vec::new());
     for end in ends {
         let mut is_told = true;
-        let (kind, source) = (kind(end), source(end));
         for listener in listeners.iter().filter(|listener| listener.tenant() == end.accepted.tenant) {
             let Some((trigger, events)) = listener.parts() else { continue };
-            if events.names_execution(&kind, &source) {
+            if events.names_execution(&kind(end), &source(end)) {
                 match start(store, listener, trigger, events, end, quota, now).await? {
                     Heard::Started(first) => hints.push(start_hint(*first)),
                     Heard::Nothing => {}

@@ -111,6 +111,9 @@ into_cell!(Uuid => Uuid, i32 => Int, String => Text, Vec<u8> => Bytes, Timestamp
 /// `{rows}` in its text is where the engines differ: PostgreSQL gets one array a column, SQLite a list of
 /// values. SQLite's text exists in a few fixed lengths, so that it is prepared once; what is missing is
 /// unbound, hence null: a statement must leave out rows whose first column is null.
+///
+/// A statement over nothing but ids says `{ids}` instead, within `in (…)`: SQLite answers `in (?)` without a table
+/// made for it.
 pub(crate) struct Batch {
     text: &'static str,
     columns: &'static [Kind],
@@ -147,6 +150,7 @@ impl Batch {
             Box::leak(
                 self.text
                     .replace("{rows}", &format!("select * from unnest({})", arrays.join(", ")))
+                    .replace("{ids}", "select unnest($1::uuid[])")
                     .into_boxed_str(),
             )
         })
@@ -160,7 +164,8 @@ impl Batch {
             // `?` and not `$1`: SQLite finds the name of a parameter by walking all names, for each of them.
             let row = format!("({})", vec!["?"; self.columns.len()].join(", "));
             let values = format!("values {}", vec![row; length].join(", "));
-            Box::leak(self.text.replace("{rows}", &values).into_boxed_str())
+            let ids = vec!["?"; length].join(", ");
+            Box::leak(self.text.replace("{rows}", &values).replace("{ids}", &ids).into_boxed_str())
         });
         (text, length)
     }
@@ -246,9 +251,12 @@ pub(crate) trait Engine: Send {
     /// Holds the rows of a slot key: whoever is giving one back has done so when this answers.
     fn settle_slots(&mut self, key: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// What executions leave at their end: slots, timers and waits go, what people are asked is cancelled.
+    /// What executions leave at their end: slots and timers go. PostgreSQL is asked once.
+    fn release(&mut self, ended: Vec<Uuid>) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// What those leave that asked people or waited for events: waits go, what people are asked is cancelled.
     /// PostgreSQL is asked once.
-    fn release(
+    fn release_asked(
         &mut self,
         ended: Vec<(Uuid, Timestamp)>,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
@@ -265,9 +273,12 @@ pub(crate) const SETTLE_SLOTS: &str =
 
 /// `turns::RELEASE_TIMERS` and its like in one go.
 pub(crate) const RELEASE: &str = "\
+with timers as (delete from wo_timers where execution_id = any($1::uuid[]))
+delete from wo_slots where execution_id = any($1::uuid[])";
+
+/// `people::RELEASE_WAITS` and its like in one go.
+pub(crate) const RELEASE_ASKED: &str = "\
 with t (execution_id, at) as (select * from unnest($1::uuid[], $2::timestamptz[])),
-timers as (delete from wo_timers where execution_id in (select execution_id from t)),
-slots as (delete from wo_slots where execution_id in (select execution_id from t)),
 waits as (delete from wo_event_waits where execution_id in (select execution_id from t)),
 names as (
     update wo_human_task_assignees
@@ -309,13 +320,20 @@ impl Engine for PgConnection {
         sqlx::query(SETTLE_SLOTS).bind(key.to_owned()).fetch_all(self).await.map(|_| ())
     }
 
-    async fn release(&mut self, ended: Vec<(Uuid, Timestamp)>) -> Result<(), sqlx::Error> {
+    async fn release(&mut self, ended: Vec<Uuid>) -> Result<(), sqlx::Error> {
+        if ended.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(RELEASE).bind(ended).execute(self).await.map(|_| ())
+    }
+
+    async fn release_asked(&mut self, ended: Vec<(Uuid, Timestamp)>) -> Result<(), sqlx::Error> {
         if ended.is_empty() {
             return Ok(());
         }
         let (ids, instants): (Vec<Uuid>, Vec<DateTime<Utc>>) =
             ended.into_iter().map(|(id, at)| (id, at.to_datetime())).unzip();
-        sqlx::query(RELEASE).bind(ids).bind(instants).execute(self).await.map(|_| ())
+        sqlx::query(RELEASE_ASKED).bind(ids).bind(instants).execute(self).await.map(|_| ())
     }
 }
 
@@ -367,11 +385,16 @@ impl Engine for SqliteConnection {
         Ok(())
     }
 
-    async fn release(&mut self, ended: Vec<(Uuid, Timestamp)>) -> Result<(), sqlx::Error> {
+    async fn release(&mut self, ended: Vec<Uuid>) -> Result<(), sqlx::Error> {
+        let ids: Vec<Cell> = ended.into_iter().map(Cell::from).collect();
+        self.run(&turns::RELEASE_TIMERS, ids.clone()).await?;
+        self.run(&turns::RELEASE_SLOTS, ids).await?;
+        Ok(())
+    }
+
+    async fn release_asked(&mut self, ended: Vec<(Uuid, Timestamp)>) -> Result<(), sqlx::Error> {
         let ids: Vec<Cell> = ended.iter().map(|(id, _)| (*id).into()).collect();
         let with_instants = ended.iter().flat_map(|(id, at)| [Cell::from(*id), (*at).into()]).collect();
-        self.run(&turns::RELEASE_TIMERS, ids.clone()).await?;
-        self.run(&turns::RELEASE_SLOTS, ids.clone()).await?;
         self.run(&people::RELEASE_WAITS, ids.clone()).await?;
         self.run(&people::CLOSE_ASSIGNEES, ids).await?;
         self.run(&people::CANCEL_HUMAN_TASKS, with_instants).await?;

@@ -272,6 +272,8 @@ impl State {
         if commit.release {
             self.timers.retain(|(execution, _), _| *execution != id);
             self.slots.retain(|(_, execution), _| *execution != id);
+        }
+        if commit.release && commit.has_asked {
             self.waits.retain(|(execution, _), _| *execution != id);
             let open = self.people.values_mut().filter(|row| row.status == HumanTaskStatus::Open);
             for row in open.filter(|row| row.execution == id) {

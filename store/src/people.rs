@@ -70,9 +70,8 @@ set urgency = excluded.urgency, status = excluded.status, assignees = excluded.a
 
 pub(crate) static DROP_ASSIGNEES: Batch = Batch::new(
     "\
-with t (task_id) as ({rows})
 delete from wo_human_task_assignees
-where task_id in (select task_id from t where task_id is not null)",
+where task_id in ({ids})",
     &[Kind::Uuid],
 );
 
@@ -89,10 +88,9 @@ on conflict do nothing",
 
 pub(crate) static CLOSE_ASSIGNEES: Batch = Batch::new(
     "\
-with t (execution_id) as ({rows})
 update wo_human_task_assignees
 set is_open = 0
-where is_open = 1 and execution_id in (select execution_id from t where execution_id is not null)",
+where is_open = 1 and execution_id in ({ids})",
     &[Kind::Uuid],
 );
 
@@ -128,9 +126,8 @@ where (execution_id, task) in (select execution_id, task from t where execution_
 
 pub(crate) static RELEASE_WAITS: Batch = Batch::new(
     "\
-with t (execution_id) as ({rows})
 delete from wo_event_waits
-where execution_id in (select execution_id from t where execution_id is not null)",
+where execution_id in ({ids})",
     &[Kind::Uuid],
 );
 

@@ -4,7 +4,7 @@
 //! supposed, the transaction is rolled back and done again the careful way, which asks row by row.
 //! Decides nothing about workflows.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use shared::{
     execution::{Event, Status, Turn},
@@ -119,17 +119,15 @@ where (execution_id, key) in (select execution_id, key from t where execution_id
 
 pub(crate) static RELEASE_TIMERS: Batch = Batch::new(
     "\
-with t (execution_id) as ({rows})
 delete from wo_timers
-where execution_id in (select execution_id from t where execution_id is not null)",
+where execution_id in ({ids})",
     &[Kind::Uuid],
 );
 
 pub(crate) static RELEASE_SLOTS: Batch = Batch::new(
     "\
-with t (execution_id) as ({rows})
 delete from wo_slots
-where execution_id in (select execution_id from t where execution_id is not null)",
+where execution_id in ({ids})",
     &[Kind::Uuid],
 );
 
@@ -845,7 +843,8 @@ type Timer = Option<(Timestamp, Option<Uuid>)>;
 async fn change(engine: &mut impl Engine, steps: &[&Step], answers: &mut [Option<Kept>]) -> Result<(), Halt> {
     let mut changes: BTreeMap<Uuid, Change> = BTreeMap::new();
     let mut timers: BTreeMap<(Uuid, String), Timer> = BTreeMap::new();
-    let mut released: BTreeMap<Uuid, Timestamp> = BTreeMap::new();
+    let mut released: BTreeSet<Uuid> = BTreeSet::new();
+    let mut asked: BTreeMap<Uuid, Timestamp> = BTreeMap::new();
     let mut requests: Vec<Uuid> = Vec::new();
     let mut people = Changes::default();
     let mut finished: Vec<Cell> = Vec::new();
@@ -894,7 +893,10 @@ async fn change(engine: &mut impl Engine, steps: &[&Step], answers: &mut [Option
             }
         }
         if commit.release {
-            released.insert(id, at);
+            released.insert(id);
+            if commit.has_asked {
+                asked.insert(id, at);
+            }
         }
         people.add(commit, &step.asks);
         requests.extend(commit.request.map(|request| *request.as_uuid()));
@@ -932,9 +934,10 @@ async fn change(engine: &mut impl Engine, steps: &[&Step], answers: &mut [Option
     }
     engine.run(&CHANGE_EXECUTIONS, cells).await?;
 
-    let gone: HashSet<Uuid> = released.keys().copied().collect();
+    let gone: HashSet<Uuid> = released.iter().copied().collect();
     people.write(engine, &gone).await?;
     engine.release(released.into_iter().collect()).await?;
+    engine.release_asked(asked.into_iter().collect()).await?;
     let (mut set, mut cleared) = (Vec::new(), Vec::new());
     for ((id, key), timer) in timers {
         if gone.contains(&id) {

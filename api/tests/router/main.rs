@@ -183,6 +183,7 @@ impl Api {
             timers: Vec::new(),
             take: Vec::new(),
             release: false,
+            has_asked: false,
             finished: Vec::new(),
             request: None,
             sweep_at: None,

@@ -18,9 +18,15 @@ pub(super) const fn starts(key: &TimerKey) -> bool {
 }
 
 impl Turning<'_> {
+    /// Whether this message paused or resumed it before: it comes again when its acknowledgement was lost, and
+    /// others may have said otherwise since.
+    fn is_heard(&self) -> bool {
+        self.execution.paused_by.contains(&self.cause) && !planted!(B63PauseCountsAgain)
+    }
+
     /// Nothing new starts until it is resumed. Twice is once; what is being cancelled is not paused.
     pub(super) fn pause(&mut self, by: &str, reason: &str) {
-        if self.execution.is_paused() || self.execution.is_cancelling() {
+        if self.execution.is_paused() || self.execution.is_cancelling() || self.is_heard() {
             return;
         }
         for (key, _) in self.starting_timers() {
@@ -32,7 +38,7 @@ impl Turning<'_> {
 
     /// Goes on from where it stood, with what came in meanwhile.
     pub(super) fn resume(&mut self, by: &str) -> Result<(), Needs> {
-        if !self.execution.is_paused() {
+        if !self.execution.is_paused() || self.is_heard() {
             return Ok(());
         }
         if !planted!(B61HeldIsForgotten) {

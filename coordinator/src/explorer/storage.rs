@@ -229,6 +229,8 @@ impl Storage {
                 self.slots.retain(|(_, holder)| *holder != id);
             }
             self.timers.retain(|(owner, _), _| *owner != id);
+        }
+        if commit.release && commit.has_asked {
             self.waits.retain(|(owner, _), _| *owner != id);
             for ((owner, _), person) in &mut self.people {
                 if *owner == id && person.status == HumanTaskStatus::Open {

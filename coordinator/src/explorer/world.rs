@@ -621,7 +621,10 @@ impl World {
             let mut payloads = Loaded::new();
             let ahead = self.coordinators[index].desk.execution(work.execution).map(Execution::items_ahead);
             for id in ahead.into_iter().flatten() {
-                self.load(work.execution, id, &mut payloads);
+                // What was read lately lies at hand; the rest is asked for.
+                if self.dice.chance(50) {
+                    self.load(work.execution, id, &mut payloads);
+                }
             }
             let mut decided = None;
             for _ in 0..8 {

@@ -586,6 +586,7 @@ impl<'a> World<'a> {
                 timers: Vec::new(),
                 take: Vec::new(),
                 release: true,
+                has_asked: false,
                 finished: Vec::new(),
                 request: None,
                 sweep_at: None,

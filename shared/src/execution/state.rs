@@ -357,6 +357,8 @@ pub struct Execution {
     pub cancel: Option<Cancel>,
     /// While nothing new may start.
     pub pause: Option<Pause>,
+    /// The messages whose turns paused or resumed it: the same again changes nothing.
+    pub paused_by: Vec<MessageId>,
     /// Components that settled while it was paused, in journal order: what follows from them waits.
     pub held: Vec<Place>,
     /// Set by the first failure that nothing handles, and not taken back.
@@ -370,6 +372,8 @@ pub struct Execution {
     pub cleanup_failures: Vec<Failure>,
     /// The message whose turn ended it.
     pub ended_by: Option<MessageId>,
+    /// Whether it has ever asked people or waited for an event.
+    pub has_asked: bool,
     /// Whether a value it holds lies in the payload store, so that a decision may ask for it.
     pub holds_payloads: bool,
     pub output: Option<Payload>,
@@ -389,10 +393,11 @@ impl PartialEq for Execution {
             && (&self.dispatched, &self.ready, &self.loops) == (&other.dispatched, &other.ready, &other.loops)
             && (&self.undo, &self.undo_failed, &self.detached, &self.left)
                 == (&other.undo, &other.undo_failed, &other.detached, &other.left)
-            && (&self.signals, &self.received) == (&other.signals, &other.received)
+            && (&self.signals, &self.received, self.has_asked)
+                == (&other.signals, &other.received, other.has_asked)
             && (&self.cancel, &self.outcome, self.on_failure_begun, self.finally_begun)
                 == (&other.cancel, &other.outcome, other.on_failure_begun, other.finally_begun)
-            && (&self.pause, &self.held) == (&other.pause, &other.held)
+            && (&self.pause, &self.paused_by, &self.held) == (&other.pause, &other.paused_by, &other.held)
             && self.failing == other.failing
             && (&self.cleanup_failures, self.ended_by) == (&other.cleanup_failures, other.ended_by)
             && self.output == other.output
@@ -442,6 +447,7 @@ impl Execution {
             received: HashSet::new(),
             cancel: None,
             pause: None,
+            paused_by: Vec::new(),
             held: Vec::new(),
             failing: None,
             outcome: None,
@@ -449,6 +455,7 @@ impl Execution {
             finally_begun: false,
             cleanup_failures: Vec::new(),
             ended_by: None,
+            has_asked: false,
             holds_payloads: false,
             output: None,
             failure: None,
@@ -669,7 +676,7 @@ impl Execution {
             let Plan::Rounds(plan) = &container.plan else { continue };
             let Items::Lists(lists) = &plan.items else { continue };
             let next = container.rounds.next;
-            if next >= plan.count || container.rounds.live() >= plan.max_parallel {
+            if next >= plan.count {
                 continue;
             }
             let from = (next / Items::CHUNK) as usize;
@@ -786,8 +793,12 @@ impl Execution {
             Event::Paused { by, reason } => {
                 self.pause = Some(Pause { by: by.clone(), reason: reason.clone(), since: at });
                 self.status = Status::Paused;
+                self.paused_by.push(cause);
             }
-            Event::Resumed { .. } => self.end_pause(),
+            Event::Resumed { .. } => {
+                self.end_pause();
+                self.paused_by.push(cause);
+            }
             Event::Stopping { failure, owner, round } => {
                 let scope = match owner {
                     None => ROOT,
@@ -1139,6 +1150,7 @@ impl Execution {
     fn set_phase(&mut self, place: Place, phase: Phase) {
         let state = self.at_mut(place);
         let before = std::mem::replace(&mut state.phase, phase);
+        self.has_asked |= matches!(phase, Phase::Asked | Phase::Awaiting);
         if before == Phase::Dispatched && phase != Phase::Dispatched {
             self.dispatched.remove(&place);
         }

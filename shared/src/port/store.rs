@@ -147,6 +147,9 @@ pub struct Commit {
     pub take: Vec<SlotClaim>,
     /// Gives back every slot the execution holds and removes its timers (terminal turns).
     pub release: bool,
+    /// Whether the execution has ever asked people or waited for an event: with `release`, what is left of that
+    /// ends too.
+    pub has_asked: bool,
     pub finished: Vec<FinishedTask>,
     /// The request this turn answers; its row goes.
     pub request: Option<RequestId>,

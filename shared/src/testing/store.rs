@@ -219,6 +219,7 @@ pub(super) fn turn(workflow: &WorkflowRow, execution: ExecutionId, seq: u32) -> 
         timers: Vec::new(),
         take: Vec::new(),
         release: false,
+        has_asked: false,
         finished: Vec::new(),
         request: None,
         sweep_at: None,
@@ -232,7 +233,7 @@ pub(super) fn to(mut commit: Commit, status: Status) -> Commit {
     }
     if status.is_terminal() {
         commit.turn.events = vec![Event::Finished { status, output: None, failure: None }];
-        commit.release = true;
+        (commit.release, commit.has_asked) = (true, true);
     }
     commit
 }

@@ -191,6 +191,7 @@ async fn end(store: &DynStore, workflow: &WorkflowRow, execution: ExecutionId) {
         timers: Vec::new(),
         take: Vec::new(),
         release: true,
+        has_asked: false,
         finished: Vec::new(),
         request: None,
         sweep_at: None,

@@ -45,6 +45,27 @@ fn h1_readers_of_what_completes_in_a_pause_start_when_it_ends() {
 }
 
 #[test]
+fn h2_a_request_that_comes_again_changes_nothing_that_was_said_since() {
+    let mut case = Case::start("a: { type: work }");
+    case.pause();
+    let pause = case.messages;
+    case.resume();
+    let resume = case.messages;
+    let again = |case: &mut Case, message: u128, body: &RequestBody| {
+        case.messages = message - 1;
+        let decision = case.take(Input::Request(body));
+        case.messages = resume.max(message) + 10;
+        decision
+    };
+    let (by, reason) = ("ann".to_owned(), String::new());
+    assert!(again(&mut case, pause, &RequestBody::Pause { by: by.clone(), reason }).events.is_empty());
+    case.ends(Status::Running);
+    case.pause();
+    assert!(again(&mut case, resume, &RequestBody::Resume { by }).events.is_empty());
+    case.ends(Status::Paused);
+}
+
+#[test]
 fn h2_twice_is_once_and_resuming_what_runs_changes_nothing() {
     let mut case = Case::start("a: { type: work }");
     assert!(case.resume().events.is_empty());
