@@ -6,7 +6,7 @@ const BASE = '/workflow_orchestration/';
 
 /** Which chunk a library travels in, so that the libraries stay cached while our own code changes. */
 const CHUNKS: [name: string, test: RegExp][] = [
-  ['react', /node_modules\/(react|react-dom|scheduler)\//],
+  ['react', /node_modules\/(react|react-dom|scheduler|use-sync-external-store)\//],
   ['code', /node_modules\/(@codemirror|codemirror|@lezer|style-mod|w3c-keyname|crelt)\//],
   ['canvas', /node_modules\/(@xyflow|d3-[a-z]+|zustand|classcat)\//],
   ['yaml', /node_modules\/yaml\//],

@@ -35,7 +35,7 @@ components:
   book:
     type: log
     needs: [adds_up.true]
-    config: { message: Booked \${{ parameters.invoice }} }
+    config: { message: 'Booked \${{ parameters.invoice }}' }
   refuse:
     type: fail
     needs: [adds_up.false]
@@ -56,7 +56,7 @@ components:
     type: approval
     title: Ask the manager
     needs: [large.true]
-    config: { assignees: [owner], message: 'Pay \${{ parameters.amount }} to \${{ parameters.who }}?', expires: 2d }
+    config: { assignees: [owner], requester_may_decide: true, message: 'Pay \${{ parameters.amount }} to \${{ parameters.who }}?', expires: 2d }
   details:
     type: human_task
     title: Payment details

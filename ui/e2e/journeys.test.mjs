@@ -70,7 +70,7 @@ journey('from an empty canvas to an execution that completes, without a mouse', 
   await page.keyboard.press('Enter');
   await page.getByRole('button', { name: 'Execute version 1' }).click();
 
-  await page.getByRole('heading', { name: /drawn-by-hand/ }).waitFor();
+  await page.locator('h1', { hasText: 'drawn-by-hand' }).waitFor();
   await status(page, 'Completed');
   for (const id of ['set_variables', 'delay', 'log']) await node(page, id).getByText('Completed').waitFor();
   await page.getByRole('tab', { name: 'Timeline' }).waitFor();
@@ -105,9 +105,15 @@ journey('canvas and source are one document, and undo goes through both', {}, as
   await open(page, '/workflows/new');
   await page.getByRole('button', { name: 'Show the source' }).click();
   const editor = page.locator('.cm-content');
+  const paste = (text) =>
+    editor.evaluate((element, pasted) => {
+      const data = new DataTransfer();
+      data.setData('text/plain', pasted);
+      element.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
+    }, text);
   await editor.click();
   await page.keyboard.press('Control+A');
-  await page.keyboard.insertText('workflow: v1\nname: typed\ncomponents:\n  # Kept.\n  one: { type: noop }\n  two: { type: noop, needs: [one] }\n');
+  await paste('workflow: v1\nname: typed\ncomponents:\n  # Kept.\n  one: { type: noop }\n  two: { type: noop, needs: [one] }\n');
   await node(page, 'two').waitFor();
   assert.equal(await page.locator('.react-flow__edge').count(), 1);
 
@@ -123,7 +129,7 @@ journey('canvas and source are one document, and undo goes through both', {}, as
   // A text that cannot be read is marked, and the drawing stays.
   await editor.click();
   await page.keyboard.press('Control+End');
-  await page.keyboard.insertText('broken: [\n');
+  await paste('broken: [\n');
   await page.getByText(/Not drawn yet/).waitFor();
 });
 
@@ -216,7 +222,7 @@ journey('an execution is paused, resumed and cancelled', {}, async (page) => {
   await page.getByLabel('Reason').fill('for lunch');
   await page.getByRole('button', { name: 'Pause it' }).click();
   await status(page, 'Paused');
-  await page.locator('.banner', { hasText: 'for lunch' }).waitFor();
+  await page.getByText(/Paused by owner.*for lunch/).waitFor();
   await page.getByRole('button', { name: 'Resume' }).click();
   await status(page, 'Running');
   await page.getByRole('button', { name: 'End' }).click();
@@ -258,7 +264,7 @@ const pages = () => [
   ['/workers', 'Workers'],
 ];
 const settled = async (page, text) => {
-  await page.getByText(text).first().waitFor();
+  await page.locator('main').getByText(text).first().waitFor();
   await page.waitForFunction(() => document.querySelector('.loading') === null);
 };
 
@@ -281,7 +287,7 @@ for (const width of [390, 320]) {
       if (width === 390) await accessible(page, `${path}, phone`);
     }
     await page.getByRole('button', { name: 'Open the menu' }).click();
-    await page.getByRole('dialog').getByText('Executions').waitFor();
+    await page.getByRole('dialog').getByRole('link', { name: 'Executions' }).waitFor();
     await fits(page, 'the menu');
   });
 }

@@ -1,12 +1,11 @@
-import '@mantine/core/styles.css';
-import '@mantine/notifications/styles.css';
-import '@mantine/spotlight/styles.css';
+import './styles/kit.css';
 import './styles/app.css';
 
 import { MantineProvider } from '@mantine/core';
 import { Notifications } from '@mantine/notifications';
 import { QueryClientProvider } from '@tanstack/react-query';
 import { RouterProvider } from '@tanstack/react-router';
+import { setNonce } from 'get-nonce';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 
@@ -14,6 +13,9 @@ import { queryClient } from './api/queries';
 import { nonce } from './nonce';
 import { router } from './router';
 import { theme } from './theme';
+
+// Dialogs that keep the page behind them from scrolling write a style element of their own.
+setNonce(nonce());
 
 const root = document.getElementById('root');
 if (root) {

@@ -37,7 +37,10 @@ export function useLive(id: string): { sight: Sight | undefined; connection: Con
     setConnection('connecting');
 
     const source = new EventSource(`/api/v1/executions/${encodeURIComponent(id)}/events`);
-    const readAgain = () => void client.invalidateQueries({ queryKey: ['execution', id] });
+    const readAgain = () => {
+      void client.invalidateQueries({ queryKey: ['execution', id] });
+      void client.invalidateQueries({ queryKey: ['human-tasks'] });
+    };
     const take = (kind: 'snapshot' | 'update' | 'end') => (event: MessageEvent<string>) => {
       latest = see(latest, kind, JSON.parse(event.data) as Progress);
       cancelAnimationFrame(frame);

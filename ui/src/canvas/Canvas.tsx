@@ -101,7 +101,7 @@ function Ports({ card, top, editable }: { card: Card; top: number; editable: boo
           style={listed ? { top: top + index * SIZE.port } : { top: SIZE.head / 2 - SIZE.port / 2 }}
         >
           {listed && <span className="port-name">{port}</span>}
-          <Handle id={port} type="source" position={Position.Right} isConnectable={editable} aria-label={`Port ${port}`} />
+          <Handle id={port} type="source" position={Position.Right} isConnectable={editable} />
         </div>
       ))}
     </>
@@ -150,7 +150,7 @@ function Head({ card }: { card: Card }) {
 function Incoming({ card, editable }: { card: Card; editable: boolean }) {
   return (
     <>
-      <Handle type="target" position={Position.Left} isConnectable={editable} style={{ top: SIZE.head / 2 }} aria-label="Connections in" />
+      <Handle type="target" position={Position.Left} isConnectable={editable} style={{ top: SIZE.head / 2 }} />
       {card.incoming > 1 && (
         <span className="card-join" title={`Waits for ${JOIN_WORDS[card.join]}`}>
           {JOINS[card.join]}

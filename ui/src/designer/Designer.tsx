@@ -1,4 +1,5 @@
 import { ActionIcon, Button, Modal, Tabs, Tooltip } from '@mantine/core';
+import { useMediaQuery } from '@mantine/hooks';
 import { Link } from '@tanstack/react-router';
 import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
 
@@ -140,6 +141,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   const [goTo, setGoTo] = useState<{ line: number }>();
   const canvas = useRef<CanvasHandle>(null);
   const validation = useValidation(text);
+  const isNarrow = useMediaQuery('(max-width: 900px)', false, { getInitialValueInEffect: false });
 
   const placed = useMemo(() => place([...validation.problems, ...validation.warnings], workflow), [validation.problems, validation.warnings, workflow]);
   const errors = placed.filter((each) => each.mistake.severity === 'error').length;
@@ -567,7 +569,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
       {banner}
       <div className={`designer-body${sourceOpen ? ' has-source' : ''}`}>
         <div className={`designer-side${view === 'outline' || view === 'add' ? ' is-shown' : ''}`}>
-          <Tabs value={view === 'add' ? 'add' : view === 'outline' && matchMedia('(max-width: 900px)').matches ? 'outline' : side} onChange={setSide} keepMounted={false}>
+          <Tabs value={view === 'add' ? 'add' : view === 'outline' && isNarrow ? 'outline' : side} onChange={setSide} keepMounted={false}>
             <Tabs.List className="only-wide">
               <Tabs.Tab value="add">Components</Tabs.Tab>
               <Tabs.Tab value="outline">Outline</Tabs.Tab>
@@ -592,7 +594,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
               </div>
             </div>
           )}
-          <Canvas
+          {(!isNarrow || view === 'canvas') && <Canvas
             label="The drawing of the workflow"
             items={items}
             cards={cards}
@@ -629,7 +631,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
                 <Icon name="minus" size={13} />
               </ActionIcon>
             </div>
-          </Canvas>
+          </Canvas>}
           <div className="problems-panel">
             <button type="button" className="problems-head" aria-expanded={problemsOpen} onClick={() => setProblemsOpen(!problemsOpen)}>
               <Icon name={problemsOpen ? 'down' : 'chevron'} size={11} />

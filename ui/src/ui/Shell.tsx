@@ -92,7 +92,7 @@ export function Shell() {
           </svg>
           <span>APG</span>
         </Link>
-        <button type="button" className="search-all" onClick={() => spotlight.open()} aria-label="Search or do something (Ctrl-K)">
+        <button type="button" className="search-all" onClick={() => spotlight.open()}>
           <Icon name="search" size={14} />
           <span className="search-all-text">Search or do something</span>
           <kbd>Ctrl K</kbd>

@@ -1,4 +1,4 @@
-import { Button, SegmentedControl, TextInput, Tooltip } from '@mantine/core';
+import { Button, SegmentedControl, TextInput } from '@mantine/core';
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useEffect, useState } from 'react';
@@ -16,27 +16,22 @@ import { ExecuteButton } from './Execute';
 
 const route = getRouteApi('/workflows');
 
-/** The newest executions of a workflow, the newest on the right; each is a link. */
+/** The newest executions of a workflow, the newest on the right. */
 function Strip({ workflow }: { workflow: string }) {
   const { data } = useQuery(lastExecutionsQuery(workflow));
   const items = [...(data?.items ?? [])].reverse();
   if (data && items.length === 0) return <span className="dim">never executed</span>;
+  const words = items.map((execution) => look(execution.failing ? 'failing' : execution.status));
   return (
-    <span className="strip">
-      {items.map((execution) => {
-        const { tone, word } = look(execution.failing ? 'failing' : execution.status);
-        return (
-          <Tooltip key={execution.id} label={`${word}, ${instant(execution.created_at)}`} withArrow openDelay={150}>
-            <Link
-              to="/executions/$id"
-              params={{ id: execution.id }}
-              className={`strip-mark tone-${tone}`}
-              aria-label={`${word}, ${instant(execution.created_at)}`}
-            />
-          </Tooltip>
-        );
-      })}
-    </span>
+    <Link to="/executions" search={{ workflow }} className="strip" aria-label={`Last executions: ${words.map((each) => each.word).join(', ')}`}>
+      {items.map((execution, index) => (
+        <span
+          key={execution.id}
+          className={`strip-mark tone-${words[index]?.tone ?? 'quiet'}`}
+          title={`${words[index]?.word ?? ''}, ${instant(execution.created_at)}`}
+        />
+      ))}
+    </Link>
   );
 }
 
