@@ -8,6 +8,7 @@ import {
   ConnectionMode,
   EdgeLabelRenderer,
   getBezierPath,
+  getSmoothStepPath,
   Handle,
   MarkerType,
   MiniMap,
@@ -26,12 +27,12 @@ import {
   type NodeChange,
   type NodeProps,
 } from '@xyflow/react';
-import { memo, useCallback, useImperativeHandle, useMemo, useRef, useState, type DragEvent, type ReactNode, type Ref } from 'react';
+import { memo, useCallback, useEffect, useImperativeHandle, useMemo, useRef, useState, type DragEvent, type ReactNode, type Ref } from 'react';
 
 import { Icon, type IconName } from '../ui/Icon';
 import { look } from '../ui/status';
 import type { Item } from './layout/scene';
-import { hasPortList, SIZE } from './layout/scene';
+import { hasPortList, lanes, SIZE } from './layout/scene';
 
 /** What is drawn of a component, beside its place. */
 export interface Card {
@@ -68,6 +69,8 @@ export interface CanvasHandle {
   zoom: (by: 1 | -1) => void;
   actualSize: () => void;
   show: (id: string) => void;
+  /** Moves the view, without zooming, when a component is out of sight; also one that is drawn in a moment. */
+  reveal: (id: string) => void;
   /** The middle of what is seen, on the drawing. */
   middle: () => [number, number];
   at: (clientX: number, clientY: number) => [number, number];
@@ -85,7 +88,7 @@ interface Edits {
 
 type CardData = { card: Card; item: Item; hasFocus: boolean; editable: boolean };
 type CardNode = Node<CardData>;
-type LineData = { label: string; fate: Line['fate']; broken: boolean };
+type LineData = { label: string; fate: Line['fate']; broken: boolean; lane: number | undefined };
 
 const JOINS = { all: '∧', any: '∨', all_done: '⊙' };
 const JOIN_WORDS = { all: 'all of its connections', any: 'any of its connections', all_done: 'all to be settled' };
@@ -185,15 +188,10 @@ const ScopeView = memo(function ScopeView({ data }: NodeProps<CardNode>) {
 });
 
 function LineView({ id, sourceX, sourceY, targetX, targetY, data, markerEnd, selected }: EdgeProps<Edge<LineData>>) {
-  const [path, labelX, labelY] = getBezierPath({
-    sourceX,
-    sourceY,
-    targetX,
-    targetY,
-    sourcePosition: Position.Right,
-    targetPosition: Position.Left,
-    curvature: 0.32,
-  });
+  const ends = { sourceX, sourceY, targetX, targetY, sourcePosition: Position.Right, targetPosition: Position.Left };
+  // What leads back to the left goes round, between the rows.
+  const [path, labelX, labelY] =
+    targetX < sourceX ? getSmoothStepPath({ ...ends, borderRadius: 12, offset: 22, ...(data?.lane !== undefined && { centerY: data.lane }) }) : getBezierPath({ ...ends, curvature: 0.32 });
   return (
     <>
       <BaseEdge
@@ -218,6 +216,9 @@ function LineView({ id, sourceX, sourceY, targetX, targetY, data, markerEnd, sel
 const NODE_TYPES = { card: CardView, scope: ScopeView };
 const EDGE_TYPES = { line: LineView };
 const MARKER = { type: MarkerType.ArrowClosed, width: 12, height: 12, color: 'var(--edge)', markerUnits: 'userSpaceOnUse' };
+/** Whether somebody asked for less motion. */
+const calm = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
+const MINIMAP = { width: 150, height: 96 };
 const FIT = { padding: 0.1, maxZoom: 1, minZoom: 0.3 };
 /** From this many components on, only those that are seen are in the page. */
 const VIRTUAL_ABOVE = 150;
@@ -266,7 +267,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
 
   // Everything that a selection depends on, or that depends on it.
   const near = useMemo(() => {
-    if (selection.size === 0) return undefined;
+    if (selection.size === 0 || !editable) return undefined;
     const all = new Set(selection);
     for (const [fromKey, toKey] of [
       ['from', 'to'],
@@ -282,8 +283,11 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         }
       }
     }
+    // What a container holds goes with it, and the containers around what is lit are not dark.
+    for (const item of items) if (item.parent !== undefined && all.has(item.parent) && (selection.has(item.parent) || item.parent.includes('#'))) all.add(item.id);
+    for (const item of [...items].reverse()) if (item.parent !== undefined && all.has(item.id)) all.add(item.parent);
     return all;
-  }, [selection, lines]);
+  }, [selection, lines, items, editable]);
 
   // The identity of what did not change is kept, so that only what changed is drawn again.
   const kept = useRef(new Map<string, CardNode>());
@@ -337,8 +341,22 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
   }, [items, cards, dragged, near, selection, editable]);
 
   const edges = useMemo<Edge<LineData>[]>(
-    () =>
-      lines
+    () => {
+      const free = lanes(items);
+      const at = new Map(items.filter((item) => item.parent === undefined).map((item) => [item.id, item]));
+      const used = new Map<number, number>();
+      /** The stripe above the row that a connection back to the left leads to; those of one stripe stand side by side. */
+      const laneOf = (line: Line): number | undefined => {
+        const from = at.get(line.from);
+        const to = at.get(line.to);
+        if (!from || !to || to.x >= from.x + from.width) return undefined;
+        const lane = free.filter((each) => each < to.y + SIZE.head && each > from.y).at(-1);
+        if (lane === undefined) return undefined;
+        const count = used.get(lane) ?? 0;
+        used.set(lane, count + 1);
+        return lane + (count % 2 === 0 ? 1 : -1) * Math.ceil(count / 2) * 7;
+      };
+      return lines
         .filter((line) => cards.has(line.from) && cards.has(line.to))
         .map((line) => {
           const id = lineId(line);
@@ -355,19 +373,46 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
             markerEnd: MARKER,
             className: isNear ? '' : 'is-far',
             ariaLabel: `From ${line.from}${line.port === 'success' ? '' : `, port ${line.port},`} to ${line.to}`,
-            data: { label: line.port === 'success' ? '' : line.port, fate: line.fate, broken: line.broken ?? false },
+            data: { label: line.port === 'success' ? '' : line.port, fate: line.fate, broken: line.broken ?? false, lane: laneOf(line) },
           };
-        }),
-    [lines, cards, near, selectedLines, editable],
+        });
+    },
+    [lines, cards, near, selectedLines, editable, items],
   );
 
+  const frame = useRef<HTMLDivElement>(null);
+  const wanted = useRef<string | undefined>(undefined);
+  const [asked, setAsked] = useState(0);
+  useEffect(() => {
+    const id = wanted.current;
+    const box = frame.current?.getBoundingClientRect();
+    const at = id === undefined ? undefined : flow.getInternalNode(id)?.internals.positionAbsolute;
+    const node = id === undefined ? undefined : flow.getNode(id);
+    if (!box || !at || !node) return;
+    wanted.current = undefined;
+    const { x, y, zoom } = flow.getViewport();
+    const left = at.x * zoom + x;
+    const top = at.y * zoom + y;
+    const width = (node.width ?? 0) * zoom;
+    const height = (node.height ?? 0) * zoom;
+    // By just as much as is needed, and a little more.
+    const by = (start: number, size: number, room: number) => (start < 24 ? 24 - start : start + size > room - 24 ? room - 24 - start - size : 0);
+    const dx = by(left, width, box.width);
+    const dy = by(top, height, box.height);
+    if (dx !== 0 || dy !== 0) void flow.setViewport({ x: x + dx, y: y + dy, zoom }, { duration: calm() ? 0 : 120 });
+  }, [flow, asked, nodes]);
+
   useImperativeHandle(handle, () => ({
-    fit: () => void flow.fitView({ ...FIT, duration: 150 }),
-    zoom: (by) => void (by > 0 ? flow.zoomIn({ duration: 100 }) : flow.zoomOut({ duration: 100 })),
-    actualSize: () => void flow.zoomTo(1, { duration: 100 }),
-    show: (id) => void flow.fitView({ nodes: [{ id }], padding: 0.4, maxZoom: 1, duration: 200 }),
+    fit: () => void flow.fitView({ ...FIT, duration: calm() ? 0 : 150 }),
+    zoom: (by) => void (by > 0 ? flow.zoomIn({ duration: calm() ? 0 : 100 }) : flow.zoomOut({ duration: calm() ? 0 : 100 })),
+    actualSize: () => void flow.zoomTo(1, { duration: calm() ? 0 : 100 }),
+    show: (id) => void flow.fitView({ nodes: [{ id }], padding: 0.4, maxZoom: 1, duration: calm() ? 0 : 200 }),
+    reveal: (id) => {
+      wanted.current = id;
+      setAsked((count) => count + 1);
+    },
     middle: () => {
-      const box = document.querySelector('.canvas .react-flow')?.getBoundingClientRect();
+      const box = frame.current?.getBoundingClientRect();
       if (!box) return [0, 0];
       const { x, y } = flow.screenToFlowPosition({ x: box.x + box.width / 2, y: box.y + box.height / 2 });
       return [x, y];
@@ -418,6 +463,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
 
   return (
     <div
+      ref={frame}
       className={`canvas${editable ? '' : ' is-read-only'}`}
       onDragOver={(event: DragEvent) => {
         if (edits && event.dataTransfer.types.includes('application/apg-type')) {
@@ -490,7 +536,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         proOptions={{ hideAttribution: true }}
       >
         <Background variant={BackgroundVariant.Dots} gap={24} size={1} />
-        {nodes.length > 12 && <MiniMap pannable zoomable className="only-wide" nodeStrokeWidth={2} ariaLabel="Overview" />}
+        {nodes.length > 12 && <MiniMap pannable zoomable style={MINIMAP} className="only-wide" nodeStrokeWidth={2} ariaLabel="Overview" />}
         {editable && <Refusal />}
         {children && <Panel position="bottom-left">{children}</Panel>}
       </ReactFlow>

@@ -220,7 +220,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   }, []);
   const pick = (id: string) => {
     select(new Set([id]));
-    canvas.current?.show(id);
+    canvas.current?.reveal(id);
   };
 
   // What was selected and is gone is not selected.
@@ -229,6 +229,12 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   }, [workflow, selection, select]);
 
   const only = selection.size === 1 ? [...selection][0] : undefined;
+  // The canvas became narrower: what is selected stays in sight.
+  useEffect(() => {
+    if (only === undefined) return undefined;
+    const frame = requestAnimationFrame(() => canvas.current?.reveal(only));
+    return () => cancelAnimationFrame(frame);
+  }, [sourceOpen]); // eslint-disable-line react-hooks/exhaustive-deps -- follows the panel, not the selection
   useEffect(() => {
     const component = only === undefined ? undefined : workflow.components.get(only);
     if (sourceOpen && component) setGoTo({ line: lineOf(text, component.path) });
@@ -318,6 +324,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     setQuick(undefined);
     setView((before) => (before === 'add' ? 'outline' : before));
     if (isFirst) requestAnimationFrame(() => canvas.current?.show(id));
+    else canvas.current?.reveal(id);
   };
 
   const changes: Changes = {

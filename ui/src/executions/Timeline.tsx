@@ -1,3 +1,4 @@
+import { useMediaQuery } from '@mantine/hooks';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { useMemo, useRef } from 'react';
 
@@ -32,7 +33,8 @@ export function Timeline({
     [tasks, origin, end],
   );
   const span = Math.max(1, end - origin, ...rows.flatMap((row) => row.spans.map((each) => each.to)));
-  const marks = ticks(span, 8);
+  const isNarrow = useMediaQuery('(max-width: 900px)', false, { getInitialValueInEffect: false });
+  const marks = ticks(span, isNarrow ? 3 : 8);
   const list = useVirtualizer({ count: rows.length, getScrollElement: () => box.current, estimateSize: () => ROW, overscan: 12 });
   const percent = (ms: number) => `${(ms / span) * 100}%`;
 

@@ -98,6 +98,7 @@ export function CommandPalette() {
       highlightQuery
       scrollable
       maxHeight={420}
+      overlayProps={{ blur: 0, backgroundOpacity: 0.35 }}
       nothingFound="Nothing is called that."
       searchProps={{ placeholder: 'Search or do something', leftSection: icon('search'), 'aria-label': 'Search or do something' }}
       onSpotlightOpen={() => setOpened(true)}

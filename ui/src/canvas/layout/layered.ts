@@ -16,6 +16,9 @@ export interface Placed {
 /** Between columns, and between boxes of one column, in pixels. */
 export const GAP = { x: 72, y: 28 };
 
+/** Between rows, where the connections from one to the next have their place. */
+const ROW_GAP = 64;
+
 /** Sweeps over the columns: more of them cross fewer connections, with less and less gain. */
 const SWEEPS = 8;
 
@@ -38,19 +41,20 @@ interface Item {
  * Places boxes in columns so that connections lead to the right, cross seldom and are short.
  *
  * The same input gives the same places. Circles are broken for the drawing only. Boxes without connections stand in
- * the first column, in the order given.
+ * the first column, in the order given. With `aspect`, what is much wider than that many times its height is broken
+ * into rows, which are read like lines of a text.
  *
  * Source: K. Sugiyama, S. Tagawa, M. Toda, *Methods for Visual Understanding of Hierarchical System Structures*,
  * 1981; heights by pooling adjacent violators.
  */
-export function layered(boxes: readonly Box[], edges: readonly Edge[]): Map<string, Placed> {
+export function layered(boxes: readonly Box[], edges: readonly Edge[], aspect?: number): Map<string, Placed> {
   const index = new Map(boxes.map((box, at) => [box.id, at]));
   const links = unique(edges.filter((edge) => edge.from !== edge.to && index.has(edge.from) && index.has(edge.to)));
   const forward = breakCircles(boxes, links);
   const ranks = rank(boxes, forward);
   const columns = build(boxes, forward, ranks);
   sort(columns);
-  return place(columns);
+  return place(columns, aspect);
 }
 
 function unique(edges: readonly Edge[]): Edge[] {
@@ -237,7 +241,27 @@ function settle(column: Item[], wished: number[]): void {
   }
 }
 
-function place(columns: Item[][]): Map<string, Placed> {
+/** Where each row begins: at columns that few connections lead into, about evenly apart. */
+function rowsOf(columns: Item[][], aspect: number | undefined): number[] {
+  const width = columns.reduce((sum, column) => sum + Math.max(0, ...column.map((item) => item.width)) + GAP.x, 0);
+  const tops = columns.flatMap((column) => column.map((item) => item.y));
+  const height = Math.max(...columns.flatMap((column) => column.map((item) => item.y + tall(item)))) - Math.min(...tops) + ROW_GAP;
+  if (aspect === undefined || columns.length < 7) return [0];
+  const count = Math.min(Math.round(Math.sqrt(width / (aspect * height))), Math.floor(columns.length / 3));
+  const starts = [0];
+  for (let row = 1; row < count; row += 1) {
+    const ideal = Math.round((row * columns.length) / count);
+    let best = ideal;
+    for (const near of [ideal, ideal + 1, ideal - 1]) {
+      const into = (at: number) => columns[at]?.reduce((sum, item) => sum + item.before.length, 0) ?? Number.POSITIVE_INFINITY;
+      if (near - (starts[starts.length - 1] ?? 0) >= 2 && into(near) < into(best)) best = near;
+    }
+    starts.push(best);
+  }
+  return starts;
+}
+
+function place(columns: Item[][], aspect: number | undefined): Map<string, Placed> {
   for (const column of columns) settle(column, column.map(() => 0));
   for (let pass = 0; pass < 6; pass += 1) {
     const order = pass % 2 === 0 ? columns : [...columns].reverse();
@@ -252,16 +276,23 @@ function place(columns: Item[][]): Map<string, Placed> {
       );
     }
   }
-  let top = Number.POSITIVE_INFINITY;
-  for (const column of columns) for (const item of column) if (item.id !== undefined) top = Math.min(top, item.y);
   const placed = new Map<string, Placed>();
-  let x = 0;
-  for (const column of columns) {
-    const width = Math.max(0, ...column.map((item) => item.width));
-    for (const item of column) {
-      if (item.id !== undefined) placed.set(item.id, { x: Math.round(x + (width - item.width) / 2), y: Math.round(item.y - top) });
+  const starts = rowsOf(columns, aspect);
+  let bottom = 0;
+  for (const [row, start] of starts.entries()) {
+    const band = columns.slice(start, starts[row + 1]);
+    const boxes = band.flatMap((column) => column.filter((item) => item.id !== undefined));
+    const top = Math.min(...boxes.map((item) => item.y));
+    let x = 0;
+    for (const column of band) {
+      const width = Math.max(0, ...column.map((item) => item.width));
+      for (const item of column) {
+        if (item.id === undefined) continue;
+        placed.set(item.id, { x: Math.round(x + (width - item.width) / 2), y: Math.round(bottom + item.y - top) });
+      }
+      x += width + GAP.x;
     }
-    x += width + GAP.x;
+    bottom += Math.max(0, ...boxes.map((item) => item.y + item.height - top)) + ROW_GAP;
   }
   return placed;
 }

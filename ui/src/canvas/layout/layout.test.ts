@@ -62,6 +62,18 @@ describe('layered', () => {
     expect(diamond.get('b')!.y).toBeLessThan(diamond.get('c')!.y);
   });
 
+  it('breaks a long chain into rows when it is told how wide it may be', () => {
+    const boxes = Array.from({ length: 14 }, (_, at) => ({ id: `n${at}`, width: 200, height: 46 }));
+    const edges = boxes.slice(1).map((box, at) => ({ from: `n${at}`, to: box.id }));
+    const places = [...layered(boxes, edges, 2).values()];
+    const rows = new Set(places.map((place) => place.y));
+    expect(rows.size).toBeGreaterThan(2);
+    const width = Math.max(...places.map((place) => place.x)) + 200;
+    expect(width / (Math.max(...rows) + 46)).toBeLessThan(5);
+    expect(new Set(places.map((place) => `${place.x},${place.y}`)).size).toBe(14);
+    expect(new Set([...layered(boxes.slice(0, 5), edges.slice(0, 4), 2).values()].map((place) => place.y)).size).toBe(1);
+  });
+
   it('bears circles, loops on one box, connections to nothing, and no boxes at all', () => {
     const box = (id: string) => ({ id, width: 100, height: 40 });
     expect(layered([], []).size).toBe(0);

@@ -135,12 +135,30 @@ export function arrange(graph: Graph, positions: Positions): Item[] {
   return items;
 }
 
+/** The middles of the empty stripes between rows of a drawing, from top to bottom. */
+export function lanes(items: readonly Item[]): number[] {
+  const taken = items
+    .filter((item) => item.parent === undefined)
+    .map((item) => [item.y, item.y + item.height] as const)
+    .sort((a, b) => a[0] - b[0]);
+  const found: number[] = [];
+  let bottom = taken[0]?.[1] ?? 0;
+  for (const [top, end] of taken) {
+    if (top - bottom > 24) found.push((top + bottom) / 2);
+    bottom = Math.max(bottom, end);
+  }
+  return found;
+}
+
+/** How many times wider than high a drawing may be before it is broken into rows. */
+const ASPECT = 1.6;
+
 const overlap = (a: Placed & Box, b: Placed & Box) =>
   a.x < b.x + b.width + 16 && b.x < a.x + a.width + 16 && a.y < b.y + b.height + 16 && b.y < a.y + a.height + 16;
 
 function placeList(boxes: Box[], edges: Edge[], positions: Positions, isFree: boolean): Map<string, Placed> {
   const fixed = boxes.filter((box) => positions[box.id]);
-  if (fixed.length === 0) return layered(boxes, edges);
+  if (fixed.length === 0) return layered(boxes, edges, isFree ? ASPECT : undefined);
   const places = new Map<string, Placed>();
   for (const box of fixed) {
     const [x, y] = positions[box.id]!;
