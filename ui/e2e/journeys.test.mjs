@@ -208,10 +208,10 @@ journey('people are asked, decide, and hand in data that fits the form', {}, asy
   await page.getByLabel('Comment').fill('Go on');
   await page.getByRole('button', { name: 'Approve' }).click();
   await page.getByText('Fill in where the money goes').waitFor();
-  await page.getByRole('button', { name: 'Hand in' }).click();
+  await page.getByRole('button', { name: /hand in/i }).click();
   await page.locator('.field-mistake', { hasText: 'Is needed.' }).waitFor();
   await page.getByLabel('Iban').fill('DE00 1234');
-  await page.getByRole('button', { name: 'Hand in' }).click();
+  await page.getByRole('button', { name: /hand in/i }).click();
   await status(page, 'Completed');
 });
 

@@ -8,7 +8,10 @@ const BASE: &str = "/workflow_orchestration";
 
 fn nonce(page: &Answered) -> String {
     let policy = page.headers["content-security-policy"].to_str().expect("text");
-    assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"), "{policy}");
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"),
+        "{policy}"
+    );
     let (_, rest) = policy.split_once("'nonce-").expect("a nonce");
     rest.split('\'').next().expect("its end").to_owned()
 }
@@ -66,7 +69,8 @@ async fn every_file_the_page_names_is_served_for_ever_and_no_other() {
             }
         }
     }
-    for name in ["no-such.js", "index.html", "%2e%2e/index.html", "../index.html", "a.js.br", "index.html.gz"] {
+    for name in ["no-such.js", "index.html", "%2e%2e/index.html", "../index.html", "a.js.br", "index.html.gz"]
+    {
         let missing = api.get(&format!("{BASE}/assets/{name}")).await;
         assert_eq!((missing.status, missing.code().as_str()), (404, "not_found"), "{name}");
     }

@@ -138,11 +138,14 @@ interface Grown<T> {
   /** How many items stand before the last page, and where that page begins. */
   settled: number;
   cursor: string | undefined;
+  /** There are more than were read. */
+  cut: boolean;
 }
 
 async function grow<T>(
   known: Grown<T> | undefined,
   page: (cursor: string | undefined) => Promise<{ items: T[]; next_cursor?: string | null }>,
+  most = Number.POSITIVE_INFINITY,
 ): Promise<Grown<T>> {
   const items = known ? known.items.slice(0, known.settled) : [];
   let cursor = known?.cursor;
@@ -150,23 +153,29 @@ async function grow<T>(
     const got = await page(cursor);
     const settled = items.length;
     items.push(...got.items);
-    if (!got.next_cursor || got.next_cursor === cursor) return { items, settled, cursor };
-    cursor = got.next_cursor;
+    const isEnd = !got.next_cursor || got.next_cursor === cursor;
+    if (isEnd || items.length >= most) return { items, settled, cursor, cut: !isEnd };
+    cursor = got.next_cursor ?? undefined;
   }
 }
+
+/** Attempts that are read at most: they change after they were listed, so all of them are read again each time. */
+export const MOST_ATTEMPTS = 2_000;
 
 export const tasksQuery = (id: string) =>
   queryOptions({
     queryKey: ['execution', id, 'tasks'],
-    // Attempts change after they were listed, so all pages are read again.
     queryFn: ({ signal }) =>
-      grow(undefined, (cursor) =>
-        answer(
-          api.GET('/api/v1/executions/{id}/tasks', {
-            params: { path: { id }, query: { limit: 500, ...(cursor && { cursor }) } },
-            signal,
-          }),
-        ),
+      grow(
+        undefined,
+        (cursor) =>
+          answer(
+            api.GET('/api/v1/executions/{id}/tasks', {
+              params: { path: { id }, query: { limit: 500, ...(cursor && { cursor }) } },
+              signal,
+            }),
+          ),
+        MOST_ATTEMPTS,
       ),
   });
 

@@ -6,7 +6,7 @@ import { useMemo, useState } from 'react';
 
 import { answer, api, type Execution } from '../api/client';
 import { useLive, type Connection } from '../api/live';
-import { componentsQuery, executionQuery, humanTasksQuery, tasksQuery, versionQuery, whyQuery } from '../api/queries';
+import { componentsQuery, executionQuery, humanTasksQuery, MOST_ATTEMPTS, tasksQuery, versionQuery, whyQuery } from '../api/queries';
 import { read, textOfDefinition } from '../model/document';
 import { Types } from '../model/ports';
 import { HumanTaskCard } from '../people/HumanTask';
@@ -356,6 +356,15 @@ export function Monitor() {
               <Loading rows={4} />
             )}
           </div>
+          {attempts.data?.cut && (
+            <div className="banner" role="status">
+              <Icon name="alert" size={14} />
+              <span>
+                Of this execution only the first {MOST_ATTEMPTS.toLocaleString()} attempts are shown in the timeline, among the tasks, and inside loops of the
+                graph. Logs and journal have all of it.
+              </span>
+            </div>
+          )}
           <Tabs
             className="monitor-tabs"
             value={tab}

@@ -84,7 +84,7 @@ export function Timeline({
                       />
                     ))}
                   </span>
-                  <span className="timeline-took num">{row.spans.some((each) => each.kind !== 'moment') ? duration(busy || queued) : ''}</span>
+                  <span className="timeline-took num">{row.spans.some((each) => each.kind === 'work' || each.kind === 'wait') ? duration(busy) : ''}</span>
                 </button>
               </div>
             );

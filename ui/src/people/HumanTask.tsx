@@ -25,6 +25,7 @@ export function HumanTaskCard({ task, showExecution = false }: { task: HumanTask
   const mistakes = schema ? check(schema, data) : [];
   const isOpen = task.status === 'open';
   const submits = task.kind === 'human_task';
+  const mayClaim = task.needs_claim && !task.claimed_by;
 
   const give = useMutation({
     mutationFn: async (verdict: Verdict) => {
@@ -32,6 +33,7 @@ export function HumanTaskCard({ task, showExecution = false }: { task: HumanTask
       const whom = as ? { as } : {};
       if (verdict === 'claim') return answer(api.POST('/api/v1/human-tasks/{id}/claim', { params, body: whom }));
       const body = { ...(comment && { comment }), ...(schema && { data: data as never }), ...whom };
+      if (verdict === 'submit' && mayClaim) await answer(api.POST('/api/v1/human-tasks/{id}/claim', { params, body: whom }));
       if (verdict === 'submit') return answer(api.POST('/api/v1/human-tasks/{id}/submit', { params, body }));
       return answer(api.POST(verdict === 'approve' ? '/api/v1/human-tasks/{id}/approve' : '/api/v1/human-tasks/{id}/reject', { params, body }));
     },
@@ -46,7 +48,6 @@ export function HumanTaskCard({ task, showExecution = false }: { task: HumanTask
     ...(tried ? mistakes : []),
     ...(refused?.problems ?? []).map(({ path, message }) => ({ path: path[0] === 'data' ? path.slice(1) : path, message })),
   ];
-  const mayClaim = task.needs_claim && !task.claimed_by;
   const decide = (verdict: Verdict) => {
     setTried(true);
     if (verdict === 'reject' || verdict === 'claim' || mistakes.length === 0) give.mutate(verdict);
@@ -127,7 +128,7 @@ export function HumanTaskCard({ task, showExecution = false }: { task: HumanTask
             )}
             {submits ? (
               <Button size="xs" type="submit" loading={give.isPending}>
-                Hand in
+                {mayClaim ? 'Take it on and hand in' : 'Hand in'}
               </Button>
             ) : (
               <>
