@@ -4,19 +4,40 @@ SERVICES := deploy/dev/services
 CARGO    := cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit lint generated services services-down bench generate audit fmt
+.PHONY: help run test check unit lint generated services services-down bench generate audit fmt ui ui-check ui-e2e ui-test screenshots
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 run: ## Serve everything in one process, without other services
+	@ui/build.sh --if-node
 	$(CARGO) run --release -p cli --bin apg -- serve --first-run
 
 # The tests of `cli` make cargo build `apg` before any test runs; `tests/it` starts that one.
-test: lint generated ## Everything CI checks; starts private PostgreSQL, RabbitMQ and Redis for it
+# The pages come first: the server embeds what was built before it.
+test: ui ui-check lint generated ## Everything CI checks; starts private PostgreSQL, RabbitMQ and Redis for it
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then $(SERVICES) run $(CARGO) nextest run --workspace; \
 	else $(SERVICES) run $(CARGO) test --workspace; fi
+	@$(MAKE) --no-print-directory ui-e2e
+
+ui: ## Build the browser pages, which the server then embeds
+	@ui/build.sh
+
+ui-test: ui ui-check ui-e2e ## Check the browser pages: lints, types, unit tests, sizes, and journeys in Chromium
+
+ui-check: ui
+	cd ui && npm run --silent types:check && npm run --silent lint && npm run --silent typecheck && npm run --silent test && npm run --silent size
+
+ui-e2e: ui
+	@ui/e2e/chromium.sh
+	$(CARGO) build -p cli --bin apg
+	cd ui && npm run --silent e2e
+
+screenshots: ui ## Draw the pictures of the documentation again
+	@ui/e2e/chromium.sh
+	$(CARGO) build -p cli --bin apg
+	cd ui && npm run --silent screenshots
 
 check: lint unit ## Format, lints and the tests that need no service
 

@@ -10,6 +10,7 @@ mod operations;
 mod pages;
 mod system;
 mod triggers;
+mod ui;
 mod versions;
 mod workflows;
 
@@ -200,9 +201,11 @@ pub(crate) fn routes(app: App) -> Router {
     let notices = axum::routing::put(system::worker_notices_put)
         .layer(DefaultBodyLimit::max(app.config.payload_limit_bytes));
     Router::new()
-        .route("/", get(pages::home))
-        .route("/workflow_orchestration", get(pages::home))
-        .route("/workflow_orchestration/", get(pages::home))
+        .route("/", get(ui::home))
+        .route("/workflow_orchestration", get(ui::page))
+        .route("/workflow_orchestration/", get(ui::page))
+        .route("/workflow_orchestration/assets/{*name}", get(ui::asset))
+        .route("/workflow_orchestration/{*path}", get(ui::page))
         .route("/assets/style.css", get(pages::style))
         .route("/docs/errors", get(pages::error_list))
         .route("/docs/errors/{code}", get(pages::error_page))

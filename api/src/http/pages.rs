@@ -1,11 +1,9 @@
-//! The pages people see in a browser: what runs here, the API reference, and what an error code means.
-//! Server-rendered, without a script.
+//! Pages without a script: the API reference, and what an error code means.
 
 use std::fmt::Write as _;
 
 use axum::{
     Json,
-    extract::State,
     http::header,
     response::{Html, IntoResponse, Response},
 };
@@ -13,10 +11,6 @@ use serde_json::Value;
 
 use super::extract::At;
 use crate::{
-    app::App,
-    caller::Caller,
-    deeds::ExecutionQuery,
-    health::VERSION,
     openapi,
     problem::{Code, Problem},
 };
@@ -63,48 +57,6 @@ pub(crate) async fn style() -> Response {
     let headers =
         [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=3600")];
     (headers, STYLE).into_response()
-}
-
-/// What runs here.
-pub(crate) async fn home(State(app): State<App>, caller: Caller) -> Html<String> {
-    let mut body = format!(
-        "<h1>APG Workflow Orchestration</h1><p>Version {VERSION} is running. Send workflows to \
-         <code>/api/v1</code>.</p><ul><li><a href=\"/api/v1/docs\">API reference</a> \
-         (<a href=\"/api/v1/openapi.json\">OpenAPI document</a>, \
-         <a href=\"/api/v1/schemas/workflow.json\">schema of workflow documents</a>)</li>\
-         <li><a href=\"/api/v1/components\">Component types</a></li>\
-         <li><a href=\"/health/detailed\">Health</a></li><li><a href=\"/metrics\">Metrics</a></li></ul>\
-         <h2>Recent executions</h2>"
-    );
-    let query = ExecutionQuery { limit: Some(20), ..ExecutionQuery::default() };
-    match app.deeds.execution_list(&caller, query).await {
-        Ok(list) if list.items.is_empty() => body.push_str(
-            "<p>There are none yet. Create a workflow with <code>POST /api/v1/workflows</code>, then \
-             <code>POST /api/v1/workflows/{id}/execute</code>.</p>",
-        ),
-        Ok(list) => {
-            body.push_str("<table><tr><th>Execution<th>Workflow<th>Status<th>Accepted<th>Duration<th></tr>");
-            for execution in list.items {
-                let duration = execution.duration_ms.map_or(String::new(), |ms| format!("{ms} ms"));
-                // Writing to a String cannot fail.
-                let _ = write!(
-                    body,
-                    "<tr><td><a href=\"/api/v1/executions/{id}\"><code>{id}</code></a><td>{name}<td>{status}\
-                     <td>{at}<td>{duration}<td><a href=\"/api/v1/executions/{id}/logs\">log</a> \
-                     <a href=\"/api/v1/executions/{id}/why\">why</a></tr>",
-                    id = execution.id,
-                    name = escape(&execution.workflow_name),
-                    status = execution.status.as_str(),
-                    at = execution.created_at,
-                );
-            }
-            body.push_str("</table>");
-        }
-        Err(problem) => {
-            let _ = write!(body, "<p>They cannot be listed now: {}</p>", escape(&problem.detail));
-        }
-    }
-    page("APG Workflow Orchestration", &body)
 }
 
 pub(crate) async fn openapi_json() -> Json<&'static Value> {

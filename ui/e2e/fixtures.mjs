@@ -1,0 +1,120 @@
+// Workflows that the tests and the pictures use.
+export const GREET = `workflow: v1
+name: greet
+description: Greets somebody.
+parameters:
+  who: { type: string, default: world, description: Who is greeted }
+components:
+  # Said first.
+  words:
+    type: set_variables
+    config: { values: { text: 'Hello, \${{ parameters.who }}!' } }
+  say:
+    type: log
+    needs: [words]
+    config: { message: '\${{ components.words.output.text }}' }
+`;
+
+export const INVOICE = `workflow: v1
+name: invoice-check
+description: Reads an invoice, checks its sum, and refuses what does not add up.
+parameters:
+  invoice: { type: string, default: INV-7 }
+components:
+  read:
+    type: set_variables
+    config: { values: { total: 120, lines: [50, 60] } }
+  sums:
+    type: map
+    needs: [read]
+    config: { rows: '\${{ components.read.output.lines }}', expression: item * 1 }
+  adds_up:
+    type: decision
+    needs: [sums]
+    config: { condition: components.read.output.total == 110 }
+  book:
+    type: log
+    needs: [adds_up.true]
+    config: { message: 'Booked \${{ parameters.invoice }}' }
+  refuse:
+    type: fail
+    needs: [adds_up.false]
+    config: { message: 'The lines add up to 110, the invoice says 120', class: user.sum }
+`;
+
+export const EXPENSE = `workflow: v1
+name: expense-approval
+description: Asks for a decision and for data, and pays.
+parameters:
+  amount: { type: number, required: true, description: In euros }
+  who: { type: string, default: Ada }
+components:
+  large:
+    type: decision
+    config: { condition: parameters.amount > 100 }
+  ask:
+    type: approval
+    title: Ask the manager
+    needs: [large.true]
+    config: { assignees: [owner], requester_may_decide: true, message: 'Pay \${{ parameters.amount }} to \${{ parameters.who }}?', expires: 2d }
+  details:
+    type: human_task
+    title: Payment details
+    needs: [ask.approved]
+    config:
+      assignees: [owner]
+      title: Payment details
+      instructions: Fill in where the money goes
+      form:
+        type: object
+        required: [iban]
+        properties:
+          iban: { type: string, title: IBAN, minLength: 4 }
+          kind: { type: string, enum: [travel, food, hardware] }
+  pay:
+    type: log
+    needs: [details.submitted, large.false]
+    join: any
+    config: { message: 'Paid \${{ parameters.amount }}' }
+`;
+
+export const NIGHTLY = `workflow: v1
+name: nightly-import
+title: Nightly import
+description: Imports regions side by side, publishes, and tidies up in any case.
+components:
+  begin:
+    type: start
+  regions:
+    type: loop
+    title: Each region
+    needs: [begin]
+    config: { items: [eu, us, apac, latam], max_parallel: 2 }
+    components:
+      fetch:
+        type: delay
+        config: { for: 700ms }
+      store:
+        type: set_variables
+        needs: [fetch]
+        config: { values: { region: '\${{ item }}' } }
+  careful:
+    type: try_catch
+    title: Publish with care
+    needs: [regions]
+    components:
+      publish:
+        type: fail
+        config: { message: no space left, class: user.disk }
+    catch:
+      remember:
+        type: log
+        config: { message: '\${{ error.message }}', level: warn }
+    finally:
+      tidy:
+        type: noop
+  done:
+    type: end
+    needs: [careful]
+    config: { output: { regions: '\${{ components.regions.output | length }}' } }
+`;

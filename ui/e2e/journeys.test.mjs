@@ -1,0 +1,304 @@
+// What people do, against the program itself.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { accessible, fits, launch, withPage } from './browser.mjs';
+import { EXPENSE, GREET, INVOICE, NIGHTLY } from './fixtures.mjs';
+import { serve } from './server.mjs';
+
+let server;
+let browser;
+let greet;
+let invoice;
+let expense;
+let nightly;
+
+before(async () => {
+  [server, browser] = await Promise.all([serve(), launch()]);
+  greet = await server.workflow(GREET, {});
+  invoice = await server.workflow(INVOICE, {});
+  expense = await server.workflow(EXPENSE, { amount: 900 }, { amount: 500 });
+  nightly = await server.workflow(NIGHTLY, {});
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+const journey = (name, options, run) => test(name, () => withPage(browser, name, options, run));
+const open = (page, path) => page.goto(server.base + path);
+const status = (page, word) => page.locator('.page-head .status', { hasText: word }).waitFor({ timeout: 20_000 });
+const node = (page, id) => page.locator(`.react-flow__node[data-id="${id}"]`);
+
+journey('from an empty canvas to an execution that completes, without a mouse', {}, async (page) => {
+  await page.goto(server.url);
+  await page.getByRole('heading', { name: 'Workflows' }).waitFor();
+  await page.getByRole('link', { name: 'New workflow' }).focus();
+  await page.keyboard.press('Enter');
+  await page.getByText('Add the first component').waitFor();
+
+  // Three components, one after the other, each found by typing.
+  for (const [query, id] of [
+    ['variables', 'set_variables'],
+    ['sleep', 'delay'],
+    ['log', 'log'],
+  ]) {
+    await page.locator('#main').focus();
+    await page.keyboard.press('/');
+    await page.getByRole('dialog', { name: 'Add a component' }).waitFor();
+    await page.keyboard.type(query);
+    await page.keyboard.press('Enter');
+    await node(page, id).waitFor();
+  }
+  assert.equal(await page.locator('.react-flow__edge').count(), 2);
+
+  // The name of the workflow stands in the settings when nothing is selected.
+  await page.locator('#main').focus();
+  await page.keyboard.press('Escape');
+  const name = page.getByRole('textbox', { name: 'Name' });
+  await name.fill('drawn-by-hand');
+  await node(page, 'delay').focus();
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { name: 'delay' }).waitFor();
+  await page.getByLabel('For', { exact: true }).fill('500ms');
+  await page.getByText('No mistakes').waitFor();
+
+  await page.getByRole('button', { name: 'Publish' }).focus();
+  await page.keyboard.press('Enter');
+  await page.getByText('version 1', { exact: true }).waitFor();
+  await page.getByRole('button', { name: /^Execute/ }).focus();
+  await page.keyboard.press('Enter');
+  await page.getByRole('button', { name: 'Execute version 1' }).click();
+
+  await page.locator('h1', { hasText: 'drawn-by-hand' }).waitFor();
+  await status(page, 'Completed');
+  for (const id of ['set_variables', 'delay', 'log']) await node(page, id).getByText('Completed').waitFor();
+  await page.getByRole('tab', { name: 'Timeline' }).waitFor();
+  assert.equal(await page.locator('.timeline-row').count(), 3);
+});
+
+journey('a draft is kept, its difference shown, and published', {}, async (page) => {
+  await open(page, `/workflows/${greet.id}/edit`);
+  await node(page, 'say').click();
+  await page.getByLabel('Message', { exact: false }).first().fill('Good evening');
+  await page.getByText('draft after version 1').waitFor();
+  await page.locator('.save-state', { hasText: /^\s*Saved/ }).waitFor();
+  const draft = await server.api('GET', `/workflows/${greet.id}/draft`);
+  assert.match(draft.definition, /# Said first\./, 'comments survive');
+  assert.match(draft.definition, /Good evening/);
+
+  await page.reload();
+  await node(page, 'say').waitFor();
+  await page.getByText('draft after version 1').waitFor();
+  await page.getByRole('button', { name: 'Publish' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByText('config.message').waitFor();
+  await dialog.getByText('Good evening').waitFor();
+  await dialog.getByRole('button', { name: 'Publish' }).click();
+  await page.getByText('version 2', { exact: true }).waitFor();
+  const published = await server.api('GET', `/workflows/${greet.id}`);
+  assert.equal(published.version, 2);
+  assert.match(published.definition, /# Said first\./);
+});
+
+journey('canvas and source are one document, and undo goes through both', {}, async (page) => {
+  await open(page, '/workflows/new');
+  await page.getByRole('button', { name: 'Show the source' }).click();
+  const editor = page.locator('.cm-content');
+  const paste = (text) =>
+    editor.evaluate((element, pasted) => {
+      const data = new DataTransfer();
+      data.setData('text/plain', pasted);
+      element.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
+    }, text);
+  await editor.click();
+  await page.keyboard.press('Control+A');
+  await paste('workflow: v1\nname: typed\ncomponents:\n  # Kept.\n  one: { type: noop }\n  two: { type: noop, needs: [one] }\n');
+  await node(page, 'two').waitFor();
+  assert.equal(await page.locator('.react-flow__edge').count(), 1);
+
+  await node(page, 'one').click();
+  await page.keyboard.press('Delete');
+  await node(page, 'one').waitFor({ state: 'detached' });
+  await page.locator('.cm-content', { hasText: 'two' }).waitFor();
+  assert.ok(!(await editor.innerText()).includes('one:'));
+  await page.getByRole('button', { name: 'Undo' }).click();
+  await node(page, 'one').waitFor();
+  assert.match(await editor.innerText(), /# Kept\./);
+
+  // A text that cannot be read is marked, and the drawing stays.
+  await editor.click();
+  await page.keyboard.press('Control+End');
+  await paste('broken: [\n');
+  await page.getByText(/Not drawn yet/).waitFor();
+});
+
+journey('a connection is pulled into the empty canvas, and dragged to another component', {}, async (page) => {
+  await open(page, '/workflows/new');
+  await page.getByRole('option', { name: 'noop' }).click();
+  const first = node(page, 'noop');
+  await first.waitFor();
+  const port = first.locator('.react-flow__handle.source').first();
+  const from = await port.boundingBox();
+  await page.mouse.move(from.x + from.width / 2, from.y + from.height / 2);
+  await page.mouse.down();
+  await page.mouse.move(from.x + 120, from.y + 140, { steps: 6 });
+  await page.mouse.up();
+  await page.getByRole('dialog', { name: 'Add a component' }).waitFor();
+  await page.keyboard.type('decision');
+  await page.keyboard.press('Enter');
+  await node(page, 'decision').waitFor();
+  await page.locator('.react-flow__edge').first().waitFor({ state: 'attached' });
+  assert.equal(await page.locator('.react-flow__edge').count(), 1);
+
+  // Moving by keys is kept as moving by hand is.
+  await node(page, 'decision').focus();
+  const before = await node(page, 'decision').boundingBox();
+  await page.keyboard.press('ArrowDown');
+  await page.waitForFunction(([id, y]) => document.querySelector(`.react-flow__node[data-id="${id}"]`).getBoundingClientRect().y > y, ['decision', before.y]);
+  await page.getByRole('button', { name: 'Undo' }).click();
+  await page.waitForFunction(([id, y]) => document.querySelector(`.react-flow__node[data-id="${id}"]`).getBoundingClientRect().y <= y, ['decision', before.y]);
+});
+
+journey('a mistake stands on its component, its field, and in the list', {}, async (page) => {
+  await open(page, '/workflows/new');
+  await page.getByRole('option', { name: 'decision' }).click();
+  await node(page, 'decision').waitFor();
+  await page.getByLabel('Condition').fill('parameters.nobody > 3');
+  await node(page, 'decision').locator('.card-count.bad').waitFor();
+  await page.locator('.field-mistake', { hasText: 'nobody' }).waitFor();
+  await page.locator('.problems-head').click();
+  await page.locator('.problem', { hasText: 'nobody' }).waitFor();
+  assert.equal(await page.getByRole('button', { name: 'Publish' }).getAttribute('aria-disabled'), 'true');
+});
+
+journey('copied components are YAML, and come with new ids', { permissions: ['clipboard-read', 'clipboard-write'] }, async (page) => {
+  await open(page, `/workflows/${nightly.id}/edit`);
+  await node(page, 'begin').click();
+  await page.keyboard.press('Control+D');
+  await node(page, 'begin_2').waitFor();
+  await node(page, 'begin_2').click();
+  await page.keyboard.press('Control+C');
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  assert.match(copied, /^components:\n {2}begin_2:\n {4}type: start/);
+  await page.keyboard.press('Control+Z');
+  await node(page, 'begin_2').waitFor({ state: 'detached' });
+});
+
+journey('the first failure is on the first screen', {}, async (page) => {
+  await open(page, `/executions/${invoice.executions[0]}`);
+  await status(page, 'Failed');
+  await page.locator('.banner.is-failure', { hasText: 'The lines add up to 110' }).waitFor();
+  await node(page, 'refuse').getByText('Failed').waitFor();
+  await node(page, 'book').getByText('Skipped').waitFor();
+  await node(page, 'refuse').click();
+  await page.locator('.detail', { hasText: 'user.sum' }).waitFor();
+  assert.match(page.url(), /task=refuse/);
+  await page.getByRole('tab', { name: 'Logs' }).click();
+  await page.locator('.log-line').first().waitFor();
+  await page.getByRole('tab', { name: 'Journal' }).click();
+  await page.locator('.turn-event', { hasText: 'accepted' }).waitFor();
+  await page.goBack();
+});
+
+journey('people are asked, decide, and hand in data that fits the form', {}, async (page) => {
+  await open(page, `/executions/${expense.executions[0]}`);
+  await node(page, 'ask').getByText('Asked').waitFor();
+  await page.getByText('Pay 900 to Ada?').waitFor();
+  await page.getByLabel('Comment').fill('Go on');
+  await page.getByRole('button', { name: 'Approve' }).click();
+  await page.getByText('Fill in where the money goes').waitFor();
+  await page.getByRole('button', { name: /hand in/i }).click();
+  await page.locator('.field-mistake', { hasText: 'Is needed.' }).waitFor();
+  await page.getByLabel('Iban').fill('DE00 1234');
+  await page.getByRole('button', { name: /hand in/i }).click();
+  await status(page, 'Completed');
+});
+
+journey('an execution is paused, resumed and cancelled', {}, async (page) => {
+  await open(page, `/executions/${expense.executions[1]}`);
+  await page.locator('.banner.is-why').waitFor();
+  await page.getByRole('button', { name: 'Pause' }).click();
+  await page.getByLabel('Reason').fill('for lunch');
+  await page.getByRole('button', { name: 'Pause it' }).click();
+  await status(page, 'Paused');
+  await page.getByText(/Paused by owner.*for lunch/).waitFor();
+  await page.getByRole('button', { name: 'Resume' }).click();
+  await status(page, 'Running');
+  await page.getByRole('button', { name: 'End' }).click();
+  await page.getByRole('menuitem', { name: /Cancel/ }).click();
+  await page.getByRole('button', { name: 'Cancel it' }).click();
+  await status(page, 'Cancelled');
+});
+
+journey('lists are filtered by their address, and empty ones say what is next', {}, async (page) => {
+  await open(page, '/executions?status=failed');
+  await page.getByRole('link', { name: 'invoice-check' }).first().waitFor();
+  assert.equal(await page.getByRole('link', { name: 'nightly-import' }).count(), 0);
+  await open(page, '/workflows?q=invoice');
+  await page.getByRole('link', { name: 'invoice-check', exact: true }).waitFor();
+  await page.getByRole('textbox', { name: /Find by name/ }).fill('no such workflow');
+  await page.getByText('No workflow matches.').waitFor();
+  assert.match(page.url(), /q=no/);
+});
+
+journey('everything is found with Ctrl-K', {}, async (page) => {
+  await open(page, '/workers');
+  await page.getByRole('cell', { name: /of 128/ }).waitFor();
+  await page.keyboard.press('Control+K');
+  await page.keyboard.type('nightly');
+  await page.getByRole('dialog').getByText('Imports regions side by side').waitFor();
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { name: /nightly|Nightly/ }).waitFor();
+});
+
+const pages = () => [
+  ['/workflows', 'New workflow'],
+  ['/workflows/new', 'Publish'],
+  [`/workflows/${nightly.id}/edit`, 'Publish'],
+  ['/executions', 'Executions'],
+  [`/executions/${invoice.executions[0]}`, 'Execute again'],
+  [`/executions/${invoice.executions[0]}?tab=logs&task=refuse`, 'Execute again'],
+  [`/executions/${nightly.executions[0]}?tab=tasks`, 'Execute again'],
+  ['/approvals?status=any', 'Approvals'],
+  ['/workers', 'Workers'],
+];
+const settled = async (page, text) => {
+  await page.locator('main').getByText(text).first().waitFor();
+  await page.waitForFunction(() => document.querySelector('.loading') === null);
+};
+
+for (const colorScheme of ['light', 'dark']) {
+  journey(`nothing keeps anybody out: ${colorScheme}`, { colorScheme }, async (page) => {
+    for (const [path, text] of pages()) {
+      await open(page, path);
+      await settled(page, text);
+      await accessible(page, `${path}, ${colorScheme}`);
+    }
+  });
+}
+
+for (const width of [390, 320]) {
+  journey(`on a phone of ${width} pixels everything fits`, { viewport: { width, height: 780 }, hasTouch: true, isMobile: true }, async (page) => {
+    for (const [path, text] of pages()) {
+      await open(page, path);
+      await settled(page, text);
+      await fits(page, path);
+      if (width === 390) await accessible(page, `${path}, phone`);
+    }
+    await page.getByRole('button', { name: 'Open the menu' }).click();
+    await page.getByRole('dialog').getByRole('link', { name: 'Executions' }).waitFor();
+    await fits(page, 'the menu');
+  });
+}
+
+journey('on a phone a component is added, changed and deleted by touch', { viewport: { width: 390, height: 780 }, hasTouch: true, isMobile: true }, async (page) => {
+  await open(page, '/workflows/new');
+  await page.getByRole('button', { name: 'Add', exact: true }).tap();
+  await page.getByRole('option', { name: 'log' }).tap();
+  await page.getByRole('treeitem', { name: /log/ }).waitFor();
+  await page.getByLabel('Message', { exact: false }).first().fill('from a phone');
+  await fits(page, 'the sheet of settings');
+  await page.getByRole('button', { name: 'Delete' }).tap();
+  await page.getByText('There are no components yet.').waitFor();
+});

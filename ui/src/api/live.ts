@@ -1,0 +1,83 @@
+import { useQueryClient } from '@tanstack/react-query';
+import { useEffect, useState } from 'react';
+
+import type { Progress } from './client';
+
+type ComponentProgress = Progress['components'][number];
+
+/** Where an execution stands, put together from its live events. */
+export interface Sight {
+  progress: Progress;
+  components: ReadonlyMap<string, ComponentProgress>;
+  /** The end was seen: nothing follows. */
+  ended: boolean;
+}
+
+/** Adds one live event to what was seen so far. Older events than the last one change nothing. */
+export function see(before: Sight | undefined, kind: 'snapshot' | 'update' | 'end', progress: Progress): Sight {
+  if (before && progress.seq < before.progress.seq && kind !== 'end') return before;
+  const components = new Map(kind === 'snapshot' ? [] : before?.components);
+  for (const component of progress.components) components.set(component.component, component);
+  return { progress, components, ended: kind === 'end' };
+}
+
+export type Connection = 'connecting' | 'live' | 'lost';
+
+/** Watches an execution until its end. Changes are shown once a frame, and lists of it are read again at most once a second. */
+export function useLive(id: string): { sight: Sight | undefined; connection: Connection } {
+  const client = useQueryClient();
+  const [sight, setSight] = useState<Sight>();
+  const [connection, setConnection] = useState<Connection>('connecting');
+
+  useEffect(() => {
+    let latest: Sight | undefined;
+    let frame = 0;
+    let refresh: ReturnType<typeof setTimeout> | undefined;
+    setSight(undefined);
+    setConnection('connecting');
+
+    const source = new EventSource(`/api/v1/executions/${encodeURIComponent(id)}/events`);
+    let pause = 1_000;
+    const readAgain = () => {
+      const began = performance.now();
+      const done = () => {
+        // What takes long to read is read less often: four fifths of the time are the server's own.
+        pause = Math.max(1_000, 4 * (performance.now() - began));
+      };
+      Promise.all([
+        client.invalidateQueries({ queryKey: ['execution', id] }),
+        client.invalidateQueries({ queryKey: ['human-tasks'] }),
+      ]).then(done, done);
+    };
+    const take = (kind: 'snapshot' | 'update' | 'end') => (event: MessageEvent<string>) => {
+      latest = see(latest, kind, JSON.parse(event.data) as Progress);
+      cancelAnimationFrame(frame);
+      frame = requestAnimationFrame(() => setSight(latest));
+      setConnection('live');
+      if (kind === 'end') {
+        source.close();
+        clearTimeout(refresh);
+        refresh = undefined;
+        readAgain();
+        void client.invalidateQueries({ queryKey: ['executions'] });
+      } else {
+        refresh ??= setTimeout(() => {
+          refresh = undefined;
+          readAgain();
+        }, pause);
+      }
+    };
+    const takers = { snapshot: take('snapshot'), update: take('update'), end: take('end') };
+    for (const [name, taker] of Object.entries(takers)) source.addEventListener(name, taker);
+    // The browser connects again by itself; until then what is shown may be old, and says so.
+    source.onerror = () => setConnection(source.readyState === EventSource.CLOSED ? 'lost' : 'connecting');
+
+    return () => {
+      source.close();
+      cancelAnimationFrame(frame);
+      clearTimeout(refresh);
+    };
+  }, [client, id]);
+
+  return { sight, connection };
+}

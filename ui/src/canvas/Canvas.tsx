@@ -1,0 +1,554 @@
+import '@xyflow/react/dist/style.css';
+
+import { useComputedColorScheme } from '@mantine/core';
+import {
+  Background,
+  BackgroundVariant,
+  BaseEdge,
+  ConnectionMode,
+  EdgeLabelRenderer,
+  getBezierPath,
+  getSmoothStepPath,
+  Handle,
+  MarkerType,
+  MiniMap,
+  Panel,
+  Position,
+  ReactFlow,
+  ReactFlowProvider,
+  SelectionMode,
+  useReactFlow,
+  useStore,
+  type Connection as FlowConnection,
+  type Edge,
+  type EdgeProps,
+  type FinalConnectionState,
+  type Node,
+  type NodeChange,
+  type NodeProps,
+} from '@xyflow/react';
+import { memo, useCallback, useEffect, useImperativeHandle, useMemo, useRef, useState, type DragEvent, type ReactNode, type Ref } from 'react';
+
+import { Icon, type IconName } from '../ui/Icon';
+import { look } from '../ui/status';
+import type { Item } from './layout/scene';
+import { hasPortList, lanes, SIZE } from './layout/scene';
+
+/** What is drawn of a component, beside its place. */
+export interface Card {
+  id: string;
+  title: string;
+  type: string;
+  icon: IconName;
+  ports: string[];
+  /** Connections in; the join is drawn when there are several. */
+  incoming: number;
+  join: 'all' | 'any' | 'all_done';
+  /** Mistakes that were found in it. */
+  mistakes: number;
+  warnings: number;
+  status?: string | undefined;
+  /** A few words beside the status: an attempt, rounds, a countdown. */
+  note?: ReactNode;
+  /** What this component is made to undo with. */
+  compensated: boolean;
+}
+
+export interface Line {
+  from: string;
+  port: string;
+  to: string;
+  /** In an execution: whether it was gone along, or can no longer be. */
+  fate?: 'fired' | 'dead' | undefined;
+  /** Whether it leads to or from something that is not there. */
+  broken?: boolean;
+}
+
+export interface CanvasHandle {
+  fit: () => void;
+  zoom: (by: 1 | -1) => void;
+  actualSize: () => void;
+  show: (id: string) => void;
+  /** Moves the view, without zooming, when a component is out of sight; also one that is drawn in a moment. */
+  reveal: (id: string) => void;
+  /** The middle of what is seen, on the drawing. */
+  middle: () => [number, number];
+  at: (clientX: number, clientY: number) => [number, number];
+}
+
+interface Edits {
+  onMove: (moved: Map<string, [number, number]>) => void;
+  onConnect: (line: Line) => void;
+  /** Why a connection cannot be; nothing when it can. */
+  refuse: (line: Line) => string | undefined;
+  /** A connection was pulled into the empty canvas. */
+  onPull: (from: string, port: string, at: [number, number], screen: [number, number]) => void;
+  onDropType: (type: string, at: [number, number], onto: string | undefined) => void;
+}
+
+type CardData = { card: Card; item: Item; hasFocus: boolean; editable: boolean };
+type CardNode = Node<CardData>;
+type LineData = { label: string; fate: Line['fate']; broken: boolean; lane: number | undefined };
+
+const JOINS = { all: '∧', any: '∨', all_done: '⊙' };
+const JOIN_WORDS = { all: 'all of its connections', any: 'any of its connections', all_done: 'all to be settled' };
+
+function Ports({ card, top, editable }: { card: Card; top: number; editable: boolean }) {
+  const listed = hasPortList(card.ports);
+  return (
+    <>
+      {card.ports.map((port, index) => (
+        <div
+          key={port}
+          className={`port port-${port === 'error' || port === 'timeout' ? 'seldom' : port === 'success' ? 'success' : 'own'}`}
+          style={listed ? { top: top + index * SIZE.port } : { top: SIZE.head / 2 - SIZE.port / 2 }}
+        >
+          {listed && <span className="port-name">{port}</span>}
+          <Handle id={port} type="source" position={Position.Right} isConnectable={editable} />
+        </div>
+      ))}
+    </>
+  );
+}
+
+function Head({ card }: { card: Card }) {
+  const seen = card.status ? look(card.status) : undefined;
+  return (
+    <div className="card-head">
+      <span className="card-icon">
+        <Icon name={card.icon} size={15} />
+      </span>
+      <span className="card-text">
+        <span className="card-title">{card.title}</span>
+        <span className="card-type">
+          {seen ? (
+            <span className={`card-status tone-${seen.tone}`}>
+              <Icon name={seen.icon} size={11} className={card.status === 'running' ? 'turning' : ''} /> {seen.word}
+              {card.note && <span className="card-note"> {card.note}</span>}
+            </span>
+          ) : (
+            card.type
+          )}
+        </span>
+      </span>
+      {card.compensated && (
+        <span className="card-mark" title="It is undone when the execution fails later">
+          <Icon name="undo" size={12} />
+        </span>
+      )}
+      {card.mistakes > 0 && (
+        <span className="card-count bad" title={`${card.mistakes} mistakes`}>
+          {card.mistakes}
+        </span>
+      )}
+      {card.mistakes === 0 && card.warnings > 0 && (
+        <span className="card-count warn" title={`${card.warnings} warnings`}>
+          {card.warnings}
+        </span>
+      )}
+    </div>
+  );
+}
+
+function Incoming({ card, editable }: { card: Card; editable: boolean }) {
+  return (
+    <>
+      <Handle type="target" position={Position.Left} isConnectable={editable} style={{ top: SIZE.head / 2 }} />
+      {card.incoming > 1 && (
+        <span className="card-join" title={`Waits for ${JOIN_WORDS[card.join]}`}>
+          {JOINS[card.join]}
+        </span>
+      )}
+    </>
+  );
+}
+
+const CardView = memo(function CardView({ data, selected }: NodeProps<CardNode>) {
+  const { card, item, hasFocus, editable } = data;
+  const tone = card.status ? ` tone-${look(card.status).tone}` : '';
+  const isFrame = item.kind === 'container';
+  return (
+    <div
+      className={`card${isFrame ? ' frame' : ''}${selected ? ' is-selected' : ''}${hasFocus ? '' : ' is-far'}${card.mistakes > 0 ? ' has-mistake' : ''}${tone}`}
+      style={{ width: item.width, height: item.height }}
+    >
+      <Incoming card={card} editable={editable} />
+      <Head card={card} />
+      <Ports card={card} top={isFrame ? 30 : SIZE.head} editable={editable} />
+    </div>
+  );
+});
+
+const ScopeView = memo(function ScopeView({ data }: NodeProps<CardNode>) {
+  return (
+    <div className="scope-frame" style={{ width: data.item.width, height: data.item.height }}>
+      <span className="scope-name">{data.card.title}</span>
+    </div>
+  );
+});
+
+function LineView({ id, sourceX, sourceY, targetX, targetY, data, markerEnd, selected }: EdgeProps<Edge<LineData>>) {
+  const ends = { sourceX, sourceY, targetX, targetY, sourcePosition: Position.Right, targetPosition: Position.Left };
+  // What leads back to the left goes round, between the rows.
+  const [path, labelX, labelY] =
+    targetX < sourceX ? getSmoothStepPath({ ...ends, borderRadius: 12, offset: 22, ...(data?.lane !== undefined && { centerY: data.lane }) }) : getBezierPath({ ...ends, curvature: 0.32 });
+  return (
+    <>
+      <BaseEdge
+        id={id}
+        path={path}
+        {...(markerEnd && { markerEnd })}
+        className={`line${data?.fate ? ` line-${data.fate}` : ''}${data?.broken ? ' line-broken' : ''}${selected ? ' is-selected' : ''}${data?.label === 'error' || data?.label === 'timeout' ? ' line-seldom' : ''}`}
+        interactionWidth={18}
+      />
+      {data?.label && selected && (
+        <EdgeLabelRenderer>
+          <span className="line-label" style={{ transform: `translate(-50%, -50%) translate(${labelX}px, ${labelY}px)` }}>
+            {data.label}
+          </span>
+        </EdgeLabelRenderer>
+      )}
+    </>
+  );
+}
+
+// At module level: new identities at each render would draw everything again.
+const NODE_TYPES = { card: CardView, scope: ScopeView };
+const EDGE_TYPES = { line: LineView };
+const MARKER = { type: MarkerType.ArrowClosed, width: 12, height: 12, color: 'var(--edge)', markerUnits: 'userSpaceOnUse' };
+/** Whether somebody asked for less motion. */
+const calm = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
+const MINIMAP = { width: 150, height: 96 };
+const FIT = { padding: 0.1, maxZoom: 1, minZoom: 0.3 };
+/** From this many components on, only those that are seen are in the page. */
+const VIRTUAL_ABOVE = 150;
+
+export function lineId({ from, port, to }: Line): string {
+  return `${from}.${port}>${to}`;
+}
+
+interface CanvasProps {
+  items: Item[];
+  cards: ReadonlyMap<string, Card>;
+  lines: Line[];
+  selection: ReadonlySet<string>;
+  selectedLines?: ReadonlySet<string>;
+  onSelect: (ids: Set<string>, lines: Set<string>) => void;
+  onOpen?: ((id: string) => void) | undefined;
+  edits?: Edits | undefined;
+  label: string;
+  handle?: Ref<CanvasHandle>;
+  children?: ReactNode;
+}
+
+function Refusal() {
+  const [reason, from] = useStore((state) => {
+    const connection = state.connection;
+    return [connection.inProgress && connection.isValid === false ? 'refused' : '', connection.inProgress ? connection.to : undefined] as const;
+  }, (a, b) => a[0] === b[0] && a[1] === b[1]);
+  const why = useRefusal();
+  const [x, y, zoom] = useStore((state) => state.transform);
+  if (!reason || !from || !why.current) return null;
+  return (
+    <div className="refusal" style={{ transform: `translate(${from.x * zoom + x + 14}px, ${from.y * zoom + y + 14}px)` }} role="status">
+      {why.current}
+    </div>
+  );
+}
+
+const refusal: { current: string | undefined } = { current: undefined };
+const useRefusal = () => refusal;
+
+function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen, edits, label, handle, children }: CanvasProps) {
+  const flow = useReactFlow<CardNode, Edge<LineData>>();
+  const scheme = useComputedColorScheme('light');
+  const [dragged, setDragged] = useState<ReadonlyMap<string, { x: number; y: number }>>(new Map());
+  const editable = edits !== undefined;
+
+  // Everything that a selection depends on, or that depends on it.
+  const near = useMemo(() => {
+    if (selection.size === 0 || !editable) return undefined;
+    const all = new Set(selection);
+    for (const [fromKey, toKey] of [
+      ['from', 'to'],
+      ['to', 'from'],
+    ] as const) {
+      const open = [...selection];
+      for (let id = open.pop(); id !== undefined; id = open.pop()) {
+        for (const line of lines) {
+          if (line[fromKey] === id && !all.has(line[toKey])) {
+            all.add(line[toKey]);
+            open.push(line[toKey]);
+          }
+        }
+      }
+    }
+    // What a container holds goes with it, and the containers around what is lit are not dark.
+    for (const item of items) if (item.parent !== undefined && all.has(item.parent) && (selection.has(item.parent) || item.parent.includes('#'))) all.add(item.id);
+    for (const item of [...items].reverse()) if (item.parent !== undefined && all.has(item.id)) all.add(item.parent);
+    return all;
+  }, [selection, lines, items, editable]);
+
+  // The identity of what did not change is kept, so that only what changed is drawn again.
+  const kept = useRef(new Map<string, CardNode>());
+  const nodes = useMemo(() => {
+    const next = new Map<string, CardNode>();
+    for (const item of items) {
+      const card = cards.get(item.id);
+      if (!card) continue;
+      const at = dragged.get(item.id) ?? { x: item.x, y: item.y };
+      const before = kept.current.get(item.id);
+      const hasFocus = near === undefined || near.has(item.id) || item.kind === 'scope';
+      const isSelected = selection.has(item.id);
+      if (
+        before &&
+        before.data.card === card &&
+        before.data.hasFocus === hasFocus &&
+        before.data.editable === editable &&
+        before.selected === isSelected &&
+        before.position.x === at.x &&
+        before.position.y === at.y &&
+        before.width === item.width &&
+        before.height === item.height &&
+        before.parentId === item.parent
+      ) {
+        next.set(item.id, before);
+        continue;
+      }
+      const state = card.status ? `, ${look(card.status).word}` : '';
+      const wrong = card.mistakes > 0 ? `, ${card.mistakes} mistakes` : '';
+      next.set(item.id, {
+        id: item.id,
+        type: item.kind === 'scope' ? 'scope' : 'card',
+        position: at,
+        width: item.width,
+        height: item.height,
+        measured: { width: item.width, height: item.height },
+        data: { card, item, hasFocus, editable },
+        selected: isSelected,
+        draggable: editable && item.kind !== 'scope',
+        selectable: item.kind !== 'scope',
+        focusable: item.kind !== 'scope',
+        connectable: editable,
+        ariaLabel: `${card.title}, ${card.type}${state}${wrong}`,
+        ...(item.parent !== undefined && { parentId: item.parent, extent: 'parent' as const, expandParent: false }),
+        ...(item.kind !== 'component' && { zIndex: -1, className: 'is-frame' }),
+        ...(item.parent !== undefined && item.kind === 'component' && { zIndex: 1 }),
+      });
+    }
+    kept.current = next;
+    return [...next.values()];
+  }, [items, cards, dragged, near, selection, editable]);
+
+  const edges = useMemo<Edge<LineData>[]>(
+    () => {
+      const free = lanes(items);
+      const at = new Map(items.filter((item) => item.parent === undefined).map((item) => [item.id, item]));
+      const used = new Map<number, number>();
+      /** The stripe above the row that a connection back to the left leads to; those of one stripe stand side by side. */
+      const laneOf = (line: Line): number | undefined => {
+        const from = at.get(line.from);
+        const to = at.get(line.to);
+        if (!from || !to || to.x >= from.x + from.width) return undefined;
+        const lane = free.filter((each) => each < to.y + SIZE.head && each > from.y).at(-1);
+        if (lane === undefined) return undefined;
+        const count = used.get(lane) ?? 0;
+        used.set(lane, count + 1);
+        return lane + (count % 2 === 0 ? 1 : -1) * Math.ceil(count / 2) * 7;
+      };
+      return lines
+        .filter((line) => cards.has(line.from) && cards.has(line.to))
+        .map((line) => {
+          const id = lineId(line);
+          const isNear = near === undefined || (near.has(line.from) && near.has(line.to));
+          return {
+            id,
+            type: 'line',
+            source: line.from,
+            sourceHandle: line.port,
+            target: line.to,
+            selected: selectedLines?.has(id) ?? false,
+            focusable: editable,
+            deletable: editable,
+            markerEnd: MARKER,
+            className: isNear ? '' : 'is-far',
+            ariaLabel: `From ${line.from}${line.port === 'success' ? '' : `, port ${line.port},`} to ${line.to}`,
+            data: { label: line.port === 'success' ? '' : line.port, fate: line.fate, broken: line.broken ?? false, lane: laneOf(line) },
+          };
+        });
+    },
+    [lines, cards, near, selectedLines, editable, items],
+  );
+
+  const frame = useRef<HTMLDivElement>(null);
+  const wanted = useRef<string | undefined>(undefined);
+  const [asked, setAsked] = useState(0);
+  useEffect(() => {
+    const id = wanted.current;
+    const box = frame.current?.getBoundingClientRect();
+    const at = id === undefined ? undefined : flow.getInternalNode(id)?.internals.positionAbsolute;
+    const node = id === undefined ? undefined : flow.getNode(id);
+    if (!box || !at || !node) return;
+    wanted.current = undefined;
+    const { x, y, zoom } = flow.getViewport();
+    const left = at.x * zoom + x;
+    const top = at.y * zoom + y;
+    const width = (node.width ?? 0) * zoom;
+    const height = (node.height ?? 0) * zoom;
+    // By just as much as is needed, and a little more.
+    const by = (start: number, size: number, room: number) => (start < 24 ? 24 - start : start + size > room - 24 ? room - 24 - start - size : 0);
+    const dx = by(left, width, box.width);
+    const dy = by(top, height, box.height);
+    if (dx !== 0 || dy !== 0) void flow.setViewport({ x: x + dx, y: y + dy, zoom }, { duration: calm() ? 0 : 120 });
+  }, [flow, asked, nodes]);
+
+  useImperativeHandle(handle, () => ({
+    fit: () => void flow.fitView({ ...FIT, duration: calm() ? 0 : 150 }),
+    zoom: (by) => void (by > 0 ? flow.zoomIn({ duration: calm() ? 0 : 100 }) : flow.zoomOut({ duration: calm() ? 0 : 100 })),
+    actualSize: () => void flow.zoomTo(1, { duration: calm() ? 0 : 100 }),
+    show: (id) => void flow.fitView({ nodes: [{ id }], padding: 0.4, maxZoom: 1, duration: calm() ? 0 : 200 }),
+    reveal: (id) => {
+      wanted.current = id;
+      setAsked((count) => count + 1);
+    },
+    middle: () => {
+      const box = frame.current?.getBoundingClientRect();
+      if (!box) return [0, 0];
+      const { x, y } = flow.screenToFlowPosition({ x: box.x + box.width / 2, y: box.y + box.height / 2 });
+      return [x, y];
+    },
+    at: (clientX, clientY) => {
+      const { x, y } = flow.screenToFlowPosition({ x: clientX, y: clientY });
+      return [x, y];
+    },
+  }));
+
+  const onNodesChange = useCallback(
+    (changes: NodeChange<CardNode>[]) => {
+      const chosen = changes.filter((change) => change.type === 'select');
+      if (chosen.length > 0) {
+        const next = new Set(selection);
+        for (const change of chosen) {
+          if (change.selected) next.add(change.id);
+          else next.delete(change.id);
+        }
+        onSelect(next, new Set());
+      }
+      if (!edits) return;
+      const moved = changes.filter((change) => change.type === 'position');
+      if (moved.length === 0) return;
+      const at = new Map(dragged);
+      for (const change of moved) if (change.position) at.set(change.id, change.position);
+      // Moves by arrow keys never say that they are dragging; they are kept at once, as the end of a drag is.
+      if (moved.some((change) => change.dragging)) {
+        setDragged(at);
+      } else {
+        setDragged(new Map());
+        const ended = new Map<string, [number, number]>();
+        for (const change of moved) {
+          const place = change.position ?? at.get(change.id);
+          if (place) ended.set(change.id, [place.x, place.y]);
+        }
+        if (ended.size > 0) edits.onMove(ended);
+      }
+    },
+    [selection, onSelect, edits, dragged],
+  );
+
+  const lineOf = (connection: FlowConnection | Edge): Line => ({
+    from: connection.source,
+    port: connection.sourceHandle ?? 'success',
+    to: connection.target,
+  });
+
+  return (
+    <div
+      ref={frame}
+      className={`canvas${editable ? '' : ' is-read-only'}`}
+      onDragOver={(event: DragEvent) => {
+        if (edits && event.dataTransfer.types.includes('application/apg-type')) {
+          event.preventDefault();
+          event.dataTransfer.dropEffect = 'copy';
+        }
+      }}
+      onDrop={(event: DragEvent) => {
+        const type = event.dataTransfer.getData('application/apg-type');
+        if (!edits || !type) return;
+        event.preventDefault();
+        const { x, y } = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY });
+        const onto = (event.target as Element).closest('.react-flow__edge')?.getAttribute('data-id') ?? undefined;
+        edits.onDropType(type, [x, y], onto);
+      }}
+    >
+      <ReactFlow
+        nodes={nodes}
+        edges={edges}
+        nodeTypes={NODE_TYPES}
+        edgeTypes={EDGE_TYPES}
+        onNodesChange={onNodesChange}
+        onEdgesChange={(changes) => {
+          const chosen = changes.filter((change) => change.type === 'select');
+          if (chosen.length === 0) return;
+          const next = new Set(selectedLines);
+          for (const change of chosen) {
+            if (change.selected) next.add(change.id);
+            else next.delete(change.id);
+          }
+          onSelect(new Set(), next);
+        }}
+        onPaneClick={() => onSelect(new Set(), new Set())}
+        onNodeDoubleClick={(_, node) => onOpen?.(node.id)}
+        onConnect={(connection) => edits?.onConnect(lineOf(connection))}
+        isValidConnection={(connection) => {
+          refusal.current = edits?.refuse(lineOf(connection));
+          return refusal.current === undefined;
+        }}
+        onConnectEnd={(event, state: FinalConnectionState) => {
+          if (!edits || state.toNode || !state.fromNode || state.fromHandle?.type !== 'source') return;
+          const point = 'changedTouches' in event ? event.changedTouches[0] : event;
+          if (!point) return;
+          const { x, y } = flow.screenToFlowPosition({ x: point.clientX, y: point.clientY });
+          edits.onPull(state.fromNode.id, state.fromHandle.id ?? 'success', [x, y], [point.clientX, point.clientY]);
+        }}
+        connectionMode={ConnectionMode.Strict}
+        connectionRadius={28}
+        nodesDraggable={editable}
+        nodesConnectable={editable}
+        elementsSelectable
+        // Only the first opening fits the view: later it would move things under the reader's hand.
+        fitView
+        fitViewOptions={FIT}
+        deleteKeyCode={null}
+        multiSelectionKeyCode={['Shift', 'Meta', 'Control']}
+        selectionKeyCode="Shift"
+        selectionMode={SelectionMode.Partial}
+        panOnScroll
+        zoomOnPinch
+        zoomOnDoubleClick={false}
+        panActivationKeyCode="Space"
+        snapToGrid={editable}
+        snapGrid={[8, 8]}
+        minZoom={0.1}
+        maxZoom={1.6}
+        onlyRenderVisibleElements={nodes.length > VIRTUAL_ABOVE}
+        colorMode={scheme}
+        aria-label={label}
+        proOptions={{ hideAttribution: true }}
+      >
+        <Background variant={BackgroundVariant.Dots} gap={24} size={1} />
+        {nodes.length > 12 && <MiniMap pannable zoomable style={MINIMAP} className="only-wide" nodeStrokeWidth={2} ariaLabel="Overview" />}
+        {editable && <Refusal />}
+        {children && <Panel position="bottom-left">{children}</Panel>}
+      </ReactFlow>
+    </div>
+  );
+}
+
+/** The drawing of a workflow. Without `edits` it is only looked at. */
+export function Canvas(props: CanvasProps) {
+  return (
+    <ReactFlowProvider>
+      <Inner {...props} />
+    </ReactFlowProvider>
+  );
+}

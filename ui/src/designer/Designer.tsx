@@ -1,0 +1,754 @@
+import { ActionIcon, Button, Modal, Tabs, Tooltip } from '@mantine/core';
+import { useMediaQuery } from '@mantine/hooks';
+import { Link } from '@tanstack/react-router';
+import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
+
+import type { ComponentType } from '../api/client';
+import { Canvas, lineId, type CanvasHandle, type Card, type Line } from '../canvas/Canvas';
+import { graphOf } from '../canvas/graph';
+import { iconOf } from '../canvas/icons';
+import { arrange, SIZE, type Item } from '../canvas/layout/scene';
+import { tidy } from '../canvas/layout/tidy';
+import {
+  addComponents,
+  componentAt,
+  connect,
+  connectionMistake,
+  copy,
+  disconnect,
+  freeId,
+  lineOf,
+  moveTo,
+  needText,
+  paste,
+  removeComponents,
+  rename,
+  sameScope,
+  setField,
+  setPositions,
+  setWorkflowField,
+  type Position,
+  type Scope,
+  type ScopeName,
+} from '../model/document';
+import type { Types } from '../model/ports';
+import { useOffer, type Command } from '../ui/commands';
+import { Icon, type IconName } from '../ui/Icon';
+import { say, sayProblem } from '../ui/notify';
+import { Loading } from '../ui/States';
+import { Inspector, type Changes } from './Inspector';
+import { Outline } from './Outline';
+import { Palette } from './Palette';
+import { firstConfig, remember } from './palette';
+import { Problems } from './Problems';
+import { place } from './problems';
+import type { DocumentState } from './useDocument';
+import { useValidation } from './useValidation';
+
+const Source = lazy(() => import('./Source'));
+
+interface Props {
+  document: DocumentState;
+  types: Types;
+  name: string;
+  /** The workflow whose executions can be looked at. */
+  back?: string;
+  note: ReactNode;
+  banner?: ReactNode;
+  /** Further actions, for Ctrl-K. */
+  actions: Command[];
+  publish: { reason?: string | undefined; run: () => void; isPending?: boolean };
+  execute?: { label: string; run: () => void };
+}
+
+interface QuickAdd {
+  screen: [number, number];
+  at: [number, number] | undefined;
+  from: { id: string; port: string } | undefined;
+}
+
+type View = 'outline' | 'canvas' | 'source' | 'add';
+
+const NOTHING: ReadonlySet<string> = new Set();
+
+const isText = (target: EventTarget | null) =>
+  target instanceof HTMLElement && (target.isContentEditable || ['INPUT', 'TEXTAREA', 'SELECT'].includes(target.tagName));
+
+/** Where an item stands on the drawing, and not in its container. */
+function absolute(items: readonly Item[]): Map<string, { x: number; y: number; width: number; height: number; depth: number }> {
+  const found = new Map<string, { x: number; y: number; width: number; height: number; depth: number }>();
+  // What holds others comes before them.
+  for (const item of items) {
+    const parent = item.parent === undefined ? undefined : found.get(item.parent);
+    found.set(item.id, {
+      x: item.x + (parent?.x ?? 0),
+      y: item.y + (parent?.y ?? 0),
+      width: item.width,
+      height: item.height,
+      depth: (parent?.depth ?? 0) + 1,
+    });
+  }
+  return found;
+}
+
+/** The list that a frame on the drawing stands for. */
+function scopeOf(id: string): Scope {
+  const hash = id.indexOf('#');
+  if (hash < 0) return { parent: id, name: 'components' };
+  return { parent: hash === 0 ? null : id.slice(0, hash), name: id.slice(hash + 1) as ScopeName };
+}
+
+function Shortcuts({ opened, close }: { opened: boolean; close: () => void }) {
+  const keys: [string, string][] = [
+    ['Ctrl K', 'all actions'],
+    ['/', 'add a component'],
+    ['Arrow keys', 'move what is selected'],
+    ['Alt arrows', 'go along connections'],
+    ['Del', 'delete'],
+    ['Esc', 'select nothing'],
+    ['Ctrl C, X, V', 'copy, cut, paste as YAML'],
+    ['Ctrl D', 'duplicate'],
+    ['Ctrl Z, Ctrl Shift Z', 'undo, redo'],
+    ['Ctrl A', 'select all'],
+    ['1, 0, + and −', 'fit, actual size, zoom'],
+    ['Shift L', 'tidy'],
+    ['F8, Shift F8', 'next, previous problem'],
+    ['O', 'outline'],
+    ['S', 'source'],
+    ['?', 'this list'],
+  ];
+  return (
+    <Modal opened={opened} onClose={close} title="Keys of the designer" size="lg" closeButtonProps={{ 'aria-label': 'Close' }}>
+      <div className="shortcuts">
+        {keys.map(([key, what]) => [<kbd key={key}>{key}</kbd>, <span key={what}>{what}</span>])}
+      </div>
+    </Modal>
+  );
+}
+
+/** The designer: palette, canvas, settings and source of one document. */
+export function Designer({ document: doc, types, name, back, note, banner, actions, publish, execute }: Props) {
+  const { workflow, text, mistake } = doc.read;
+  const [selection, setSelection] = useState<ReadonlySet<string>>(NOTHING);
+  const [selectedLines, setSelectedLines] = useState<ReadonlySet<string>>(NOTHING);
+  const [sourceOpen, setSourceOpen] = useState(false);
+  const [problemsOpen, setProblemsOpen] = useState(false);
+  const [keysOpen, setKeysOpen] = useState(false);
+  const [current, setCurrent] = useState(-1);
+  const [side, setSide] = useState<string | null>('add');
+  const [view, setView] = useState<View>('canvas');
+  const [quick, setQuick] = useState<QuickAdd>();
+  const [goTo, setGoTo] = useState<{ line: number }>();
+  const canvas = useRef<CanvasHandle>(null);
+  const validation = useValidation(text);
+  const isNarrow = useMediaQuery('(max-width: 900px)', false, { getInitialValueInEffect: false });
+
+  const placed = useMemo(() => place([...validation.problems, ...validation.warnings], workflow), [validation.problems, validation.warnings, workflow]);
+  const errors = placed.filter((each) => each.mistake.severity === 'error').length;
+
+  // Where things stand that have no position in the document is decided once: nothing moves by itself.
+  const settled = useRef(new Map<string, Position>());
+  const unfolded = useMemo(() => (selection.size === 1 ? selection : NOTHING), [selection]);
+  const graph = useMemo(() => graphOf(workflow, types, unfolded), [workflow, types, unfolded]);
+  const items = useMemo(() => {
+    const positions: Record<string, readonly [number, number]> = { ...Object.fromEntries(settled.current), ...workflow.layout };
+    const arranged = arrange(graph, positions);
+    for (const item of arranged) {
+      if (item.kind !== 'scope') settled.current.set(item.id, [item.x - item.origin[0], item.y - item.origin[1]]);
+    }
+    return arranged;
+  }, [graph, workflow.layout]);
+
+  const kept = useRef(new Map<string, { key: string; card: Card }>());
+  const cards = useMemo(() => {
+    const next = new Map<string, Card>();
+    const keep = new Map<string, { key: string; card: Card }>();
+    const ports = new Map(graph.parts.map((part) => [part.id, part.ports]));
+    for (const item of items) {
+      const component = workflow.components.get(item.id);
+      const own = placed.filter((each) => each.component === item.id);
+      const wrong = own.filter((each) => each.mistake.severity === 'error').length;
+      const card: Card = component
+        ? {
+            id: component.id,
+            title: component.title ?? component.id,
+            type: component.type,
+            icon: iconOf(types.of(component.type)),
+            ports: ports.get(component.id) ?? [],
+            incoming: component.needs.length,
+            join: component.join,
+            mistakes: wrong,
+            warnings: own.length - wrong,
+            compensated: component.fields['compensate'] !== undefined,
+          }
+        : {
+            id: item.id,
+            title: scopeOf(item.id).name.replace('_', ' '),
+            type: 'scope',
+            icon: 'box',
+            ports: [],
+            incoming: 0,
+            join: 'all',
+            mistakes: 0,
+            warnings: 0,
+            compensated: false,
+          };
+      const key = JSON.stringify(card);
+      const before = kept.current.get(item.id);
+      const same = before?.key === key ? before.card : card;
+      next.set(item.id, same);
+      keep.set(item.id, { key, card: same });
+    }
+    kept.current = keep;
+    return next;
+  }, [items, graph, workflow, placed, types]);
+
+  const lines = useMemo<Line[]>(
+    () =>
+      workflow.connections.map((connection) => {
+        const from = workflow.components.get(connection.from);
+        const to = workflow.components.get(connection.to);
+        return { ...connection, broken: !from || !to || !sameScope(from.scope, to.scope) };
+      }),
+    [workflow],
+  );
+  const line = selectedLines.size === 1 ? lines.find((each) => selectedLines.has(lineId(each))) : undefined;
+
+  const select = useCallback((ids: ReadonlySet<string>, chosen: ReadonlySet<string> = NOTHING) => {
+    setSelection(new Set([...ids].filter((id) => !id.includes('#'))));
+    setSelectedLines(chosen);
+  }, []);
+  const pick = (id: string) => {
+    select(new Set([id]));
+    canvas.current?.reveal(id);
+  };
+
+  // What was selected and is gone is not selected.
+  useEffect(() => {
+    if ([...selection].some((id) => !workflow.components.has(id))) select(new Set([...selection].filter((id) => workflow.components.has(id))));
+  }, [workflow, selection, select]);
+
+  const only = selection.size === 1 ? [...selection][0] : undefined;
+  // The canvas became narrower: what is selected stays in sight.
+  useEffect(() => {
+    if (only === undefined) return undefined;
+    const frame = requestAnimationFrame(() => canvas.current?.reveal(only));
+    return () => cancelAnimationFrame(frame);
+  }, [sourceOpen]); // eslint-disable-line react-hooks/exhaustive-deps -- follows the panel, not the selection
+  useEffect(() => {
+    const component = only === undefined ? undefined : workflow.components.get(only);
+    if (sourceOpen && component) setGoTo({ line: lineOf(text, component.path) });
+  }, [only, sourceOpen]); // eslint-disable-line react-hooks/exhaustive-deps -- follows the selection, not each letter that is typed
+
+  /** The places of everything that has none in the document, so that one move keeps the whole drawing as it is. */
+  const places = (moved: Map<string, Position> = new Map()): [string, Position][] => [
+    ...[...settled.current].filter(([id]) => workflow.components.has(id) && !workflow.layout[id] && !moved.has(id)),
+    ...moved,
+  ];
+
+  // Adding.
+  const add = (type: ComponentType, where: { at?: [number, number] | undefined; from?: { id: string; port: string } | undefined; onto?: string | undefined }) => {
+    if (mistake) return;
+    const boxes = absolute(items);
+    const cut = where.onto === undefined ? undefined : lines.find((each) => lineId(each) === where.onto);
+    const selected = only === undefined ? undefined : workflow.components.get(only);
+    let scope: Scope = { parent: null, name: 'components' };
+    let from = where.from;
+    if (cut) {
+      scope = workflow.components.get(cut.to)?.scope ?? scope;
+      from = { id: cut.from, port: cut.port };
+    } else if (from) {
+      scope = workflow.components.get(from.id)?.scope ?? scope;
+    } else if (where.at) {
+      const [x, y] = where.at;
+      const frame = items
+        .filter((item) => item.kind !== 'component')
+        .filter((item) => {
+          const box = boxes.get(item.id);
+          return box && x >= box.x && y >= box.y && x <= box.x + box.width && y <= box.y + box.height;
+        })
+        .sort((a, b) => (boxes.get(b.id)?.depth ?? 0) - (boxes.get(a.id)?.depth ?? 0))[0];
+      if (frame) scope = scopeOf(frame.id);
+    } else if (selected) {
+      const empty = types.isContainer(selected.type) && ![...workflow.components.values()].some((each) => each.scope.parent === selected.id);
+      if (empty) {
+        scope = { parent: selected.id, name: 'components' };
+      } else {
+        scope = selected.scope;
+        const port = cards.get(selected.id)?.ports[0] ?? 'success';
+        from = { id: selected.id, port };
+      }
+    }
+    const id = freeId(type.type, workflow.components);
+    const frame = items.find((item) => scope.parent !== null && item.id === (scope.name === 'components' ? scope.parent : `${scope.parent}#${scope.name}`));
+    const base = frame ? boxes.get(frame.id) : undefined;
+    let position: Position | undefined;
+    if (where.at) {
+      // Where the pointer is, counted from where the list begins.
+      const inside = items.find((item) => item.parent === frame?.id && frame !== undefined);
+      const origin = frame ? (inside?.origin ?? [SIZE.pad, SIZE.frameHead]) : [0, 0];
+      position = [where.at[0] - (base?.x ?? 0) - origin[0]! - (where.from ? 0 : SIZE.width / 2), where.at[1] - (base?.y ?? 0) - origin[1]! - SIZE.head / 2];
+    } else if (from && workflow.components.has(from.id)) {
+      position = undefined; // Right of what it follows, where there is room.
+    } else if (scope.parent === null) {
+      const [x, y] = canvas.current?.middle() ?? [0, 0];
+      position = [x - SIZE.width / 2, y - SIZE.head / 2];
+    }
+    const isFirst = workflow.components.size === 0;
+    let next = addComponents(text, workflow, scope, [
+      {
+        id,
+        type: type.type,
+        config: firstConfig(type),
+        ...(from && { needs: [needText(from.id, from.port)] }),
+        ...(types.isContainer(type.type) && type.type !== 'parallel' && { fields: { components: {} } }),
+      },
+    ]);
+    const moved = new Map<string, Position>(position && !(isFirst && scope.parent === null) ? [[id, position]] : isFirst ? [[id, [0, 0]]] : []);
+    if (cut) {
+      const target = workflow.components.get(cut.to);
+      if (target) {
+        const needs = target.needs.map((each) => (each.id === cut.from && each.port === cut.port ? { id, port: 'success' } : each));
+        next = setField(
+          next,
+          target,
+          'needs',
+          needs.map((each) => needText(each.id, each.port)),
+        );
+      }
+    }
+    next = setPositions(next, places(moved));
+    doc.put(next, `Add ${id}`);
+    remember(type.type);
+    select(new Set([id]));
+    setQuick(undefined);
+    setView((before) => (before === 'add' ? 'outline' : before));
+    if (isFirst) requestAnimationFrame(() => canvas.current?.show(id));
+    else canvas.current?.reveal(id);
+  };
+
+  const changes: Changes = {
+    field: (component, field, value) => doc.put(setField(text, component, field, value), `Change ${component.id}`, `${component.id}.${field}`),
+    workflowField: (field, value) => doc.put(setWorkflowField(text, field, value), `Change ${field}`, `#${field}`),
+    rename: (from, to) => {
+      settled.current.set(to, settled.current.get(from) ?? [0, 0]);
+      doc.put(rename(text, workflow, from, to), `Rename ${from}`);
+      select(new Set([to]));
+    },
+    connect: (connection) => doc.put(connect(text, workflow, connection), `Connect ${connection.from} and ${connection.to}`),
+    disconnect: (connection) => {
+      doc.put(disconnect(text, workflow, [connection]), `Disconnect ${connection.from} and ${connection.to}`);
+      setSelectedLines(NOTHING);
+    },
+    remove: (ids) => {
+      doc.put(removeComponents(text, workflow, ids), `Delete ${ids.join(', ')}`);
+      select(NOTHING);
+    },
+    duplicate: (ids) => pasteText(copy(text, workflow, ids), ids[0]),
+    moveTo: (ids, container) => {
+      const moved = moveTo(text, workflow, ids, { parent: container, name: 'components' });
+      for (const id of ids) settled.current.delete(id);
+      doc.put(moved.text, `Move ${ids.join(', ')}`);
+      if (moved.cut.length > 0) {
+        say(`Cut, because connections stay in one container: ${moved.cut.map((each) => `${needText(each.from, each.port)} → ${each.to}`).join(', ')}. Undo brings them back.`);
+      }
+    },
+  };
+
+  const pasteText = (fragment: string, beside: string | undefined) => {
+    if (mistake) return;
+    const near = beside === undefined ? undefined : workflow.components.get(beside);
+    const scope = near?.scope ?? { parent: null, name: 'components' as const };
+    const pasted = paste(text, workflow, scope, fragment);
+    if (!pasted) {
+      say('That text holds no components.');
+      return;
+    }
+    doc.put(setPositions(pasted.text, places()), `Paste ${pasted.added.join(', ')}`);
+    select(new Set(pasted.added));
+  };
+
+  const removeSelected = () => {
+    if (selectedLines.size > 0) {
+      const gone = lines.filter((each) => selectedLines.has(lineId(each)));
+      doc.put(disconnect(text, workflow, gone), 'Disconnect');
+      setSelectedLines(NOTHING);
+    } else if (selection.size > 0) changes.remove([...selection]);
+  };
+
+  const layOut = () => {
+    tidy(graphOf(workflow, types, NOTHING)).then(
+      (laid) => {
+        if (!laid) return;
+        const all = new Map<string, Position>(
+          laid.filter((item) => item.kind !== 'scope').map((item) => [item.id, [item.x - item.origin[0], item.y - item.origin[1]]]),
+        );
+        doc.put(setPositions(text, all), 'Tidy');
+        requestAnimationFrame(() => canvas.current?.fit());
+      },
+      (error: unknown) => sayProblem('It was not tidied', error),
+    );
+  };
+
+  const goToProblem = (index: number) => {
+    if (placed.length === 0) return;
+    const at = (index + placed.length) % placed.length;
+    const target = placed[at];
+    setCurrent(at);
+    setProblemsOpen(true);
+    if (target?.component) pick(target.component);
+    else select(NOTHING);
+    if (sourceOpen && target?.mistake.line) setGoTo({ line: target.mistake.line });
+  };
+
+  const neighbour = (key: string) => {
+    const boxes = absolute(items);
+    const here = only ? boxes.get(only) : undefined;
+    if (!only || !here) return;
+    const forward = lines.filter((each) => each.from === only).map((each) => each.to);
+    const backward = lines.filter((each) => each.to === only).map((each) => each.from);
+    let next: string | undefined;
+    if (key === 'ArrowRight') next = forward[0];
+    else if (key === 'ArrowLeft') next = backward[0];
+    else {
+      const beside = new Set([
+        ...backward.flatMap((id) => lines.filter((each) => each.from === id).map((each) => each.to)),
+        ...forward.flatMap((id) => lines.filter((each) => each.to === id).map((each) => each.from)),
+      ]);
+      beside.delete(only);
+      const sign = key === 'ArrowDown' ? 1 : -1;
+      next = [...beside]
+        .filter((id) => sign * ((boxes.get(id)?.y ?? 0) - here.y) > 0)
+        .sort((a, b) => sign * ((boxes.get(a)?.y ?? 0) - (boxes.get(b)?.y ?? 0)))[0];
+    }
+    if (next) pick(next);
+  };
+
+  const openQuick = () => {
+    const box = globalThis.document.querySelector('.designer-canvas')?.getBoundingClientRect();
+    setQuick({ screen: [(box?.x ?? 0) + (box?.width ?? 0) / 2 - 140, (box?.y ?? 0) + 60], at: undefined, from: undefined });
+  };
+
+  const commands: Command[] = [
+    {
+      id: 'publish',
+      label: 'Publish',
+      icon: 'upload',
+      reason: mistake ? 'The text is not YAML.' : errors > 0 ? `There are ${errors} mistakes.` : publish.reason,
+      run: publish.run,
+    },
+    ...(execute ? [{ id: 'execute', label: 'Execute', icon: 'play' as IconName, run: execute.run }] : []),
+    { id: 'add', label: 'Add a component', icon: 'plus', keys: '/', run: openQuick },
+    { id: 'tidy', label: 'Tidy the drawing', icon: 'tidy', keys: 'Shift L', reason: workflow.components.size === 0 ? 'There is nothing to tidy.' : undefined, run: layOut },
+    { id: 'undo', label: 'Undo', icon: 'undo', keys: 'Ctrl Z', reason: doc.history.past.length === 0 ? 'There is nothing to undo.' : undefined, run: doc.undo },
+    { id: 'redo', label: 'Redo', icon: 'redo', keys: 'Ctrl Shift Z', reason: doc.history.future.length === 0 ? 'There is nothing to redo.' : undefined, run: doc.redo },
+    { id: 'source', label: sourceOpen ? 'Hide the source' : 'Show the source', icon: 'code', keys: 'S', run: () => setSourceOpen(!sourceOpen) },
+    { id: 'fit', label: 'Fit the drawing', icon: 'fit', keys: '1', run: () => canvas.current?.fit() },
+    { id: 'problem', label: 'Next problem', icon: 'alert', keys: 'F8', reason: placed.length === 0 ? 'There are none.' : undefined, run: () => goToProblem(current + 1) },
+    { id: 'keys', label: 'Keys of the designer', icon: 'help', keys: '?', run: () => setKeysOpen(true) },
+    ...actions,
+  ];
+  useOffer(commands);
+  const command = (id: string) => commands.find((each) => each.id === id);
+
+  // Keys. Those of one letter work on the canvas and the outline alone, so that they are in nobody's way elsewhere.
+  const keys = (event: KeyboardEvent) => {
+    if (isText(event.target) || event.defaultPrevented || quick || keysOpen || globalThis.document.querySelector('[role="dialog"]')) return;
+    const mod = event.ctrlKey || event.metaKey;
+    const take = (act: () => void) => {
+      event.preventDefault();
+      act();
+    };
+    const key = event.key.toLowerCase();
+    if (mod && key === 'z') return take(event.shiftKey ? doc.redo : doc.undo);
+    if (mod && key === 'y') return take(doc.redo);
+    if (mod && key === 'd' && selection.size > 0) return take(() => changes.duplicate([...selection]));
+    if (mod && key === 'a') return take(() => select(new Set(workflow.components.keys())));
+    if (event.key === 'F8') return take(() => goToProblem(current + (event.shiftKey ? -1 : 1)));
+    if (mod) return undefined;
+    if (event.altKey && event.key.startsWith('Arrow')) return take(() => neighbour(event.key));
+    if (event.altKey) return undefined;
+    if (event.key === 'Delete' || event.key === 'Backspace') return take(removeSelected);
+    if (event.key === 'Escape') return take(() => select(NOTHING));
+    const target = event.target as Element | null;
+    const isHere = target === globalThis.document.body || target?.closest('.designer-canvas, .outline, #main') !== null;
+    if (!isHere || target?.closest('button, a, [role="option"]')) return undefined;
+    if (event.key === '/') return take(openQuick);
+    if (event.key === '?') return take(() => setKeysOpen(true));
+    if (event.shiftKey && key === 'l') return take(layOut);
+    if (event.shiftKey && event.key !== '+') return undefined;
+    if (key === '1') return take(() => canvas.current?.fit());
+    if (key === '0') return take(() => canvas.current?.actualSize());
+    if (event.key === '+') return take(() => canvas.current?.zoom(1));
+    if (event.key === '-') return take(() => canvas.current?.zoom(-1));
+    if (key === 'o') return take(() => setSide(side === 'outline' ? 'add' : 'outline'));
+    if (key === 's') return take(() => setSourceOpen(!sourceOpen));
+    return undefined;
+  };
+  const latest = useRef({ keys, pasteText, removeSelected, selection, text, workflow });
+  latest.current = { keys, pasteText, removeSelected, selection, text, workflow };
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => latest.current.keys(event);
+    const onCopy = (event: ClipboardEvent) => {
+      const now = latest.current;
+      if (isText(event.target) || now.selection.size === 0 || String(getSelection() ?? '') !== '') return;
+      event.preventDefault();
+      event.clipboardData?.setData('text/plain', copy(now.text, now.workflow, now.selection));
+      if (event.type === 'cut') now.removeSelected();
+    };
+    const onPaste = (event: ClipboardEvent) => {
+      if (isText(event.target)) return;
+      const pasted = event.clipboardData?.getData('text/plain');
+      if (!pasted) return;
+      event.preventDefault();
+      latest.current.pasteText(pasted, [...latest.current.selection][0]);
+    };
+    addEventListener('keydown', onKey);
+    addEventListener('copy', onCopy);
+    addEventListener('cut', onCopy);
+    addEventListener('paste', onPaste);
+    return () => {
+      removeEventListener('keydown', onKey);
+      removeEventListener('copy', onCopy);
+      removeEventListener('cut', onCopy);
+      removeEventListener('paste', onPaste);
+    };
+  }, []);
+
+  const publishReason = command('publish')?.reason;
+  const toolButton = (id: string, label: string) => {
+    const found = command(id);
+    return (
+      <Tooltip label={found?.reason ?? (found?.keys ? `${label} (${found.keys})` : label)} withArrow>
+        <ActionIcon variant="subtle" color="gray" aria-label={label} disabled={found?.reason !== undefined} onClick={found?.run}>
+          <Icon name={found?.icon ?? 'dot'} />
+        </ActionIcon>
+      </Tooltip>
+    );
+  };
+  const isChosen = selection.size > 0 || line !== undefined;
+  return (
+    <div className="designer">
+      <div className="page-head">
+        <h1 className="designer-name" title={workflow.name || name}>
+          {workflow.title ?? (workflow.name || name)}
+        </h1>
+        {note}
+        <span className="spacer" />
+        <span className="toolbar">
+          {toolButton('undo', 'Undo')}
+          {toolButton('redo', 'Redo')}
+          <span className="toolbar-gap only-wide" />
+          {toolButton('tidy', 'Tidy')}
+          <span className="only-wide">{toolButton('source', sourceOpen ? 'Hide the source' : 'Show the source')}</span>
+          <span className="only-wide">{toolButton('keys', 'Keys')}</span>
+          {back && (
+            <Tooltip label="Executions" withArrow>
+              <Link to="/executions" search={{ workflow: back }} className="icon-link" aria-label="Executions of this workflow">
+                <Icon name="list" />
+              </Link>
+            </Tooltip>
+          )}
+          <span className="toolbar-gap only-wide" />
+        </span>
+        {execute && (
+          <Button size="xs" variant="default" leftSection={<Icon name="play" size={12} />} onClick={execute.run}>
+            {execute.label}
+          </Button>
+        )}
+        <Tooltip label={publishReason ?? 'Make this the version that runs'} withArrow>
+          <Button
+            size="xs"
+            leftSection={<Icon name="upload" size={13} />}
+            loading={publish.isPending ?? false}
+            data-disabled={publishReason !== undefined || undefined}
+            aria-disabled={publishReason !== undefined}
+            onClick={() => {
+              if (publishReason === undefined) publish.run();
+              else if (errors > 0) goToProblem(0);
+              else say(publishReason);
+            }}
+          >
+            Publish
+          </Button>
+        </Tooltip>
+      </div>
+      {banner}
+      <div className={`designer-body${sourceOpen ? ' has-source' : ''}`}>
+        <div className={`designer-side${view === 'outline' || view === 'add' ? ' is-shown' : ''}`}>
+          <Tabs value={view === 'add' ? 'add' : view === 'outline' && isNarrow ? 'outline' : side} onChange={setSide} keepMounted={false}>
+            <Tabs.List className="only-wide">
+              <Tabs.Tab value="add">Components</Tabs.Tab>
+              <Tabs.Tab value="outline">Outline</Tabs.Tab>
+            </Tabs.List>
+            <Tabs.Panel value="add">
+              <Palette types={types.all} onAdd={(type) => add(type, {})} />
+            </Tabs.Panel>
+            <Tabs.Panel value="outline">
+              <Outline workflow={workflow} types={types} placed={placed} selection={selection} onSelect={select} />
+            </Tabs.Panel>
+          </Tabs>
+        </div>
+        <div className={`designer-canvas${view === 'canvas' ? ' is-shown' : ''}`}>
+          {workflow.components.size === 0 && !mistake && (
+            <div className="canvas-hint">
+              <div>
+                <Icon name="flow" size={28} />
+                <p>Choose a component on the left, drag one here, or press / and type.</p>
+                <Button size="xs" variant="default" leftSection={<Icon name="plus" size={12} />} onClick={openQuick}>
+                  Add the first component
+                </Button>
+              </div>
+            </div>
+          )}
+          {(!isNarrow || view === 'canvas') && <Canvas
+            label="The drawing of the workflow"
+            items={items}
+            cards={cards}
+            lines={lines}
+            selection={selection}
+            selectedLines={selectedLines}
+            onSelect={select}
+            handle={canvas}
+            edits={{
+              onMove: (moved) => {
+                const origins = new Map(items.map((item) => [item.id, item.origin]));
+                const local = new Map<string, Position>(
+                  [...moved].map(([id, [x, y]]) => [id, [x - (origins.get(id)?.[0] ?? 0), y - (origins.get(id)?.[1] ?? 0)]]),
+                );
+                doc.put(setPositions(text, places(local)), 'Move');
+              },
+              onConnect: changes.connect,
+              refuse: (each) => (mistake ? 'The text is not YAML.' : connectionMistake(workflow, each)),
+              onPull: (from, port, at, screen) => setQuick({ screen, at, from: { id: from, port } }),
+              onDropType: (kind, at, onto) => {
+                const type = types.of(kind);
+                if (type) add(type, { at, onto });
+              },
+            }}
+          >
+            <div className="canvas-tools">
+              <ActionIcon variant="default" size="sm" aria-label="Fit the drawing" onClick={() => canvas.current?.fit()}>
+                <Icon name="fit" size={13} />
+              </ActionIcon>
+              <ActionIcon variant="default" size="sm" aria-label="Nearer" onClick={() => canvas.current?.zoom(1)}>
+                <Icon name="plus" size={13} />
+              </ActionIcon>
+              <ActionIcon variant="default" size="sm" aria-label="Further away" onClick={() => canvas.current?.zoom(-1)}>
+                <Icon name="minus" size={13} />
+              </ActionIcon>
+            </div>
+          </Canvas>}
+          <div className="problems-panel">
+            <button type="button" className="problems-head" aria-expanded={problemsOpen} onClick={() => setProblemsOpen(!problemsOpen)}>
+              <Icon name={problemsOpen ? 'down' : 'chevron'} size={11} />
+              <ProblemsWord placed={placed.length} errors={errors} validation={validation} mistake={mistake} />
+            </button>
+            {problemsOpen && placed.length > 0 && <Problems placed={placed} current={current} onGo={goToProblem} />}
+          </div>
+        </div>
+        {(sourceOpen || view === 'source') && (
+          <div className={`designer-source${view === 'source' ? ' is-shown' : ''}`}>
+            {mistake && (
+              <div className="source-note" role="status">
+                Not drawn yet: line {mistake.line}: {mistake.message}
+              </div>
+            )}
+            <Suspense fallback={<Loading rows={6} />}>
+              <Source
+                text={text}
+                mistakes={validation.isCurrent ? [...validation.problems, ...validation.warnings] : []}
+                onChange={(typed) => doc.put(typed, 'Edit the source', '#source')}
+                onLine={(at) => {
+                  const id = componentAt(text, workflow, at);
+                  if (id) select(new Set([id]));
+                }}
+                goTo={goTo}
+              />
+            </Suspense>
+          </div>
+        )}
+        <aside className={`inspector${isChosen ? ' is-sheet' : ''}`} aria-label="Settings">
+          <Inspector
+            workflow={workflow}
+            types={types}
+            selection={selection}
+            line={line}
+            placed={placed}
+            changes={changes}
+            onClose={() => select(NOTHING)}
+          />
+        </aside>
+      </div>
+      <div className="designer-views">
+        {(
+          [
+            ['outline', 'list', 'Outline'],
+            ['canvas', 'flow', 'Drawing'],
+            ['source', 'code', 'Source'],
+            ['add', 'plus', 'Add'],
+          ] as [View, IconName, string][]
+        ).map(([id, icon, label]) => (
+          <button key={id} type="button" aria-pressed={view === id} onClick={() => setView(id)}>
+            <Icon name={icon} size={16} />
+            {label}
+          </button>
+        ))}
+      </div>
+      {quick && (
+        <div
+          className="quick-add"
+          role="dialog"
+          aria-label="Add a component"
+          style={{ left: Math.max(8, Math.min(quick.screen[0], innerWidth - 290)), top: Math.max(8, Math.min(quick.screen[1], innerHeight - 330)) }}
+          onBlur={(event) => {
+            if (!event.currentTarget.contains(event.relatedTarget)) setQuick(undefined);
+          }}
+        >
+          <Palette types={types.all} autoFocus onEscape={() => setQuick(undefined)} onAdd={(type) => add(type, { at: quick.at, from: quick.from })} />
+        </div>
+      )}
+      <Shortcuts opened={keysOpen} close={() => setKeysOpen(false)} />
+    </div>
+  );
+}
+
+function ProblemsWord({
+  placed,
+  errors,
+  validation,
+  mistake,
+}: {
+  placed: number;
+  errors: number;
+  validation: ReturnType<typeof useValidation>;
+  mistake: { message: string; line: number } | undefined;
+}) {
+  if (mistake) {
+    return (
+      <span className="tone-bad problem-mark">
+        <Icon name="alert" size={12} /> Line {mistake.line} is not YAML
+      </span>
+    );
+  }
+  if (validation.error) return <span className="dim">Not checked: {validation.error.message}</span>;
+  const words = [
+    errors > 0 ? `${errors} ${errors === 1 ? 'mistake' : 'mistakes'}` : '',
+    placed > errors ? `${placed - errors} ${placed - errors === 1 ? 'warning' : 'warnings'}` : '',
+  ]
+    .filter(Boolean)
+    .join(', ');
+  if (!words) {
+    return (
+      <span className={validation.isCurrent ? 'tone-good problem-mark' : 'dim'} role="status">
+        {validation.isCurrent && <Icon name="check" size={12} />} {validation.isCurrent ? 'No mistakes' : 'Checking…'}
+      </span>
+    );
+  }
+  return (
+    <span className={`${errors > 0 ? 'tone-bad' : 'tone-warn'} problem-mark`} role="status">
+      <Icon name="alert" size={12} /> {words}
+    </span>
+  );
+}
+

@@ -1,0 +1,144 @@
+import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands';
+import { yaml } from '@codemirror/lang-yaml';
+import { bracketMatching, foldGutter, HighlightStyle, indentOnInput, syntaxHighlighting } from '@codemirror/language';
+import { lintGutter, setDiagnostics, type Diagnostic } from '@codemirror/lint';
+import { EditorState } from '@codemirror/state';
+import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers } from '@codemirror/view';
+import { tags } from '@lezer/highlight';
+import { useEffect, useRef } from 'react';
+
+import type { Mistake } from '../api/client';
+import { nonce } from '../nonce';
+import { said } from './problems';
+
+const THEME = EditorView.theme({
+  '&': { height: '100%', fontSize: '0.75rem', backgroundColor: 'var(--panel)', color: 'var(--text)' },
+  '.cm-scroller': { fontFamily: 'var(--mantine-font-family-monospace)', lineHeight: '1.55' },
+  '.cm-gutters': { backgroundColor: 'var(--panel)', color: 'var(--dim)', border: 'none' },
+  '.cm-activeLine': { backgroundColor: 'color-mix(in srgb, var(--accent-soft) 45%, transparent)' },
+  '.cm-cursor': { borderLeftColor: 'var(--text)' },
+  '&.cm-focused .cm-selectionBackground, .cm-selectionBackground': { backgroundColor: 'var(--accent-soft) !important' },
+  '.cm-tooltip': { backgroundColor: 'var(--raised)', color: 'var(--text)', border: '1px solid var(--line-strong)' },
+  '.cm-content': { caretColor: 'var(--text)' },
+});
+
+const COLOURS = HighlightStyle.define([
+  { tag: tags.propertyName, color: 'var(--accent)' },
+  { tag: tags.definition(tags.propertyName), color: 'var(--accent)' },
+  { tag: tags.string, color: 'var(--good)' },
+  { tag: [tags.number, tags.bool, tags.null, tags.keyword], color: 'var(--wait)' },
+  { tag: tags.comment, color: 'var(--dim)', fontStyle: 'italic' },
+  { tag: tags.punctuation, color: 'var(--dim)' },
+]);
+
+/** How long typing rests before the text is taken over, in milliseconds. */
+const REST = 300;
+
+/** The document as text. What is typed is taken over once it can be read; until then it stays here, and the drawing as it was. */
+export default function Source({
+  text,
+  mistakes,
+  onChange,
+  onLine,
+  goTo,
+}: {
+  text: string;
+  mistakes: Mistake[];
+  onChange: (text: string) => void;
+  /** The line, from 1, that the cursor was put on. */
+  onLine: (line: number) => void;
+  /** The line to show; a new object shows it again. */
+  goTo: { line: number } | undefined;
+}) {
+  const box = useRef<HTMLDivElement>(null);
+  const view = useRef<EditorView | undefined>(undefined);
+  const callbacks = useRef({ onChange, onLine });
+  callbacks.current = { onChange, onLine };
+  /** What was last given to or taken from the document: nothing else is news. */
+  const agreed = useRef(text);
+
+  useEffect(() => {
+    if (!box.current) return;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const editor = new EditorView({
+      parent: box.current,
+      state: EditorState.create({
+        doc: text,
+        extensions: [
+          EditorView.cspNonce.of(nonce()),
+          EditorView.contentAttributes.of({ 'aria-label': 'The workflow as YAML' }),
+          lineNumbers(),
+          foldGutter(),
+          lintGutter(),
+          history(),
+          drawSelection(),
+          indentOnInput(),
+          bracketMatching(),
+          highlightActiveLine(),
+          yaml(),
+          syntaxHighlighting(COLOURS),
+          THEME,
+          // Escape, then Tab leaves the field: nobody is caught in it.
+          keymap.of([...defaultKeymap, ...historyKeymap, indentWithTab]),
+          EditorView.updateListener.of((update) => {
+            if (update.docChanged) {
+              clearTimeout(timer);
+              const typed = update.state.doc.toString();
+              if (typed === agreed.current) return;
+              timer = setTimeout(() => {
+                agreed.current = typed;
+                callbacks.current.onChange(typed);
+              }, REST);
+            } else if (update.selectionSet && update.view.hasFocus) {
+              callbacks.current.onLine(update.state.doc.lineAt(update.state.selection.main.head).number);
+            }
+          }),
+        ],
+      }),
+    });
+    view.current = editor;
+    return () => {
+      clearTimeout(timer);
+      // What was typed right before the panel closes counts as well.
+      const typed = editor.state.doc.toString();
+      if (typed !== agreed.current) callbacks.current.onChange(typed);
+      editor.destroy();
+      view.current = undefined;
+    };
+  }, []); // eslint-disable-line react-hooks/exhaustive-deps -- one editor for the life of this panel; the text comes below
+
+  useEffect(() => {
+    const editor = view.current;
+    if (!editor || text === agreed.current) return;
+    agreed.current = text;
+    const before = editor.state.doc.toString();
+    // Only what is different is replaced, so that the cursor stays where it is.
+    let start = 0;
+    while (start < before.length && start < text.length && before[start] === text[start]) start += 1;
+    let end = 0;
+    while (end < before.length - start && end < text.length - start && before[before.length - 1 - end] === text[text.length - 1 - end]) end += 1;
+    editor.dispatch({ changes: { from: start, to: before.length - end, insert: text.slice(start, text.length - end) } });
+  }, [text]);
+
+  useEffect(() => {
+    const editor = view.current;
+    if (!editor) return;
+    const { doc } = editor.state;
+    const marks: Diagnostic[] = mistakes.flatMap((mistake) => {
+      if (!mistake.line || mistake.line > doc.lines) return [];
+      const line = doc.line(mistake.line);
+      const from = Math.min(line.to, line.from + Math.max(0, (mistake.column ?? 1) - 1));
+      return [{ from, to: line.to, severity: mistake.severity === 'warning' ? ('warning' as const) : ('error' as const), message: said(mistake) }];
+    });
+    editor.dispatch(setDiagnostics(editor.state, marks));
+  }, [mistakes]);
+
+  useEffect(() => {
+    const editor = view.current;
+    if (!editor || !goTo || editor.hasFocus) return;
+    const line = editor.state.doc.line(Math.max(1, Math.min(goTo.line, editor.state.doc.lines)));
+    editor.dispatch({ selection: { anchor: line.from }, effects: EditorView.scrollIntoView(line.from, { y: 'start', yMargin: 40 }) });
+  }, [goTo]);
+
+  return <div className="source-editor" ref={box} />;
+}

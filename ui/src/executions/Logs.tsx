@@ -1,0 +1,215 @@
+import { ActionIcon, Button, Select, Switch, TextInput, Tooltip } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
+import { useVirtualizer } from '@tanstack/react-virtual';
+import { useEffect, useMemo, useRef, useState } from 'react';
+
+import type { LogEntry } from '../api/client';
+import { logsQuery } from '../api/queries';
+import { clock, instant } from '../ui/format';
+import { Icon } from '../ui/Icon';
+import { Empty, Failed, Loading } from '../ui/States';
+
+const ROW = 20;
+
+function asText(entry: LogEntry): string {
+  const fields = entry.fields === undefined || entry.fields === null ? '' : ` ${JSON.stringify(entry.fields)}`;
+  return `${entry.at} ${entry.level.padEnd(5)} ${entry.component ?? '-'} ${entry.message}${fields}`;
+}
+
+/** A line, what is looked for marked. */
+function Marked({ text, find }: { text: string; find: string }) {
+  if (!find) return text;
+  const parts: (string | { hit: string })[] = [];
+  const low = text.toLowerCase();
+  const wanted = find.toLowerCase();
+  let at = 0;
+  for (let hit = low.indexOf(wanted); hit >= 0; hit = low.indexOf(wanted, at)) {
+    parts.push(text.slice(at, hit), { hit: text.slice(hit, hit + wanted.length) });
+    at = hit + wanted.length;
+  }
+  parts.push(text.slice(at));
+  return parts.map((part, index) => (typeof part === 'string' ? part : <mark key={index}>{part.hit}</mark>));
+}
+
+/** What happened and what components wrote: only the lines that are seen are in the page, all are searched. */
+export function Logs({
+  id,
+  component,
+  level,
+  find,
+  onSet,
+  isOver,
+}: {
+  id: string;
+  component: string | undefined;
+  level: string | undefined;
+  find: string | undefined;
+  onSet: (change: { level?: string | undefined; find?: string | undefined; task?: string | undefined }) => void;
+  isOver: boolean;
+}) {
+  const logs = useQuery(logsQuery(id, level, component));
+  const items = useMemo(() => logs.data?.items ?? [], [logs.data]);
+  const [follow, setFollow] = useState(!isOver);
+  const [wrap, setWrap] = useState(false);
+  const [hit, setHit] = useState(0);
+  const box = useRef<HTMLDivElement>(null);
+  const wanted = find ?? '';
+
+  const hits = useMemo(() => {
+    if (!wanted) return [];
+    const low = wanted.toLowerCase();
+    return items.flatMap((entry, index) => (asText(entry).toLowerCase().includes(low) ? [index] : []));
+  }, [items, wanted]);
+
+  const list = useVirtualizer({
+    count: items.length,
+    getScrollElement: () => box.current,
+    estimateSize: () => ROW,
+    overscan: 30,
+  });
+
+  useEffect(() => {
+    if (follow && items.length > 0) list.scrollToIndex(items.length - 1, { align: 'end' });
+  }, [follow, items.length, list]);
+  useEffect(() => list.measure(), [wrap, list]);
+
+  const go = (to: number) => {
+    if (hits.length === 0) return;
+    const next = (to + hits.length) % hits.length;
+    setHit(next);
+    setFollow(false);
+    list.scrollToIndex(hits[next] ?? 0, { align: 'center' });
+  };
+
+  const download = () => {
+    const url = URL.createObjectURL(new Blob([items.map(asText).join('\n') + '\n'], { type: 'text/plain' }));
+    const link = document.createElement('a');
+    link.href = url;
+    link.download = `${id}.log`;
+    link.click();
+    URL.revokeObjectURL(url);
+  };
+
+  return (
+    <div className="logs">
+      <div className="filters tight">
+        <TextInput
+          size="xs"
+          className="filters-find"
+          placeholder="Find in the log"
+          aria-label="Find in the log"
+          leftSection={<Icon name="search" size={13} />}
+          value={wanted}
+          onChange={(event) => {
+            setHit(0);
+            onSet({ find: event.currentTarget.value || undefined });
+          }}
+          onKeyDown={(event) => {
+            if (event.key === 'Enter') go(event.shiftKey ? hit - 1 : hit + 1);
+          }}
+          rightSectionWidth={92}
+          rightSection={
+            wanted ? (
+              <span className="find-count">
+                <span className="num">{hits.length === 0 ? '0' : `${hit + 1}/${hits.length}`}</span>
+                <ActionIcon variant="subtle" color="gray" size="xs" aria-label="Hit before" onClick={() => go(hit - 1)}>
+                  <Icon name="chevron" size={11} className="turn-up" />
+                </ActionIcon>
+                <ActionIcon variant="subtle" color="gray" size="xs" aria-label="Next hit" onClick={() => go(hit + 1)}>
+                  <Icon name="down" size={11} />
+                </ActionIcon>
+              </span>
+            ) : undefined
+          }
+        />
+        <Select
+          size="xs"
+          aria-label="Least level"
+          data={[
+            { value: 'debug', label: 'All levels' },
+            { value: 'info', label: 'Info and above' },
+            { value: 'warn', label: 'Warnings and errors' },
+            { value: 'error', label: 'Errors' },
+          ]}
+          value={level ?? 'debug'}
+          allowDeselect={false}
+          onChange={(value) => onSet({ level: value === 'debug' ? undefined : (value ?? undefined) })}
+        />
+        {component && (
+          <span className="tag filter-tag">
+            {component}
+            <button type="button" aria-label="Lines of all components" onClick={() => onSet({ task: undefined })}>
+              <Icon name="cross" size={10} />
+            </button>
+          </span>
+        )}
+        <Switch size="xs" label="Wrap" checked={wrap} onChange={(event) => setWrap(event.currentTarget.checked)} />
+        <Switch size="xs" label="Follow" checked={follow} onChange={(event) => setFollow(event.currentTarget.checked)} />
+        <span className="spacer" />
+        <span className="dim num">{items.length} lines</span>
+        <Tooltip label="Download" withArrow>
+          <ActionIcon variant="subtle" color="gray" size="sm" onClick={download} aria-label="Download the log" disabled={items.length === 0}>
+            <Icon name="download" size={14} />
+          </ActionIcon>
+        </Tooltip>
+      </div>
+      {logs.isPending ? (
+        <Loading rows={6} />
+      ) : logs.isError && !logs.data ? (
+        <Failed error={logs.error} retry={() => void logs.refetch()} />
+      ) : items.length === 0 ? (
+        <Empty icon="text" title={level || component ? 'No line matches.' : 'Nothing was written yet.'}>
+          {(level || component) && (
+            <Button size="xs" variant="default" onClick={() => onSet({ level: undefined, task: undefined })}>
+              Show all lines
+            </Button>
+          )}
+        </Empty>
+      ) : (
+        <div
+          className={`log-box${wrap ? ' is-wrapped' : ''}`}
+          ref={box}
+          tabIndex={0}
+          role="log"
+          aria-label="Log"
+          aria-live="off"
+          onWheel={(event) => {
+            if (event.deltaY < 0) setFollow(false);
+          }}
+        >
+          <div style={{ height: list.getTotalSize(), position: 'relative', minWidth: wrap ? undefined : 'max-content' }}>
+            {list.getVirtualItems().map(({ index, start, key }) => {
+              const entry = items[index];
+              if (!entry) return null;
+              const isHit = hits.length > 0 && hits[hit] === index;
+              return (
+                <div
+                  key={key}
+                  data-index={index}
+                  ref={list.measureElement}
+                  className={`log-line level-${entry.level}${isHit ? ' is-hit' : ''}${entry.source === 'engine' ? ' is-engine' : ''}`}
+                  style={{ transform: `translateY(${start}px)` }}
+                >
+                  <time dateTime={entry.at} title={instant(entry.at)}>
+                    {clock(entry.at)}
+                  </time>
+                  <span className="log-level">{entry.level}</span>
+                  <span className="log-component">{entry.component ?? ''}</span>
+                  <span className="log-text">
+                    <Marked text={entry.message} find={wanted} />
+                    {entry.fields !== undefined && entry.fields !== null && (
+                      <span className="dim">
+                        {' '}
+                        <Marked text={JSON.stringify(entry.fields)} find={wanted} />
+                      </span>
+                    )}
+                  </span>
+                </div>
+              );
+            })}
+          </div>
+        </div>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,432 @@
+import { Button, Menu, Modal, Progress, Tabs, Textarea } from '@mantine/core';
+import { useDisclosure } from '@mantine/hooks';
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
+import { useMemo, useState } from 'react';
+
+import { answer, api, type Execution } from '../api/client';
+import { useLive, type Connection } from '../api/live';
+import { componentsQuery, executionQuery, humanTasksQuery, MOST_ATTEMPTS, tasksQuery, versionQuery, whyQuery } from '../api/queries';
+import { read, textOfDefinition } from '../model/document';
+import { Types } from '../model/ports';
+import { HumanTaskCard } from '../people/HumanTask';
+import type { MonitorTab } from '../router';
+import { useOffer, type Command } from '../ui/commands';
+import { shortId } from '../ui/format';
+import { Icon } from '../ui/Icon';
+import { JsonView } from '../ui/JsonView';
+import { say, sayProblem } from '../ui/notify';
+import { useTitle } from '../ui/Page';
+import { Empty, Failed, Loading } from '../ui/States';
+import { Status } from '../ui/Status';
+import { isFinal } from '../ui/status';
+import { Ago, Countdown, Took } from '../ui/Time';
+import { tasksOf } from './attempts';
+import { Detail } from './Detail';
+import { ExecutionGraph } from './Graph';
+import { Journal } from './Journal';
+import { Logs } from './Logs';
+import { Tasks } from './Tasks';
+import { Timeline } from './Timeline';
+
+const route = getRouteApi('/executions/$id');
+
+/** Why it does not go on: a sentence, and whom or what it waits for. */
+function Why({ id, live }: { id: string; live: boolean }) {
+  const why = useQuery({ ...whyQuery(id), enabled: live, refetchInterval: live ? 5_000 : false });
+  if (!live || !why.data) return null;
+  return (
+    <details className="banner is-why">
+      <summary>
+        <Icon name="help" size={14} />
+        <span>{why.data.summary}</span>
+      </summary>
+      <ul>
+        {why.data.waiting.map((waiting, index) => (
+          <li key={index}>
+            {waiting.component && <code>{waiting.component}</code>} {waiting.sentence}
+            {waiting.until && (
+              <>
+                {' '}
+                <Countdown until={waiting.until} />
+              </>
+            )}
+            {(waiting.holders ?? []).map((holder) => (
+              <span key={holder.execution}>
+                {' '}
+                held by{' '}
+                <Link to="/executions/$id" params={{ id: holder.execution }}>
+                  …{shortId(holder.execution)}
+                </Link>
+              </span>
+            ))}
+          </li>
+        ))}
+      </ul>
+    </details>
+  );
+}
+
+/** The first failure, on the first screen. */
+function FailureBanner({ execution, onShow }: { execution: Execution; onShow: (component: string) => void }) {
+  const { failure, failing, failing_component: component } = execution;
+  if (!failure || (!failing && execution.status === 'completed')) return null;
+  return (
+    <div className="banner is-failure" role="alert">
+      <Icon name="alert" size={14} />
+      <span>
+        <span className="tag bad">{failure.class}</span> {failure.message}
+        {failing && <span className="dim"> It goes on, and will fail.</span>}
+      </span>
+      {component && (
+        <Button size="compact-xs" variant="default" onClick={() => onShow(component)}>
+          Show {component}
+        </Button>
+      )}
+    </div>
+  );
+}
+
+type Deed = 'cancel' | 'kill' | 'pause' | 'resume';
+const DEEDS: Record<Deed, { title: string; text: string; word: string; done: string }> = {
+  cancel: {
+    title: 'Cancel this execution?',
+    text: 'What runs is asked to stop, and clean-up runs. It ends as cancelled.',
+    word: 'Cancel it',
+    done: 'It is being cancelled.',
+  },
+  kill: {
+    title: 'End this execution at once?',
+    text: 'Nothing cleans up, and what still runs at workers does not count any more.',
+    word: 'Kill it',
+    done: 'It ends at once.',
+  },
+  pause: { title: 'Pause this execution?', text: 'What runs goes on; nothing new starts until it is resumed.', word: 'Pause it', done: 'Paused.' },
+  resume: { title: '', text: '', word: 'Resume', done: 'It goes on.' },
+};
+
+function Controls({ execution }: { execution: Execution }) {
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const [asked, setAsked] = useState<Deed>();
+  const [opened, dialog] = useDisclosure(false);
+  const [reason, setReason] = useState('');
+  const { id, status } = execution;
+  const isOver = isFinal(status);
+
+  const act = useMutation({
+    mutationFn: async (deed: Deed) => {
+      const params = { path: { id } };
+      const body = reason ? { reason } : {};
+      switch (deed) {
+        case 'cancel':
+          return answer(api.POST('/api/v1/executions/{id}/cancel', { params, body }));
+        case 'kill':
+          return answer(api.POST('/api/v1/executions/{id}/kill', { params, body }));
+        case 'pause':
+          return answer(api.POST('/api/v1/executions/{id}/pause', { params, body }));
+        case 'resume':
+          return answer(api.POST('/api/v1/executions/{id}/resume', { params }));
+      }
+    },
+    onSuccess: (_, deed) => say(DEEDS[deed].done),
+    onError: (error, deed) => sayProblem(`Not done: ${DEEDS[deed].word.toLowerCase()}`, error),
+    onSettled: () => {
+      dialog.close();
+      void client.invalidateQueries({ queryKey: ['execution', id] });
+      void client.invalidateQueries({ queryKey: ['executions'] });
+    },
+  });
+  const again = useMutation({
+    mutationFn: () =>
+      answer(
+        api.POST('/api/v1/workflows/{id}/execute', {
+          params: { path: { id: execution.workflow_id } },
+          body: { parameters: (execution.parameters ?? {}) as never, priority: execution.priority, tags: execution.tags },
+        }),
+      ),
+    onSuccess: (submission) => {
+      say('A new execution with the same parameters was accepted.');
+      void navigate({ to: '/executions/$id', params: { id: submission.id } });
+    },
+    onError: (error) => sayProblem('It was not started again', error),
+  });
+
+  const ask = (deed: Deed) => {
+    setReason('');
+    setAsked(deed);
+    dialog.open();
+  };
+  const commands: Command[] = isOver
+    ? [{ id: 'again', label: 'Execute again with the same parameters', icon: 'retry', run: () => again.mutate() }]
+    : [
+        status === 'paused'
+          ? { id: 'resume', label: 'Resume this execution', icon: 'play', run: () => act.mutate('resume') }
+          : { id: 'pause', label: 'Pause this execution', icon: 'pause', run: () => ask('pause') },
+        { id: 'cancel', label: 'Cancel this execution', icon: 'stop', run: () => ask('cancel') },
+        { id: 'kill', label: 'Kill this execution', icon: 'cross', run: () => ask('kill') },
+      ];
+  useOffer(commands);
+
+  return (
+    <>
+      {isOver ? (
+        <Button size="xs" variant="default" leftSection={<Icon name="retry" size={13} />} loading={again.isPending} onClick={() => again.mutate()}>
+          Execute again
+        </Button>
+      ) : (
+        <>
+          {status === 'paused' ? (
+            <Button size="xs" leftSection={<Icon name="play" size={12} />} loading={act.isPending} onClick={() => act.mutate('resume')}>
+              Resume
+            </Button>
+          ) : (
+            <Button size="xs" variant="default" leftSection={<Icon name="pause" size={13} />} onClick={() => ask('pause')}>
+              Pause
+            </Button>
+          )}
+          <Menu position="bottom-end">
+            <Menu.Target>
+              <Button size="xs" variant="default" rightSection={<Icon name="down" size={11} />}>
+                End
+              </Button>
+            </Menu.Target>
+            <Menu.Dropdown>
+              <Menu.Item leftSection={<Icon name="stop" size={13} />} onClick={() => ask('cancel')}>
+                Cancel, with clean-up
+              </Menu.Item>
+              <Menu.Item color="red" leftSection={<Icon name="cross" size={13} />} onClick={() => ask('kill')}>
+                Kill, at once
+              </Menu.Item>
+            </Menu.Dropdown>
+          </Menu>
+        </>
+      )}
+      <Modal opened={opened} onClose={dialog.close} title={asked ? DEEDS[asked].title : ''} closeButtonProps={{ 'aria-label': 'Close' }}>
+        <p className="dim">{asked && DEEDS[asked].text}</p>
+        <Textarea
+          label="Reason"
+          size="xs"
+          placeholder="kept in the journal"
+          data-autofocus
+          value={reason}
+          onChange={(event) => setReason(event.currentTarget.value)}
+        />
+        <div className="dialog-end">
+          <Button size="xs" variant="default" onClick={dialog.close}>
+            Not now
+          </Button>
+          <Button size="xs" {...(asked === 'pause' ? {} : { color: 'red' })} loading={act.isPending} onClick={() => asked && act.mutate(asked)}>
+            {asked && DEEDS[asked].word}
+          </Button>
+        </div>
+      </Modal>
+    </>
+  );
+}
+
+function ConnectionMark({ connection, isOver }: { connection: Connection; isOver: boolean }) {
+  if (isOver || connection === 'live') return null;
+  return (
+    <span className="tag" role="status">
+      <Icon name="alert" size={11} /> {connection === 'connecting' ? 'Connecting…' : 'Live updates stopped; reload the page'}
+    </span>
+  );
+}
+
+function Data({ execution }: { execution: Execution }) {
+  return (
+    <div className="data">
+      <section>
+        <h3>Parameters</h3>
+        <JsonView value={execution.parameters ?? {}} label="parameters" />
+      </section>
+      <section>
+        <h3>Output</h3>
+        {execution.output_reference ? (
+          <a href={execution.output_reference.href}>Download it</a>
+        ) : execution.output === undefined || execution.output === null ? (
+          <p className="dim">{isFinal(execution.status) ? 'It gave nothing back.' : 'Not yet.'}</p>
+        ) : (
+          <JsonView value={execution.output} label="output" />
+        )}
+      </section>
+    </div>
+  );
+}
+
+/** One execution: its graph as it moves, and everything that is known of it. */
+export function Monitor() {
+  const { id } = route.useParams();
+  const search = route.useSearch();
+  const navigate = useNavigate();
+  const { sight, connection } = useLive(id);
+  const execution = useQuery(executionQuery(id));
+  const components = useQuery(componentsQuery);
+  const version = useQuery({
+    ...versionQuery(execution.data?.workflow_id ?? '', execution.data?.workflow_version ?? 0),
+    enabled: execution.data !== undefined,
+  });
+  const attempts = useQuery(tasksQuery(id));
+  const people = useQuery(humanTasksQuery({ execution: id, status: 'any' }));
+  useTitle(execution.data ? `${execution.data.workflow_name} …${shortId(id)}` : 'Execution');
+
+  const workflow = useMemo(
+    () => (version.data ? read(textOfDefinition(version.data.definition)).workflow : undefined),
+    [version.data],
+  );
+  const types = useMemo(() => new Types(components.data?.items ?? []), [components.data]);
+  const tasks = useMemo(() => tasksOf(attempts.data?.items ?? []), [attempts.data]);
+
+  const set = (change: Partial<typeof search>) =>
+    void navigate({
+      to: '/executions/$id',
+      params: { id },
+      search: (before) => Object.fromEntries(Object.entries({ ...before, ...change }).filter(([, value]) => value !== undefined)) as never,
+      replace: true,
+    });
+
+  if (execution.isPending) return <Loading />;
+  if (execution.isError && !execution.data) return <Failed error={execution.error} retry={() => void execution.refetch()} />;
+  const known = execution.data;
+  // The stream is ahead of what was read last.
+  const status = isFinal(known.status) ? known.status : (sight?.progress.status ?? known.status);
+  const failing = !isFinal(status) && (sight?.progress.failing ?? known.failing);
+  const isOver = isFinal(status);
+  const percent = sight?.progress.progress ?? known.progress ?? (isOver ? 100 : 0);
+  const open = people.data?.items.filter((task) => task.status === 'open') ?? [];
+  const tab = search.tab ?? (open.length > 0 ? 'people' : 'timeline');
+  const chosen = search.task ? workflow?.components.get(search.task) : undefined;
+  const select = (task: string | undefined) => set({ task } as Partial<typeof search>);
+
+  return (
+    <div className="monitor">
+      <div className="page-head">
+        <Link to="/executions" search={{ workflow: known.workflow_id }} className="crumb" title="Executions of this workflow">
+          Executions
+        </Link>
+        <Icon name="chevron" size={11} />
+        <h1>
+          <Link to="/workflows/$id/edit" params={{ id: known.workflow_id }} className="row-link">
+            {known.workflow_name}
+          </Link>{' '}
+          <span className="dim num only-wide">v{known.workflow_version}</span>
+        </h1>
+        <Status status={failing ? 'failing' : status} />
+        <ConnectionMark connection={connection} isOver={isOver} />
+        <span className="spacer" />
+        <span className="monitor-facts only-wide">
+          <code title={id}>…{shortId(id)}</code>
+          <span>
+            by {known.created_by}, <Ago at={known.created_at} />
+          </span>
+          <span title="From its start to its end">
+            <Icon name="clock" size={12} /> <Took from={known.started_at} to={known.completed_at ?? (isOver ? known.started_at : undefined)} />
+          </span>
+        </span>
+        <Controls execution={{ ...known, status }} />
+      </div>
+      <Progress
+        value={percent}
+        size={3}
+        radius={0}
+        aria-label="Components that have settled"
+        color={failing || status === 'failed' ? 'red' : status === 'cancelled' ? 'gray' : isOver ? 'teal' : 'apg'}
+        className="monitor-progress"
+      />
+      <FailureBanner execution={known} onShow={(component) => select(component)} />
+      {known.paused && !isOver && (
+        <div className="banner">
+          <Icon name="pause" size={14} />
+          <span>
+            Paused by {known.paused.by}, <Ago at={known.paused.since} />
+            {known.paused.reason && `: ${known.paused.reason}`}
+          </span>
+        </div>
+      )}
+      <Why id={id} live={!isOver} />
+      <div className={`monitor-body${chosen ? ' has-detail' : ''}`}>
+        <div className="monitor-main">
+          <div className="monitor-graph">
+            {version.isError ? (
+              <Failed error={version.error} retry={() => void version.refetch()} />
+            ) : workflow && components.data ? (
+              <ExecutionGraph workflow={workflow} types={types} sight={sight} tasks={tasks} selected={search.task} onSelect={select} />
+            ) : (
+              <Loading rows={4} />
+            )}
+          </div>
+          {attempts.data?.cut && (
+            <div className="banner" role="status">
+              <Icon name="alert" size={14} />
+              <span>
+                Of this execution only the first {MOST_ATTEMPTS.toLocaleString()} attempts are shown in the timeline, among the tasks, and inside loops of the
+                graph. Logs and journal have all of it.
+              </span>
+            </div>
+          )}
+          <Tabs
+            className="monitor-tabs"
+            value={tab}
+            onChange={(value) => set({ tab: (value ?? undefined) as MonitorTab | undefined } as Partial<typeof search>)}
+            keepMounted={false}
+          >
+            <Tabs.List>
+              <Tabs.Tab value="timeline">Timeline</Tabs.Tab>
+              <Tabs.Tab value="tasks">
+                Tasks <span className="count quiet">{tasks.length}</span>
+              </Tabs.Tab>
+              <Tabs.Tab value="logs">Logs</Tabs.Tab>
+              <Tabs.Tab value="data">Data</Tabs.Tab>
+              <Tabs.Tab value="journal">Journal</Tabs.Tab>
+              {(people.data?.items.length ?? 0) > 0 && (
+                <Tabs.Tab value="people">
+                  People {open.length > 0 && <span className="count">{open.length}</span>}
+                </Tabs.Tab>
+              )}
+            </Tabs.List>
+            <Tabs.Panel value="timeline">
+              {attempts.isError && !attempts.data ? (
+                <Failed error={attempts.error} retry={() => void attempts.refetch()} />
+              ) : attempts.isPending ? (
+                <Loading rows={4} />
+              ) : (
+                <Timeline execution={known} tasks={tasks} selected={search.task} onSelect={select} />
+              )}
+            </Tabs.Panel>
+            <Tabs.Panel value="tasks">
+              <Tasks tasks={tasks} selected={search.task} onSelect={select} />
+            </Tabs.Panel>
+            <Tabs.Panel value="logs">
+              <Logs id={id} component={search.task} level={search.level} find={search.find} onSet={(change) => set(change as Partial<typeof search>)} isOver={isOver} />
+            </Tabs.Panel>
+            <Tabs.Panel value="data">
+              <Data execution={known} />
+            </Tabs.Panel>
+            <Tabs.Panel value="journal">
+              <Journal id={id} />
+            </Tabs.Panel>
+            <Tabs.Panel value="people" className="scroll-box">
+              {people.data?.items.length === 0 && <Empty icon="person" title="Nobody is asked anything." />}
+              <div className="cards">
+                {people.data?.items.map((task) => (
+                  <HumanTaskCard key={task.id} task={task} />
+                ))}
+              </div>
+            </Tabs.Panel>
+          </Tabs>
+        </div>
+        {chosen && workflow && (
+          <Detail
+            key={chosen.id}
+            component={chosen}
+            workflow={workflow}
+            tasks={tasks.filter((task) => task.component === chosen.id)}
+            all={tasks}
+            onClose={() => select(undefined)}
+          />
+        )}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,102 @@
+import { useMediaQuery } from '@mantine/hooks';
+import { useVirtualizer } from '@tanstack/react-virtual';
+import { useMemo, useRef } from 'react';
+
+import type { Execution } from '../api/client';
+import { duration } from '../ui/format';
+import { Empty } from '../ui/States';
+import { Status } from '../ui/Status';
+import { isFinal, look } from '../ui/status';
+import { useNow } from '../ui/Time';
+import { spans, ticks, type Task } from './attempts';
+
+const ROW = 26;
+
+/** What happened when: a row for each task, waiting in a queue apart from working. */
+export function Timeline({
+  execution,
+  tasks,
+  selected,
+  onSelect,
+}: {
+  execution: Execution;
+  tasks: Task[];
+  selected: string | undefined;
+  onSelect: (component: string) => void;
+}) {
+  const clock = useNow();
+  const box = useRef<HTMLDivElement>(null);
+  const origin = Date.parse(execution.created_at);
+  const end = execution.completed_at ? Date.parse(execution.completed_at) : isFinal(execution.status) ? origin : clock;
+  const rows = useMemo(
+    () => tasks.map((task) => ({ task, spans: task.attempts.flatMap((attempt) => spans(attempt, origin, end)) })),
+    [tasks, origin, end],
+  );
+  const span = Math.max(1, end - origin, ...rows.flatMap((row) => row.spans.map((each) => each.to)));
+  const isNarrow = useMediaQuery('(max-width: 900px)', false, { getInitialValueInEffect: false });
+  const marks = ticks(span, isNarrow ? 3 : 8);
+  const list = useVirtualizer({ count: rows.length, getScrollElement: () => box.current, estimateSize: () => ROW, overscan: 12 });
+  const percent = (ms: number) => `${(ms / span) * 100}%`;
+
+  if (rows.length === 0) return <Empty icon="clock" title={isFinal(execution.status) ? 'It ended before anything ran.' : 'Nothing has begun yet.'} />;
+  return (
+    <div className="timeline">
+      <div className="timeline-axis" aria-hidden="true">
+        <span className="timeline-name" />
+        <span className="timeline-track">
+          {marks.map((at) => (
+            <span key={at} className="timeline-mark" style={{ left: percent(at) }}>
+              {at === 0 ? '0' : duration(at)}
+            </span>
+          ))}
+        </span>
+      </div>
+      <div className="timeline-rows" ref={box} tabIndex={0} role="list" aria-label="Tasks over time">
+        <div style={{ height: list.getTotalSize(), position: 'relative' }}>
+          {list.getVirtualItems().map(({ index, start }) => {
+            const row = rows[index];
+            if (!row) return null;
+            const { task } = row;
+            const busy = row.spans.filter((each) => each.kind !== 'queue').reduce((sum, each) => sum + each.to - each.from, 0);
+            const queued = row.spans.filter((each) => each.kind === 'queue').reduce((sum, each) => sum + each.to - each.from, 0);
+            return (
+              <div key={task.key} role="listitem" className="timeline-row-box" style={{ height: ROW, transform: `translateY(${start}px)` }}>
+                <button
+                  type="button"
+                  className={`timeline-row${selected === task.component ? ' is-selected' : ''}`}
+                  onClick={() => onSelect(task.component)}
+                  title={`${task.key}: ${look(task.last.status).word}, ${duration(queued)} in the queue, ${duration(busy)} at work`}
+                >
+                  <span className="timeline-name">
+                    <Status status={task.last.status} compact />
+                    <span className="clip">{task.key}</span>
+                    {task.attempts.length > 1 && <span className="tag quiet">×{task.attempts.length}</span>}
+                  </span>
+                  <span className="timeline-track">
+                    {marks.map((at) => (
+                      <span key={at} className="timeline-grid" style={{ left: percent(at) }} />
+                    ))}
+                    {row.spans.map((each, at) => (
+                      <span
+                        key={at}
+                        className={`timeline-bar is-${each.kind} tone-${look(each.status).tone}`}
+                        style={{ left: percent(each.from), width: each.kind === 'moment' ? undefined : percent(each.to - each.from) }}
+                      />
+                    ))}
+                  </span>
+                  <span className="timeline-took num">{row.spans.some((each) => each.kind === 'work' || each.kind === 'wait') ? duration(busy) : ''}</span>
+                </button>
+              </div>
+            );
+          })}
+        </div>
+      </div>
+      <div className="legend" aria-hidden="true">
+        <span className="timeline-bar is-queue tone-quiet" /> in the queue
+        <span className="timeline-bar is-work tone-good" /> at work
+        <span className="timeline-bar is-wait tone-wait" /> waiting for time or people
+        <span className="timeline-bar is-moment tone-good" /> decided at once
+      </div>
+    </div>
+  );
+}

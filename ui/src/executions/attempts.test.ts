@@ -1,0 +1,75 @@
+import { expect, it } from 'vitest';
+
+import type { Attempt, Progress } from '../api/client';
+import { see } from '../api/live';
+import { fate, spans, tasksOf, ticks, together } from './attempts';
+
+const attempt = (given: Partial<Attempt>): Attempt => ({ component: 'a', attempt: 1, status: 'completed', dispatches: 1, ...given });
+const ORIGIN = Date.parse('2026-01-01T00:00:00Z');
+const at = (ms: number) => new Date(ORIGIN + ms).toISOString();
+
+it('puts the attempts of one task together, rounds apart', () => {
+  const tasks = tasksOf([
+    attempt({ iteration: [0], status: 'failed' }),
+    attempt({ iteration: [1] }),
+    attempt({ iteration: [0], attempt: 2 }),
+  ]);
+  expect(tasks.map((task) => [task.key, task.attempts.length, task.last.status])).toEqual([
+    ['a[0]', 2, 'completed'],
+    ['a[1]', 1, 'completed'],
+  ]);
+  expect(together(tasks)).toEqual({ status: 'completed', ended: 2, total: 2 });
+  expect(together(tasksOf([attempt({ iteration: [0] }), attempt({ iteration: [1], status: 'running' })]))?.status).toBe('running');
+  expect(together([])).toBeUndefined();
+});
+
+it('says along which connections it went', () => {
+  expect(fate(undefined, 'success')).toBeUndefined();
+  expect(fate(attempt({ status: 'running' }), 'success')).toBeUndefined();
+  expect(fate(attempt({ ports: ['true'] }), 'true')).toBe('fired');
+  expect(fate(attempt({ ports: ['true'] }), 'false')).toBe('dead');
+  expect(fate(attempt({ status: 'failed' }), 'error')).toBe('fired');
+  expect(fate(attempt({ status: 'failed' }), 'success')).toBe('dead');
+  expect(fate(attempt({ status: 'failed', failure: { class: 'timeout', message: '' } }), 'timeout')).toBe('fired');
+  expect(fate(attempt({ status: 'skipped' }), 'success')).toBe('dead');
+});
+
+it('draws waiting in the queue apart from working', () => {
+  const whole = attempt({ dispatched_at: at(100), started_at: at(400), finished_at: at(1_000) });
+  expect(spans(whole, ORIGIN, ORIGIN + 5_000)).toMatchObject([
+    { kind: 'queue', from: 100, to: 400 },
+    { kind: 'work', from: 400, to: 1_000 },
+  ]);
+  const open = attempt({ status: 'dispatched', dispatched_at: at(100) });
+  expect(spans(open, ORIGIN, ORIGIN + 900)).toMatchObject([{ kind: 'queue', from: 100, to: 900 }]);
+  // The worker's clock is behind: the bar has no negative width.
+  const skewed = attempt({ dispatched_at: at(500), started_at: at(300), finished_at: at(600) });
+  for (const span of spans(skewed, ORIGIN, ORIGIN)) expect(span.to).toBeGreaterThanOrEqual(span.from);
+  expect(spans(attempt({ attempt: 0, finished_at: at(7) }), ORIGIN, ORIGIN)).toMatchObject([{ kind: 'moment', from: 7 }]);
+});
+
+it('marks the axis at round times, not too many', () => {
+  expect(ticks(1_000, 8)).toEqual([0, 200, 400, 600, 800, 1_000]);
+  for (const span of [3, 70, 4_000, 90_000, 7_200_000, 1e9]) expect(ticks(span, 8).length).toBeLessThanOrEqual(9);
+});
+
+it('puts live events together, and ignores old ones', () => {
+  const progress = (seq: number, states: Record<string, string>): Progress => ({
+    execution: 'e',
+    seq,
+    at: at(seq),
+    status: 'running',
+    failing: false,
+    settled: 0,
+    total: 2,
+    progress: 0,
+    components: Object.entries(states).map(([component, state]) => ({ component, state, attempt: 1 })),
+  });
+  let sight = see(undefined, 'snapshot', progress(3, { a: 'running', b: 'waiting' }));
+  sight = see(sight, 'update', progress(5, { a: 'completed' }));
+  expect(sight.components.get('a')?.state).toBe('completed');
+  expect(sight.components.get('b')?.state).toBe('waiting');
+  expect(see(sight, 'update', progress(4, { a: 'running' }))).toBe(sight);
+  expect(see(sight, 'end', progress(6, {})).ended).toBe(true);
+  expect(see(sight, 'snapshot', progress(7, { a: 'failed' })).components.has('b')).toBe(false);
+});

@@ -1,0 +1,110 @@
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent, redirect } from '@tanstack/react-router';
+
+import { Shell } from './ui/Shell';
+import { Empty, Failed, Loading } from './ui/States';
+
+/** What is written in an address: text, or nothing. */
+const text = (value: unknown): string | undefined =>
+  typeof value === 'string' && value !== '' ? value : typeof value === 'number' ? String(value) : undefined;
+const flag = (value: unknown): true | undefined => (value === true || value === 'true' ? true : undefined);
+
+const root = createRootRoute({
+  component: Shell,
+  notFoundComponent: () => <Empty icon="help" title="There is no such page." />,
+});
+
+const home = createRoute({
+  getParentRoute: () => root,
+  path: '/',
+  beforeLoad: () => {
+    throw redirect({ to: '/workflows', replace: true });
+  },
+});
+
+const workflows = createRoute({
+  getParentRoute: () => root,
+  path: '/workflows',
+  validateSearch: (search: Record<string, unknown>): { q?: string; status?: string } => ({
+    ...(text(search['q']) && { q: text(search['q'])! }),
+    ...(text(search['status']) && { status: text(search['status'])! }),
+  }),
+  component: lazyRouteComponent(() => import('./workflows/WorkflowList'), 'WorkflowList'),
+});
+
+const newWorkflow = createRoute({
+  getParentRoute: () => root,
+  path: '/workflows/new',
+  component: lazyRouteComponent(() => import('./designer/Pages'), 'NewWorkflow'),
+});
+
+const editWorkflow = createRoute({
+  getParentRoute: () => root,
+  path: '/workflows/$id/edit',
+  component: lazyRouteComponent(() => import('./designer/Pages'), 'EditWorkflow'),
+});
+
+const executions = createRoute({
+  getParentRoute: () => root,
+  path: '/executions',
+  validateSearch: (search: Record<string, unknown>): {
+    status?: string;
+    workflow?: string;
+    tag?: string;
+    failing?: true;
+    from?: string;
+    to?: string;
+  } => ({
+    ...(text(search['status']) && { status: text(search['status'])! }),
+    ...(text(search['workflow']) && { workflow: text(search['workflow'])! }),
+    ...(text(search['tag']) && { tag: text(search['tag'])! }),
+    ...(flag(search['failing']) && { failing: true as const }),
+    ...(text(search['from']) && { from: text(search['from'])! }),
+    ...(text(search['to']) && { to: text(search['to'])! }),
+  }),
+  component: lazyRouteComponent(() => import('./executions/ExecutionList'), 'ExecutionList'),
+});
+
+export type MonitorTab = 'timeline' | 'tasks' | 'logs' | 'data' | 'journal' | 'people';
+const TABS: readonly string[] = ['timeline', 'tasks', 'logs', 'data', 'journal', 'people'];
+
+const monitor = createRoute({
+  getParentRoute: () => root,
+  path: '/executions/$id',
+  validateSearch: (search: Record<string, unknown>): { tab?: MonitorTab; task?: string; level?: string; find?: string } => ({
+    ...(TABS.includes(String(search['tab'])) && { tab: search['tab'] as MonitorTab }),
+    ...(text(search['task']) && { task: text(search['task'])! }),
+    ...(text(search['level']) && { level: text(search['level'])! }),
+    ...(text(search['find']) && { find: text(search['find'])! }),
+  }),
+  component: lazyRouteComponent(() => import('./executions/Monitor'), 'Monitor'),
+});
+
+const people = createRoute({
+  getParentRoute: () => root,
+  path: '/approvals',
+  validateSearch: (search: Record<string, unknown>): { status?: string } => ({
+    ...(text(search['status']) && { status: text(search['status'])! }),
+  }),
+  component: lazyRouteComponent(() => import('./people/Approvals'), 'Approvals'),
+});
+
+const workers = createRoute({
+  getParentRoute: () => root,
+  path: '/workers',
+  component: lazyRouteComponent(() => import('./system/Workers'), 'Workers'),
+});
+
+export const router = createRouter({
+  routeTree: root.addChildren([home, workflows, newWorkflow, editWorkflow, executions, monitor, people, workers]),
+  basepath: '/workflow_orchestration',
+  defaultPreload: 'intent',
+  defaultPendingComponent: () => <Loading />,
+  defaultErrorComponent: ({ error, reset }) => <Failed error={error} retry={reset} />,
+  scrollRestoration: false,
+});
+
+declare module '@tanstack/react-router' {
+  interface Register {
+    router: typeof router;
+  }
+}

@@ -1,0 +1,24 @@
+import { ActionIcon, CopyButton, Tooltip } from '@mantine/core';
+
+import { Icon } from './Icon';
+
+/** A value as text, with a button that copies it. */
+export function JsonView({ value, label, max = 320 }: { value: unknown; label: string; max?: number }) {
+  const text = typeof value === 'string' ? value : JSON.stringify(value, null, 2);
+  return (
+    <div className="json">
+      <CopyButton value={text}>
+        {({ copied, copy }) => (
+          <Tooltip label={copied ? 'Copied' : 'Copy'} withArrow>
+            <ActionIcon className="json-copy" variant="subtle" color="gray" size="sm" onClick={copy} aria-label={`Copy ${label}`}>
+              <Icon name={copied ? 'check' : 'copy'} size={14} />
+            </ActionIcon>
+          </Tooltip>
+        )}
+      </CopyButton>
+      <pre tabIndex={0} aria-label={label} style={{ maxHeight: max }}>
+        {text}
+      </pre>
+    </div>
+  );
+}

@@ -1,0 +1,118 @@
+import { ActionIcon, Drawer, Tooltip, useComputedColorScheme, useMantineColorScheme } from '@mantine/core';
+import { useDisclosure } from '@mantine/hooks';
+import { spotlight } from '@mantine/spotlight';
+import { useQuery } from '@tanstack/react-query';
+import { Link, Outlet, useRouterState } from '@tanstack/react-router';
+import { useEffect } from 'react';
+
+import { healthQuery, humanTasksQuery } from '../api/queries';
+import { CommandPalette } from './CommandPalette';
+import { Icon, type IconName } from './Icon';
+import { ErrorBoundary } from './States';
+
+const PAGES: { to: string; icon: IconName; label: string }[] = [
+  { to: '/workflows', icon: 'flow', label: 'Workflows' },
+  { to: '/executions', icon: 'list', label: 'Executions' },
+  { to: '/approvals', icon: 'person', label: 'Approvals' },
+  { to: '/workers', icon: 'server', label: 'Workers' },
+];
+
+function Navigation({ onGo }: { onGo?: () => void }) {
+  const { data: open } = useQuery({ ...humanTasksQuery({ status: 'open' }), refetchInterval: 15_000 });
+  const waiting = open?.items.length ?? 0;
+  return (
+    <nav className="navigation" aria-label="Pages">
+      {PAGES.map(({ to, icon, label }) => (
+        <Link key={to} to={to} className="navigation-link" activeProps={{ className: 'is-active' }} {...(onGo && { onClick: onGo })}>
+          <Icon name={icon} />
+          <span>{label}</span>
+          {to === '/approvals' && waiting > 0 && (
+            <span className="count" aria-label={`${waiting} open`}>
+              {waiting}
+            </span>
+          )}
+        </Link>
+      ))}
+      <a className="navigation-link" href="/api/v1/docs">
+        <Icon name="book" />
+        <span>API reference</span>
+      </a>
+    </nav>
+  );
+}
+
+function Theme() {
+  const { setColorScheme } = useMantineColorScheme();
+  const scheme = useComputedColorScheme('light');
+  const other = scheme === 'dark' ? 'light' : 'dark';
+  return (
+    <Tooltip label={`Switch to ${other}`} withArrow>
+      <ActionIcon variant="subtle" color="gray" aria-label={`Switch to ${other} colours`} onClick={() => setColorScheme(other)}>
+        <Icon name={scheme === 'dark' ? 'sun' : 'moon'} />
+      </ActionIcon>
+    </Tooltip>
+  );
+}
+
+function Health() {
+  const { data, error } = useQuery(healthQuery);
+  const status = error ? 'down' : data?.status;
+  if (!status || status === 'ok') return null;
+  return (
+    <Link to="/workers" className={`health tone-${status === 'degraded' ? 'warn' : 'bad'}`}>
+      <Icon name="alert" size={14} />
+      <span>{error ? 'The server does not answer' : `The server is ${status}`}</span>
+    </Link>
+  );
+}
+
+/** What is around every page: navigation, search over everything, the theme, and whether the server is well. */
+export function Shell() {
+  const [opened, menu] = useDisclosure(false);
+  const path = useRouterState({ select: (state) => state.location.pathname });
+
+  useEffect(() => menu.close(), [path]); // eslint-disable-line react-hooks/exhaustive-deps -- only a new page closes it
+
+  return (
+    <div className="shell">
+      <a className="skip" href="#main">
+        Skip to the content
+      </a>
+      <header className="bar">
+        <ActionIcon className="only-narrow" variant="subtle" color="gray" onClick={menu.open} aria-label="Open the menu">
+          <Icon name="menu" />
+        </ActionIcon>
+        <Link to="/workflows" className="brand" aria-label="APG Workflow Orchestration">
+          <svg width="20" height="20" viewBox="0 0 32 32" aria-hidden="true">
+            <rect width="32" height="32" rx="7" className="brand-back" />
+            <path d="M9 16h6l5-6M15 16l5 6" stroke="#fff" strokeWidth="2.4" fill="none" strokeLinecap="round" />
+            <circle cx="8" cy="16" r="3" fill="#fff" />
+            <circle cx="23" cy="9" r="3" fill="#fff" />
+            <circle cx="23" cy="23" r="3" fill="#fff" />
+          </svg>
+          <span>APG</span>
+        </Link>
+        <button type="button" className="search-all" onClick={() => spotlight.open()}>
+          <Icon name="search" size={14} />
+          <span className="search-all-text">Search or do something</span>
+          <kbd>Ctrl K</kbd>
+        </button>
+        <span className="spacer" />
+        <Health />
+        <Theme />
+      </header>
+      <div className="side only-wide">
+        <Navigation />
+      </div>
+      <Drawer opened={opened} onClose={menu.close} size={240} title="APG" closeButtonProps={{ 'aria-label': 'Close the menu' }}>
+        <Navigation onGo={menu.close} />
+      </Drawer>
+      <main id="main" className="main" tabIndex={-1}>
+        <ErrorBoundary key={path}>
+          <Outlet />
+        </ErrorBoundary>
+      </main>
+      <CommandPalette />
+    </div>
+  );
+}
