@@ -55,7 +55,7 @@ pub(crate) enum Bug {
     B60TimersFireInAPause,
     B61HeldIsForgotten,
     B62TimersStayAway,
-    B63PauseCountsAgain,
+    B66PauseCountsAgain,
     // What the explorer found in the engine itself; each was mended.
     B51GraceEndsTheCleaningUp,
     B52PauseKeepsItsTimer,
@@ -119,7 +119,7 @@ impl Bug {
         Self::B60TimersFireInAPause,
         Self::B61HeldIsForgotten,
         Self::B62TimersStayAway,
-        Self::B63PauseCountsAgain,
+        Self::B66PauseCountsAgain,
         Self::B51GraceEndsTheCleaningUp,
         Self::B52PauseKeepsItsTimer,
         Self::B53ChildTakesAPlace,

@@ -21,7 +21,7 @@ impl Turning<'_> {
     /// Whether this message paused or resumed it before: it comes again when its acknowledgement was lost, and
     /// others may have said otherwise since.
     fn is_heard(&self) -> bool {
-        self.execution.paused_by.contains(&self.cause) && !planted!(B63PauseCountsAgain)
+        self.execution.paused_by.contains(&self.cause) && !planted!(B66PauseCountsAgain)
     }
 
     /// Nothing new starts until it is resumed. Twice is once; what is being cancelled is not paused.
