@@ -25,7 +25,7 @@ try {
       console.log(`drew docs/pictures/${name}.png`);
     });
 
-  await draw('designer', {}, `/workflows/${nightly.id}/edit`, async (page) => {
+  await draw('designer', { viewport: { width: 1560, height: 820 } }, `/workflows/${nightly.id}/edit`, async (page) => {
     await node(page, 'regions').click();
     await page.getByText('No mistakes').waitFor();
   });
