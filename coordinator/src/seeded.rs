@@ -55,6 +55,9 @@ pub(crate) enum Bug {
     B60TimersFireInAPause,
     B61HeldIsForgotten,
     B62TimersStayAway,
+    B63CarriedReadersForgotten,
+    B64CarriedPayloadsLeftBehind,
+    B65RetryOfAnOpenOne,
     // What the explorer found in the engine itself; each was mended.
     B51GraceEndsTheCleaningUp,
     B52PauseKeepsItsTimer,
@@ -67,7 +70,7 @@ pub(crate) enum Bug {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 58] = [
+    pub(crate) const ALL: [Self; 61] = [
         Self::B1AppendWithoutSequence,
         Self::B2AckBeforeCommit,
         Self::B3AckBeforeConfirmNoSweep,
@@ -118,6 +121,9 @@ impl Bug {
         Self::B60TimersFireInAPause,
         Self::B61HeldIsForgotten,
         Self::B62TimersStayAway,
+        Self::B63CarriedReadersForgotten,
+        Self::B64CarriedPayloadsLeftBehind,
+        Self::B65RetryOfAnOpenOne,
         Self::B51GraceEndsTheCleaningUp,
         Self::B52PauseKeepsItsTimer,
         Self::B53ChildTakesAPlace,

@@ -155,6 +155,15 @@ impl State {
         if open >= quota {
             return Ok(Submitted::QuotaFull { open });
         }
+        let carried: Option<Vec<(PayloadId, Vec<u8>)>> = submission
+            .carries
+            .iter()
+            .map(|id| {
+                let source = accepted.retry_of.filter(|source| self.is_of(tenant, *source))?;
+                Some((*id, self.payloads.get(&(source, *id))?.clone()))
+            })
+            .collect();
+        let Some(carried) = carried else { return Ok(Submitted::NothingToCarry) };
         let start = accepted.scheduled_at.map_or(first.at, |at| at.max(first.at));
         let row = ExecutionRow {
             id: first.execution,
@@ -172,7 +181,11 @@ impl State {
             blocked_by: None,
             failure: None,
             output: None,
+            retry_of: accepted.retry_of,
         };
+        for (id, bytes) in carried {
+            self.payloads.insert((first.execution, id), bytes);
+        }
         let execution = Execution {
             row,
             blocked_at: None,
@@ -733,6 +746,18 @@ impl Views for MemoryStore {
         });
         let items = wanted.take(limit as usize + 1).cloned().collect();
         Ok(rows::paged(items, limit, |row: &ExecutionRow| row.id.to_string()))
+    }
+
+    async fn execution_retries(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+        limit: u32,
+    ) -> Result<Vec<ExecutionId>, StoreError> {
+        let state = self.state()?;
+        let rows = state.executions.values().rev().map(|execution| &execution.row);
+        let retries = rows.filter(|row| row.tenant == tenant && row.retry_of == Some(id));
+        Ok(retries.take(limit as usize).map(|row| row.id).collect())
     }
 
     async fn execution_turns(

@@ -73,6 +73,9 @@ pub struct Submission {
     /// A key under which the same submission answers with the same execution for 24 hours, and the hash
     /// of what was submitted.
     pub idempotency: Option<(String, String)>,
+    /// Payloads of the execution it does again (`retry_of`) that its first turn leads to. They get rows of their own in
+    /// the same transaction, so that it stands when the other is forgotten.
+    pub carries: Vec<PayloadId>,
 }
 
 /// What became of a submission.
@@ -88,6 +91,8 @@ pub enum Submitted {
     NoWorkflow,
     /// The tenant has this many open executions, its quota.
     QuotaFull { open: u64 },
+    /// A payload that it carries is not there any more.
+    NothingToCarry,
 }
 
 /// A change of an execution's row that a turn makes.
@@ -518,6 +523,8 @@ pub struct ExecutionRow {
     /// Why it ended as it did; of an open one, why it will fail.
     pub failure: Option<Failure>,
     pub output: Option<Payload>,
+    /// The execution it does again.
+    pub retry_of: Option<ExecutionId>,
 }
 
 /// Which executions to list.
@@ -564,6 +571,13 @@ pub trait Views: Send + Sync {
         filter: ExecutionFilter,
         page: Page,
     ) -> Result<Paged<ExecutionRow>, StoreError>;
+    /// Those that do an execution again, newest first.
+    async fn execution_retries(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+        limit: u32,
+    ) -> Result<Vec<ExecutionId>, StoreError>;
     /// Turns after `seq`, in order; none when the execution is not this tenant's.
     async fn execution_turns(
         &self,

@@ -111,6 +111,10 @@ macro_rules! store_conformance {
             coordinators_are_those_heard_of
             workers_are_those_heard_of
             a_payload_belongs_to_its_execution
+            a_retry_says_what_it_does_again
+            what_a_retry_carries_is_its_own
+            refuses_a_retry_of_which_a_payload_is_gone
+            no_retry_takes_from_another_tenant
             a_dead_letter_is_kept_until_removed
             instants_come_back_as_they_went_in
         );
@@ -153,6 +157,7 @@ pub(super) async fn workflow(store: &DynStore, tenant: TenantId, name: &str) -> 
 pub(super) fn accepted(workflow: &WorkflowRow) -> Accepted {
     Accepted {
         parent: None,
+        retry_of: None,
         tenant: workflow.tenant,
         workflow: workflow.id,
         version: 1,
@@ -175,7 +180,7 @@ fn submission(at: Timestamp, accepted: Accepted) -> Submission {
         at,
         events: vec![Event::Accepted(Box::new(accepted))],
     };
-    Submission { first, idempotency: None }
+    Submission { first, idempotency: None, carries: Vec::new() }
 }
 
 fn with_key(mut submission: Submission, key: &str, hash: &str) -> Submission {
@@ -1423,6 +1428,81 @@ pub async fn workers_are_those_heard_of(store: DynStore) {
     assert_eq!(workers[0].0, record);
     assert!(workers[0].1 >= before);
     store.worker_alive(Vec::new()).await.expect("heard");
+}
+
+/// An execution that does another again and carries these payloads of it.
+async fn retry(
+    store: &DynStore,
+    workflow: &WorkflowRow,
+    of: ExecutionId,
+    carries: &[PayloadId],
+) -> (ExecutionId, Submitted) {
+    let at = store.now().await.expect("the present");
+    let accepted = Accepted { retry_of: Some(of), ..accepted(workflow) };
+    let submission = Submission { carries: carries.to_vec(), ..submission(at, accepted) };
+    let id = submission.first.execution;
+    let answer = store.accept(vec![with_key(submission, "again", "content")], NO_QUOTA).await.expect("an answer");
+    (id, answer.into_iter().next().expect("one answer"))
+}
+
+pub async fn a_retry_says_what_it_does_again(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let again = |of| start(&store, Accepted { retry_of: Some(of), ..accepted(&workflow) });
+    let (second, third) = (again(first).await, again(first).await);
+    let of_second = again(second).await;
+    let row = store.execution_get(TENANT, second).await.expect("read").expect("there");
+    assert_eq!(row.retry_of, Some(first));
+    assert_eq!(store.execution_get(TENANT, first).await.expect("read").expect("there").retry_of, None);
+    let retries = async |of, limit| store.execution_retries(TENANT, of, limit).await.expect("read");
+    assert_eq!(retries(first, 10).await, [third, second]);
+    assert_eq!(retries(first, 1).await, [third]);
+    assert_eq!(retries(second, 10).await, [of_second]);
+    assert_eq!(retries(third, 10).await, []);
+    assert_eq!(store.execution_retries(other_tenant(), first, 10).await.expect("read"), []);
+    let listed = store.execution_list(TENANT, ExecutionFilter::default(), Page { after: None, limit: 10 });
+    let listed = listed.await.expect("read").items;
+    assert_eq!(listed.iter().filter(|row| row.retry_of == Some(first)).count(), 2);
+}
+
+pub async fn what_a_retry_carries_is_its_own(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let (kept, left) = (PayloadId::generate(), PayloadId::generate());
+    store.payload_put(TENANT, first, kept, b"kept".to_vec()).await.expect("kept");
+    store.payload_put(TENANT, first, left, b"left".to_vec()).await.expect("kept");
+    let (id, answer) = retry(&store, &workflow, first, &[kept]).await;
+    assert_eq!(answer, Submitted::New);
+    assert_eq!(store.payload_get(id, kept).await.expect("read"), Some(b"kept".to_vec()));
+    assert_eq!(store.payload_get(id, left).await.expect("read"), None);
+    assert_eq!(store.payload_get(first, kept).await.expect("read"), Some(b"kept".to_vec()));
+    // Once more under its key: the first one, and nothing else.
+    let (other, answer) = retry(&store, &workflow, first, &[kept]).await;
+    assert_eq!(answer, Submitted::Repeated(id));
+    assert_eq!(store.payload_get(other, kept).await.expect("read"), None);
+}
+
+pub async fn refuses_a_retry_of_which_a_payload_is_gone(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let (there, gone) = (PayloadId::generate(), PayloadId::generate());
+    store.payload_put(TENANT, first, there, b"there".to_vec()).await.expect("kept");
+    let (id, answer) = retry(&store, &workflow, first, &[there, gone]).await;
+    assert_eq!(answer, Submitted::NothingToCarry);
+    assert_eq!(store.execution_get(TENANT, id).await.expect("read"), None);
+    assert_eq!(store.payload_get(id, there).await.expect("read"), None);
+    assert!(store.load(&[id], 0, 10).await.expect("read")[0].is_none());
+    // Its key is free.
+    let (_, answer) = retry(&store, &workflow, first, &[there]).await;
+    assert_eq!(answer, Submitted::New);
+}
+
+pub async fn no_retry_takes_from_another_tenant(store: DynStore) {
+    let theirs = workflow(&store, other_tenant(), "theirs").await;
+    let first = another(&store, &theirs).await;
+    let payload = PayloadId::generate();
+    store.payload_put(other_tenant(), first, payload, b"secret".to_vec()).await.expect("kept");
+    let ours = workflow(&store, TENANT, "ours").await;
+    let (id, answer) = retry(&store, &ours, first, &[payload]).await;
+    assert_eq!(answer, Submitted::NothingToCarry);
+    assert_eq!(store.payload_get(id, payload).await.expect("read"), None);
 }
 
 pub async fn a_payload_belongs_to_its_execution(store: DynStore) {
