@@ -261,7 +261,11 @@ fn first_turn(first: &Turn, findings: &mut Vec<Finding>) {
             _ => false,
         };
         if !belongs {
-            findings.push(finding("I30", first.execution, format!("turn 1 has what it does not begin with: {event:?}")));
+            findings.push(finding(
+                "I30",
+                first.execution,
+                format!("turn 1 has what it does not begin with: {event:?}"),
+            ));
         }
     }
 }

@@ -209,8 +209,7 @@ impl Deeds {
         if body.dry_run || body.retry.dry_run {
             return Ok(BulkItem { again, ..BulkItem::of(row, BulkOutcome::Would) });
         }
-        let idempotency =
-            key.map(|key| (format!("bulk/{}/{key}", row.id), retry_hash(row.id, &body.retry)));
+        let idempotency = key.map(|key| (format!("bulk/{}/{key}", row.id), retry_hash(row.id, &body.retry)));
         let Retried { id, repeated, .. } = self.retry_submit(row.id, planned, idempotency).await?;
         let outcome = if repeated { BulkOutcome::Repeated } else { BulkOutcome::Accepted };
         Ok(BulkItem { again, retried_as: id, ..BulkItem::of(row, outcome) })

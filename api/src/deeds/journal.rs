@@ -239,7 +239,11 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
                     Carry::Failed { failure, .. } => format!("failed ({failure})"),
                     Carry::Skipped { reason } => format!("is skipped: {}", skip(*reason)),
                 };
-                say(LogLevel::Info, format!("{task} {ended}, as in {from}; it does not run"), Some((task, 0)));
+                say(
+                    LogLevel::Info,
+                    format!("{task} {ended}, as in {from}; it does not run"),
+                    Some((task, 0)),
+                );
             }
             Event::Scheduled { until } => say(LogLevel::Info, format!("Scheduled for {until}"), None),
             Event::Started => say(LogLevel::Info, "Started".to_owned(), None),

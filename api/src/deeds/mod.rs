@@ -48,7 +48,9 @@ use crate::problem::{Code, Problem};
 pub(crate) use accept::{ExecuteWorkflow, Submission};
 pub(crate) use bulk::{BulkExecutions, BulkReport};
 pub(crate) use catalogue::{ComponentList, ComponentType};
-pub(crate) use dead_letters::{DeadLetterList, DeadLetterView, Replayed};
+pub(crate) use dead_letters::{
+    DeadLetterList, DeadLetterQuery, DeadLetterView, PurgeDeadLetters, Purged, Replayed,
+};
 pub(crate) use events::{CloudEvent, EventList, EventQuery, PublishedList};
 pub(crate) use executions::{
     CancelExecution, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, LateList, PauseExecution,

@@ -400,11 +400,7 @@ impl Deeds {
     }
 
     /// The payloads that a payload names; `None` when it is not there.
-    async fn mentioned_in(
-        &self,
-        of: ExecutionId,
-        id: PayloadId,
-    ) -> Result<Option<Vec<PayloadId>>, Problem> {
+    async fn mentioned_in(&self, of: ExecutionId, id: PayloadId) -> Result<Option<Vec<PayloadId>>, Problem> {
         let mut mentioned = Vec::new();
         let mut from = 0;
         let mut held: Vec<u8> = Vec::new();

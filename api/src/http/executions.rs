@@ -25,8 +25,9 @@ use crate::{
     app::App,
     caller::Caller,
     deeds::{
-        BulkExecutions, BulkReport, CancelExecution, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, JournalList, LateList,
-        LogList, LogQuery, PauseExecution, Retried, RetryExecution, SendSignal, Sight, SignalSent, Standing, TaskList, WaitList, Why,
+        BulkExecutions, BulkReport, CancelExecution, Cancelled, ExecutionList, ExecutionQuery, ExecutionView,
+        JournalList, LateList, LogList, LogQuery, PauseExecution, Retried, RetryExecution, SendSignal, Sight,
+        SignalSent, Standing, TaskList, WaitList, Why,
     },
     problem::Problem,
 };

@@ -158,6 +158,7 @@ impl IntoResponses for Refused {
         system::workflow_test_schema,
         system::worker_list,
         system::dead_letter_list,
+        system::dead_letter_purge,
         system::dead_letter_get,
         system::dead_letter_replay,
         system::dead_letter_delete,
@@ -285,6 +286,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/api/v1/schemas/workflow-test.json", get(system::workflow_test_schema))
         .route("/api/v1/workers", get(system::worker_list))
         .route("/api/v1/dead-letters", get(system::dead_letter_list))
+        .route("/api/v1/dead-letters/purge", post(system::dead_letter_purge))
         .route("/api/v1/dead-letters/{id}", get(system::dead_letter_get).delete(system::dead_letter_delete))
         .route("/api/v1/dead-letters/{id}/replay", post(system::dead_letter_replay))
         .route("/api/v1/payloads/{execution}/{id}", get(system::payload_get))

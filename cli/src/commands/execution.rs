@@ -329,7 +329,8 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
                 ("created_to", created_to),
             ];
             let mut query = Map::new();
-            query.extend(texts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))));
+            query
+                .extend(texts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))));
             if failing {
                 query.insert("failing".to_owned(), json!(true));
             }

@@ -104,11 +104,7 @@ impl World {
             seq,
             cause: MessageId::from_uuid(self.dice.uuid()),
             at: self.now,
-            events: vec![Event::Finished {
-                status: Status::Cancelled,
-                output: None,
-                failure: Some(failure),
-            }],
+            events: vec![Event::Finished { status: Status::Cancelled, output: None, failure: Some(failure) }],
         }
     }
 

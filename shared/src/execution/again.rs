@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{Carry, Event, Execution, Payload, Phase, Place, ROOT, ReplayError, SkipReason, Status, Turn, Undo};
+use super::{
+    Carry, Event, Execution, Payload, Phase, Place, ROOT, ReplayError, SkipReason, Status, Turn, Undo,
+};
 use crate::{
     component::{FailureClass, control::OnParentClose},
     expression::{Expression, Reference, Segment},
@@ -253,13 +255,17 @@ pub struct Doubt {
 pub enum Refusal {
     #[error("it is {}; only what has ended is done again", .0.as_str())]
     Open(Status),
-    #[error("it completed, and nothing of it failed; name the components that are to run again, or ask for `whole`")]
+    #[error(
+        "it completed, and nothing of it failed; name the components that are to run again, or ask for `whole`"
+    )]
     NothingFailed,
     #[error("the workflow has no component `{id}`{}", .near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
     Unknown { id: ComponentId, near: Option<String> },
     #[error("`{id}` stands inside `{container}`, which runs again as a whole; name `{container}`")]
     Inside { id: ComponentId, container: ComponentId },
-    #[error("`{0}` cleans up, and runs at the end in any case; name what it cleans up after, or ask for `whole`")]
+    #[error(
+        "`{0}` cleans up, and runs at the end in any case; name what it cleans up after, or ask for `whole`"
+    )]
     CleansUp(ComponentId),
     #[error("{}", doubts(.0))]
     Untrusted(Vec<Doubt>),

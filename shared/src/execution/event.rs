@@ -149,8 +149,13 @@ pub enum Carry {
         attempts: u32,
     },
     /// It failed, and that was handled.
-    Failed { failure: Failure, attempts: u32 },
-    Skipped { reason: SkipReason },
+    Failed {
+        failure: Failure,
+        attempts: u32,
+    },
+    Skipped {
+        reason: SkipReason,
+    },
 }
 
 /// Where a sub-workflow's execution comes from.

@@ -9,9 +9,9 @@ mod first;
 mod state;
 
 pub use event::{
-    Accepted, Answer, AnswerVerdict, Carry, Event, Items, Iteration, Mode, OriginSlot, Parent, Payload, PersonAsk,
-    PersonKind, Plan, Received, RoundsPlan, SkipReason, StoredPayload, TaskKey, TaskKeyError, TimerKey,
-    TimerKeyError, TriggerOrigin, Turn,
+    Accepted, Answer, AnswerVerdict, Carry, Event, Items, Iteration, Mode, OriginSlot, Parent, Payload,
+    PersonAsk, PersonKind, Plan, Received, RoundsPlan, SkipReason, StoredPayload, TaskKey, TaskKeyError,
+    TimerKey, TimerKeyError, TriggerOrigin, Turn,
 };
 pub use first::{first_turn, start_hint};
 pub use state::{

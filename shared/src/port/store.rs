@@ -706,13 +706,31 @@ pub struct DeadLetter {
     pub bytes: Vec<u8>,
 }
 
+/// Which dead letters to list or remove. What is left out matters not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeadLetterFilter {
+    /// The queue they came from.
+    pub queue: Option<String>,
+    /// Part of the reason, whatever the case.
+    pub reason: Option<String>,
+    pub execution: Option<ExecutionId>,
+    /// Set aside before this instant.
+    pub before: Option<Timestamp>,
+}
+
 /// What was set aside.
 #[async_trait]
 pub trait DeadLetters: Send + Sync {
     async fn dead_letter_add(&self, letter: DeadLetter) -> Result<(), StoreError>;
     /// Newest first.
-    async fn dead_letter_list(&self, page: Page) -> Result<Paged<DeadLetter>, StoreError>;
+    async fn dead_letter_list(
+        &self,
+        filter: DeadLetterFilter,
+        page: Page,
+    ) -> Result<Paged<DeadLetter>, StoreError>;
     async fn dead_letter_get(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError>;
     /// `false` when there is none.
     async fn dead_letter_remove(&self, id: DeadLetterId) -> Result<bool, StoreError>;
+    /// Removes those that match, the oldest first, at most `most` of them, and answers how many it were.
+    async fn dead_letter_purge(&self, filter: DeadLetterFilter, most: u32) -> Result<u64, StoreError>;
 }

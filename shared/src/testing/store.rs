@@ -15,9 +15,9 @@ use crate::{
         WorkerId, WorkflowId,
     },
     port::store::{
-        Commit, DeadLetter, DynStore, ExecutionFilter, FinishedTask, Kept, LateResult, LeaseRenewal, Page,
-        Request, Saved, SlotClaim, StatusChange, Stored, Submission, Submitted, TimerChange, WorkflowDraft,
-        WorkflowFilter, WorkflowRow,
+        Commit, DeadLetter, DeadLetterFilter, DynStore, ExecutionFilter, FinishedTask, Kept, LateResult,
+        LeaseRenewal, Page, Request, Saved, SlotClaim, StatusChange, Stored, Submission, Submitted,
+        TimerChange, WorkflowDraft, WorkflowFilter, WorkflowRow,
     },
     time::Timestamp,
     wire::{RequestBody, WorkerRecord},
@@ -116,6 +116,7 @@ macro_rules! store_conformance {
             refuses_a_retry_of_which_a_payload_is_gone
             no_retry_takes_from_another_tenant
             a_dead_letter_is_kept_until_removed
+            dead_letters_are_found_and_removed_by_filter
             instants_come_back_as_they_went_in
         );
     };
@@ -1441,7 +1442,8 @@ async fn retry(
     let accepted = Accepted { retry_of: Some(of), ..accepted(workflow) };
     let submission = Submission { carries: carries.to_vec(), ..submission(at, accepted) };
     let id = submission.first.execution;
-    let answer = store.accept(vec![with_key(submission, "again", "content")], NO_QUOTA).await.expect("an answer");
+    let answer =
+        store.accept(vec![with_key(submission, "again", "content")], NO_QUOTA).await.expect("an answer");
     (id, answer.into_iter().next().expect("one answer"))
 }
 
@@ -1521,6 +1523,47 @@ pub async fn a_payload_belongs_to_its_execution(store: DynStore) {
     assert_eq!(store.payload_slice(ExecutionId::generate(), numbers, 0, 9).await.expect("read"), None);
 }
 
+pub async fn dead_letters_are_found_and_removed_by_filter(store: DynStore) {
+    let execution = ExecutionId::generate();
+    let add = async |queue: &str, reason: &str, micros: i64, execution: Option<ExecutionId>| {
+        let letter = DeadLetter {
+            id: DeadLetterId::generate(),
+            queue: queue.to_owned(),
+            reason: reason.to_owned(),
+            at: Timestamp::from_micros(micros),
+            execution,
+            message: None,
+            headers: json!({}),
+            bytes: b"x".to_vec(),
+        };
+        store.dead_letter_add(letter.clone()).await.expect("kept");
+        letter.id
+    };
+    let first = add("tasks", "Poison: 100% lost", 1, Some(execution)).await;
+    let second = add("tasks", "no message of ours", 2, None).await;
+    let third = add("inbox", "poison", 3, None).await;
+    let found = async |filter: DeadLetterFilter| {
+        let page = store.dead_letter_list(filter, Page { after: None, limit: 10 }).await.expect("read");
+        page.items.into_iter().map(|letter| letter.id).collect::<Vec<_>>()
+    };
+    let all = DeadLetterFilter::default();
+    let poison = DeadLetterFilter { reason: Some("poison".to_owned()), ..all.clone() };
+    assert_eq!(found(all.clone()).await, [third, second, first]);
+    assert_eq!(
+        found(DeadLetterFilter { queue: Some("tasks".to_owned()), ..all.clone() }).await,
+        [second, first]
+    );
+    assert_eq!(found(poison.clone()).await, [third, first]);
+    assert_eq!(found(DeadLetterFilter { reason: Some("0%".to_owned()), ..all.clone() }).await, [first]);
+    assert_eq!(found(DeadLetterFilter { execution: Some(execution), ..all.clone() }).await, [first]);
+    let before = DeadLetterFilter { before: Some(Timestamp::from_micros(3)), ..all.clone() };
+    assert_eq!(found(before).await, [second, first]);
+    assert_eq!(store.dead_letter_purge(poison.clone(), 1).await.expect("removed"), 1);
+    assert_eq!(found(poison.clone()).await, [third], "the oldest first");
+    assert_eq!(store.dead_letter_purge(poison, 9).await.expect("removed"), 1);
+    assert_eq!(found(all).await, [second]);
+}
+
 pub async fn a_dead_letter_is_kept_until_removed(store: DynStore) {
     let letters: Vec<DeadLetter> = (0..3)
         .map(|index| DeadLetter {
@@ -1538,14 +1581,20 @@ pub async fn a_dead_letter_is_kept_until_removed(store: DynStore) {
         store.dead_letter_add(letter.clone()).await.expect("kept");
     }
     store.dead_letter_add(letters[0].clone()).await.expect("kept already");
-    let first = store.dead_letter_list(page(2)).await.expect("read");
+    let first = store.dead_letter_list(DeadLetterFilter::default(), page(2)).await.expect("read");
     assert_eq!(first.items, [letters[2].clone(), letters[1].clone()]);
-    let rest = store.dead_letter_list(Page { after: first.next, limit: 2 }).await.expect("read");
+    let rest = store
+        .dead_letter_list(DeadLetterFilter::default(), Page { after: first.next, limit: 2 })
+        .await
+        .expect("read");
     assert_eq!((rest.items.as_slice(), rest.next), (&letters[..1], None));
     assert_eq!(store.dead_letter_get(letters[1].id).await.expect("read").as_ref(), Some(&letters[1]));
     assert!(store.dead_letter_remove(letters[1].id).await.expect("removed"));
     assert!(!store.dead_letter_remove(letters[1].id).await.expect("an answer"));
-    assert_eq!(store.dead_letter_list(page(10)).await.expect("read").items.len(), 2);
+    assert_eq!(
+        store.dead_letter_list(DeadLetterFilter::default(), page(10)).await.expect("read").items.len(),
+        2
+    );
 }
 
 pub async fn instants_come_back_as_they_went_in(store: DynStore) {

@@ -63,7 +63,13 @@ struct Log {
 
 impl Log {
     /// Its place in the log, and which call it is of its task, and of all tasks with its name.
-    fn begin(&self, label: &str, component: &str, headers: &HeaderMap, body: &Bytes) -> (usize, usize, usize) {
+    fn begin(
+        &self,
+        label: &str,
+        component: &str,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> (usize, usize, usize) {
         let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let mut effects = self.effects.lock().unwrap_or_else(PoisonError::into_inner);
         let named = |effect: &&Effect| effect.label == label && effect.component == component;

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::{Case, document, with_calls};
 use crate::harness::{
+    PATIENCE,
     client::{Answer, text},
     place::Place,
-    unique_name, until, PATIENCE,
+    unique_name, until,
 };
 
 both_shapes!(
@@ -51,7 +52,10 @@ async fn a_failed_one_goes_on_where_it_failed(place: &Place) -> Result<()> {
 
     let plan = case.retry(&json!({ "dry_run": true })).await?.expect(200)?;
     ensure!(plan["id"].is_null() && plan["components"][0]["kept"] == true, "{plan}");
-    ensure!(plan["components"][1]["reason"] == "failed" && plan["components"][2]["reason"] == "follows", "{plan}");
+    ensure!(
+        plan["components"][1]["reason"] == "failed" && plan["components"][2]["reason"] == "follows",
+        "{plan}"
+    );
     ensure!(place.api.execution(&case.id).await?["retried_by"].is_null(), "nothing was started");
 
     let again = case.again(&json!({})).await?;
@@ -126,9 +130,13 @@ async fn an_open_one_and_what_cannot_be_kept_are_refused(place: &Place) -> Resul
     let components = "a: { type: set_variables, config: { values: { n: '${{ parameters.n }}' } } }
          g: { type: group, components: { x: { type: noop } } }
          w: { @waits, needs: [a] }";
-    let case =
-        Case::start_document(place, &with_calls(&document(head, components), place, &label), &label, &json!({}))
-            .await?;
+    let case = Case::start_document(
+        place,
+        &with_calls(&document(head, components), place, &label),
+        &label,
+        &json!({}),
+    )
+    .await?;
     case.shows("w awaiting").await?;
     case.retry(&json!({})).await?.problem(409, "execution_open")?;
     case.stops().await?;
@@ -215,7 +223,9 @@ async fn bulk(place: &Place, key: &str, body: &Value) -> Result<Value> {
 
 /// The executions of a bulk answer with this outcome.
 fn with(report: &Value, outcome: &str) -> usize {
-    report["items"].as_array().map_or(0, |items| items.iter().filter(|item| item["outcome"] == outcome).count())
+    report["items"]
+        .as_array()
+        .map_or(0, |items| items.iter().filter(|item| item["outcome"] == outcome).count())
 }
 
 async fn many_are_done_again_at_once_after_a_look(place: &Place) -> Result<()> {

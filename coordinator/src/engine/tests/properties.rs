@@ -148,7 +148,12 @@ pub(super) fn one_step(case: &mut Case, id: &str, fate: Fate) {
 }
 
 /// Runs to the end; at each step `choose` picks one of the tasks that are out.
-pub(super) fn run(mut case: Case, blocks: &[Block], room: u32, mut choose: impl FnMut(usize) -> usize) -> Case {
+pub(super) fn run(
+    mut case: Case,
+    blocks: &[Block],
+    room: u32,
+    mut choose: impl FnMut(usize) -> usize,
+) -> Case {
     case.room = room;
     take(&mut case, &Input::Start);
     let ids: Vec<String> = (0..blocks.len()).map(|at| format!("c{at}")).collect();

@@ -199,7 +199,10 @@ fn a3_cancelled_and_killed_ones_go_on_where_they_stood() {
     cancelled.cancel();
     cancelled.fail("b", "cancelled");
     cancelled.ends(Status::Cancelled);
-    assert_eq!(fates(&planned(&cancelled, "failed").expect("planned")), "a completed, b unfinished, c unfinished");
+    assert_eq!(
+        fates(&planned(&cancelled, "failed").expect("planned")),
+        "a completed, b unfinished, c unfinished"
+    );
     again(&cancelled, "failed").shows("a completed, b running, c waiting");
 
     let mut killed = Case::start(components);
@@ -280,7 +283,8 @@ fn a6_a_container_is_kept_when_it_completed_and_runs_again_as_a_whole_when_not()
 
 #[test]
 fn a7_an_execution_that_was_started_beside_and_ended_with_it_is_started_again() {
-    let components = "s: { type: sub_workflow, config: { workflow: other, wait: false, on_parent_close: POLICY } }
+    let components =
+        "s: { type: sub_workflow, config: { workflow: other, wait: false, on_parent_close: POLICY } }
          b: { type: work, needs: [s] }";
     for (policy, expected) in
         [("cancel", "s closed, b failed"), ("kill", "s closed, b failed"), ("leave", "s completed, b failed")]
@@ -322,7 +326,9 @@ fn a9_a_retry_can_be_done_again() {
     let plan = planned(&second, "failed").expect("planned");
     assert_eq!(fates(&plan), "a completed, b completed, c failed");
     let carried = plan.events(second.state.id);
-    assert!(carried.iter().all(|event| matches!(event, Event::Carried { from, .. } if *from == second.state.id)));
+    assert!(
+        carried.iter().all(|event| matches!(event, Event::Carried { from, .. } if *from == second.state.id))
+    );
     again(&second, "failed").shows("a completed, b completed, c running");
 }
 
@@ -349,8 +355,10 @@ fn a11_what_is_kept_must_fit_the_version_that_runs() {
     let text = [A, G, B].join("\n");
     let try_as = |components: &[&str], from: &str| {
         let (before, after) = (document("", &text), document("", &components.join("\n")));
-        let (before, after) =
-            (workflow::read(&before, catalogue()).expect("fine"), workflow::read(&after, catalogue()).expect("fine"));
+        let (before, after) = (
+            workflow::read(&before, catalogue()).expect("fine"),
+            workflow::read(&after, catalogue()).expect("fine"),
+        );
         let differences = compare(&before.canonical, &after.canonical);
         let parameters = &case.state.accepted.parameters;
         plan(&ended(&case), &after.workflow, &differences, &wanted(from), parameters)
@@ -371,7 +379,10 @@ fn a11_what_is_kept_must_fit_the_version_that_runs() {
     // A kept one that is another is refused, and which.
     let other = "a: { type: work, config: { n: 2 } }";
     let text = doubt(try_as(&[other, G, B], "failed"));
-    assert!(text.contains("`a` is another in this version (config.n)") && text.contains("let `a` run again too"), "{text}");
+    assert!(
+        text.contains("`a` is another in this version (config.n)") && text.contains("let `a` run again too"),
+        "{text}"
+    );
     assert_eq!(try_as(&[other, G, B], "a").as_deref(), Ok("a named, g completed, b failed"));
     assert!(try_as(&[other, G, B], "whole").is_ok());
     // So is one inside which something is.
@@ -403,7 +414,10 @@ fn a12_what_reads_a_parameter_that_is_changed_is_not_kept_unasked() {
         let Value::Object(parameters) = json!({ "n": n, "m": m }) else { panic!("a map") };
         plan(&ended(&case), &case.state.workflow, &[], &wanted(from), &parameters)
     };
-    assert_eq!(fates(&with(1, 1, "failed").expect("as it was")), "s completed, a completed, b completed, c failed");
+    assert_eq!(
+        fates(&with(1, 1, "failed").expect("as it was")),
+        "s completed, a completed, b completed, c failed"
+    );
     let refusal = |n, m| with(n, m, "failed").map(|plan| fates(&plan)).expect_err("refused").to_string();
     assert!(refusal(2, 1).contains("`a` read `n`, which you change"), "{}", refusal(2, 1));
     assert!(refusal(1, 2).contains("`b` read `m`, which you change"), "{}", refusal(1, 2));
@@ -418,14 +432,19 @@ fn a12_what_reads_a_parameter_that_is_changed_is_not_kept_unasked() {
 
 #[test]
 fn a13_what_runs_at_most_once_and_may_have_acted_is_not_repeated_unasked() {
-    let refused = |case: &Case, from: &str| planned(case, from).map(|plan| fates(&plan)).map_err(|it| it.to_string());
+    let refused =
+        |case: &Case, from: &str| planned(case, from).map(|plan| fates(&plan)).map_err(|it| it.to_string());
     let kill = || RequestBody::Kill { by: "ann".to_owned(), reason: String::new() };
     // Killed while it may have paid.
-    let mut case = Case::start("pay: { type: work, delivery: at_most_once }\nb: { type: work, needs: [pay] }");
+    let mut case =
+        Case::start("pay: { type: work, delivery: at_most_once }\nb: { type: work, needs: [pay] }");
     assert!(case.ask("pay", AskKind::Grant, 1));
     case.take(Input::Request(&kill()));
     let text = refused(&case, "failed").expect_err("refused");
-    assert!(text.contains("`pay` runs at most once, and may have") && text.contains("let `pay` run again too"), "{text}");
+    assert!(
+        text.contains("`pay` runs at most once, and may have") && text.contains("let `pay` run again too"),
+        "{text}"
+    );
     assert_eq!(refused(&case, "pay").as_deref(), Ok("pay named, b unfinished"));
     assert!(refused(&case, "whole").is_ok());
     // Nobody had begun it.
@@ -450,13 +469,7 @@ fn a13_what_runs_at_most_once_and_may_have_acted_is_not_repeated_unasked() {
 }
 
 /// Runs a generated graph to its end, or cancels or kills it on the way.
-fn to_an_end(
-    case: Case,
-    blocks: &[super::properties::Block],
-    picks: &[u8],
-    steps: usize,
-    how: u8,
-) -> Case {
+fn to_an_end(case: Case, blocks: &[super::properties::Block], picks: &[u8], steps: usize, how: u8) -> Case {
     let mut next = picks.iter().cycle().map(|pick| usize::from(*pick));
     if how == 0 {
         return super::properties::run(case, blocks, 1_000, |_| next.next().unwrap_or_default());
