@@ -1,6 +1,7 @@
 //! The API through its router, as a client sees it.
 
 mod people;
+mod retries;
 
 use std::{sync::Arc, time::Duration};
 
