@@ -87,6 +87,8 @@ codes! {
     ExecutionEnded = "execution_ended", 409, "The execution has ended";
     /// The execution is being cancelled.
     ExecutionEnding = "execution_ending", 409, "The execution is being ended";
+    /// The execution has not ended, and is not done again.
+    ExecutionOpen = "execution_open", 409, "The execution has not ended";
     /// The trigger is paused, disabled or lacks its secret.
     TriggerInactive = "trigger_inactive", 409, "The trigger takes nothing";
     /// The workflow is at another version than `If-Match` says.
@@ -105,6 +107,8 @@ codes! {
     InvalidParameters = "invalid_parameters", 422, "The parameters do not fit the workflow";
     /// What was filled in does not fit the form.
     InvalidForm = "invalid_form", 422, "The form is not filled in as it asks";
+    /// What would be kept of an execution cannot be, or there is nothing to do again.
+    RetryRefused = "retry_refused", 422, "It is not done again like this";
     /// The workflow waits for no signal of that name.
     UnknownSignal = "unknown_signal", 422, "The workflow waits for no such signal";
     /// The idempotency key was used for something else.

@@ -126,7 +126,20 @@ impl Client {
         query: &[(&str, String)],
         body: Option<&Value>,
     ) -> Result<Value> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base)).query(query);
+        self.send(self.http.request(method, format!("{}{path}", self.base)).query(query), body).await
+    }
+
+    /// Asks for something that is done once for a key, however often it is asked for.
+    pub(crate) async fn post_once(&self, path: &str, body: &Value, key: Option<&str>) -> Result<Value> {
+        let request = self.http.post(format!("{}{path}", self.base));
+        let request = match key {
+            Some(key) => request.header("Idempotency-Key", key),
+            None => request,
+        };
+        self.send(request, Some(body)).await
+    }
+
+    async fn send(&self, mut request: reqwest::RequestBuilder, body: Option<&Value>) -> Result<Value> {
         if let Some(key) = &self.api_key {
             request = request.bearer_auth(key);
         }

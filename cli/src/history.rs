@@ -40,6 +40,8 @@ pub(crate) struct Past {
     pub(crate) left_out: BTreeSet<String>,
     /// Whether somebody asked for its end, which no mock does.
     pub(crate) was_cancelled: bool,
+    /// Whether it has kept results of the execution it does again: those were answered there.
+    pub(crate) has_carried: bool,
 }
 
 /// Collects the answers of one journal.
@@ -158,6 +160,7 @@ fn past(id: &str, turns: &[Value]) -> Result<Past> {
     let mut started_at = None;
     let mut ended = None;
     let mut was_cancelled = false;
+    let mut has_carried = false;
     let mut first_id = None;
     for turn in turns {
         let field = |name: &str| turn.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -175,6 +178,7 @@ fn past(id: &str, turns: &[Value]) -> Result<Past> {
                 Event::Accepted(it) => accepted = Some(*it),
                 Event::Started => started_at = Some(at),
                 Event::CancelRequested { .. } => was_cancelled = true,
+                Event::Carried { .. } => has_carried = true,
                 Event::Finished { status, output, failure } => ended = Some((status, output, failure)),
                 event => reading.event(event, at),
             }
@@ -207,6 +211,7 @@ fn past(id: &str, turns: &[Value]) -> Result<Past> {
         mocks: Mocks(mocks),
         left_out: reading.left_out,
         was_cancelled,
+        has_carried,
         accepted,
     })
 }

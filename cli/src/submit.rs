@@ -80,10 +80,11 @@ pub(crate) async fn start(
         principal: PRINCIPAL.to_owned(),
         trigger: None,
         parent: None,
+        retry_of: None,
     };
     let first = first_turn(accepted, store.now().await.context("the store cannot be read")?);
     let execution = first.execution;
-    let submission = Submission { first: first.clone(), idempotency: None };
+    let submission = Submission { first: first.clone(), idempotency: None, carries: Vec::new() };
     let accepted = store.accept(vec![submission], u64::MAX >> 1).await;
     match accepted.context("the store cannot keep the execution")?.pop() {
         Some(Submitted::New) => {}

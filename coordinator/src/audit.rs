@@ -3,12 +3,15 @@
 //! Every journal is folded event by event with the rules of the engine, and the tables are compared with
 //! it. Nothing is changed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use serde::Serialize;
 use shared::{
     component::{Catalogue, FailureClass},
-    execution::{Event, Execution, Joined, PersonKind, Phase, Status, Turn},
+    execution::{Carry, Event, Execution, Joined, PersonKind, Phase, Status, TaskKey, Turn},
     ids::ExecutionId,
     port::store::{DynStore, ExecutionRow, Finding, JOURNAL_PAGE, StoreError, Stored},
     workflow::{self, Part, Workflow},
@@ -108,6 +111,9 @@ async fn check(
     first: Stored,
     report: &mut Report,
 ) -> Result<(), StoreError> {
+    if let Some(claims) = first.turns.first().and_then(Claims::of) {
+        carried(store, claims, &mut report.findings).await?;
+    }
     let mut state = journal(row.id, workflow, &first.turns, &mut report.findings);
     report.checked.turns += first.turns.len() as u64;
     let mut after = first.goes_on(JOURNAL_PAGE);
@@ -131,6 +137,137 @@ async fn check(
         ));
     }
     Ok(())
+}
+
+/// Compares what an execution has kept of another with the journal of that other, unless that was forgotten since.
+async fn carried(
+    store: &DynStore,
+    mut claims: Claims,
+    findings: &mut Vec<Finding>,
+) -> Result<(), StoreError> {
+    let mut after = Some(0);
+    let mut is_there = false;
+    while let Some(seq) = after {
+        let page = store.load(&[claims.of], seq, JOURNAL_PAGE).await?.into_iter().flatten().next();
+        after = page.as_ref().and_then(|page| page.goes_on(JOURNAL_PAGE));
+        if let Some(page) = page {
+            is_there = true;
+            claims.see(&page.turns);
+        }
+    }
+    if is_there {
+        claims.end(findings);
+    }
+    Ok(())
+}
+
+/// What an execution says that it has kept of the one it does again, as far as that one's journal has not borne it out.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    by: ExecutionId,
+    pub(crate) of: ExecutionId,
+    open: BTreeMap<TaskKey, Carry>,
+    kept: BTreeSet<TaskKey>,
+    undone: BTreeSet<TaskKey>,
+    has_ended: bool,
+}
+
+impl Claims {
+    /// `None` for what does no other execution again.
+    pub(crate) fn of(first: &Turn) -> Option<Self> {
+        let Some(Event::Accepted(accepted)) = first.events.first() else { return None };
+        let carried = first.events.iter().filter_map(|event| match event {
+            Event::Carried { task, result, .. } => Some((task.clone(), (**result).clone())),
+            _ => None,
+        });
+        let open: BTreeMap<TaskKey, Carry> = carried.collect();
+        Some(Self {
+            by: first.execution,
+            of: accepted.retry_of?,
+            kept: open.keys().cloned().collect(),
+            open,
+            undone: BTreeSet::new(),
+            has_ended: false,
+        })
+    }
+
+    /// The next turns of the one that is done again.
+    pub(crate) fn see(&mut self, turns: &[Turn]) {
+        for turn in turns {
+            for event in &turn.events {
+                self.event(event);
+                self.has_ended |= matches!(event, Event::Finished { .. });
+            }
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        let (task, is_so) = match event {
+            Event::TaskCompleted { task, attempt, output, ports, .. } => {
+                let ended =
+                    Carry::Completed { output: output.clone(), ports: ports.clone(), attempts: *attempt };
+                (task, self.open.get(task) == Some(&ended))
+            }
+            Event::Decided { task, output, ports, .. } => {
+                let claim = self.open.get(task);
+                let is_so = matches!(claim, Some(Carry::Completed { output: given, ports: fired, .. })
+                    if given == output && fired == ports);
+                (task, is_so)
+            }
+            Event::TaskFailed { task, failure, retry_at: None, .. }
+            | Event::DecisionFailed { task, failure } => {
+                let claim = self.open.get(task);
+                (task, matches!(claim, Some(Carry::Failed { failure: why, .. }) if why == failure))
+            }
+            Event::Skipped { task, reason } => {
+                (task, self.open.get(task) == Some(&Carry::Skipped { reason: *reason }))
+            }
+            Event::Carried { task, result, .. } => (task, self.open.get(task) == Some(&**result)),
+            Event::ScopeOpened { part: Part::Compensation, owner: Some(task), .. }
+            | Event::Compensated { task, .. } => {
+                // It completed before, so that its claim was borne out.
+                self.undone.insert(task.clone());
+                return;
+            }
+            _ => return,
+        };
+        if is_so {
+            self.open.remove(task);
+        }
+    }
+
+    /// What is left is wrong.
+    pub(crate) fn end(self, findings: &mut Vec<Finding>) {
+        let mut wrong = |message: String| findings.push(finding("I30", self.by, message));
+        if !self.has_ended {
+            wrong(format!("it does {} again, which has not ended", self.of));
+        }
+        for task in self.open.keys() {
+            wrong(format!("it has kept {task}, which did not end so in {}", self.of));
+        }
+        for task in self.kept.intersection(&self.undone) {
+            wrong(format!("it has kept {task}, which was undone in {}", self.of));
+        }
+    }
+}
+
+/// What must hold of the turn that a journal begins with.
+fn first_turn(first: &Turn, findings: &mut Vec<Finding>) {
+    let Some((Event::Accepted(accepted), rest)) = first.events.split_first() else { return };
+    for event in rest {
+        let belongs = match event {
+            Event::Carried { from, .. } => accepted.retry_of == Some(*from),
+            Event::CompensationNoted { .. } => accepted.retry_of.is_some(),
+            _ => false,
+        };
+        if !belongs {
+            findings.push(finding(
+                "I30",
+                first.execution,
+                format!("turn 1 has what it does not begin with: {event:?}"),
+            ));
+        }
+    }
 }
 
 /// Sees what the fold of a journal goes through.
@@ -164,6 +301,7 @@ pub(crate) fn journal_watched(
     watch: &mut impl Watch,
 ) -> Option<Execution> {
     let (first, rest) = turns.split_first()?;
+    first_turn(first, findings);
     match Execution::replay(Arc::clone(workflow), std::slice::from_ref(first)) {
         Ok(state) => go_on(state, rest, findings, watch),
         Err(error) => {
@@ -317,6 +455,7 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
                 wrong("I3", format!("{task} settled twice"));
             }
         }
+        Event::Carried { task, .. } => wrong("I30", format!("{task} was carried into what had begun")),
         Event::RoundClosed { task, round, .. } => {
             let Ok(place) = state.place_of(task) else { return };
             let Some(container) = state.container(place) else { return };

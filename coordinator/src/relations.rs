@@ -124,7 +124,7 @@ pub(crate) async fn accept(
         Err(failure) => return Ok(vec![refusal(order, failure)]),
     };
     // A quota bounds what is asked for from outside; a refusal here would fail what was accepted.
-    let submission = Submission { first: first.clone(), idempotency: None };
+    let submission = Submission { first: first.clone(), idempotency: None, carries: Vec::new() };
     let answer = store.accept(vec![submission], u64::MAX).await?.pop();
     Ok(match answer {
         Some(Submitted::New | Submitted::Repeated(_)) => accepted(order, first),
@@ -169,6 +169,7 @@ pub(crate) fn first_turn(
         at: now,
         events: vec![Event::Accepted(Box::new(Accepted {
             trigger: None,
+            retry_of: None,
             tenant: order.tenant,
             workflow,
             version,

@@ -55,6 +55,9 @@ pub(crate) enum Bug {
     B60TimersFireInAPause,
     B61HeldIsForgotten,
     B62TimersStayAway,
+    B63CarriedReadersForgotten,
+    B64CarriedPayloadsLeftBehind,
+    B65RetryOfAnOpenOne,
     B66PauseCountsAgain,
     // What the explorer found in the engine itself; each was mended.
     B51GraceEndsTheCleaningUp,
@@ -68,7 +71,7 @@ pub(crate) enum Bug {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 59] = [
+    pub(crate) const ALL: [Self; 62] = [
         Self::B1AppendWithoutSequence,
         Self::B2AckBeforeCommit,
         Self::B3AckBeforeConfirmNoSweep,
@@ -119,6 +122,9 @@ impl Bug {
         Self::B60TimersFireInAPause,
         Self::B61HeldIsForgotten,
         Self::B62TimersStayAway,
+        Self::B63CarriedReadersForgotten,
+        Self::B64CarriedPayloadsLeftBehind,
+        Self::B65RetryOfAnOpenOne,
         Self::B66PauseCountsAgain,
         Self::B51GraceEndsTheCleaningUp,
         Self::B52PauseKeepsItsTimer,

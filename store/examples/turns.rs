@@ -145,6 +145,7 @@ async fn workflow(store: &SqlStore) -> WorkflowRow {
 fn submission(workflow: &WorkflowRow, at: Timestamp) -> Submission {
     let accepted = Accepted {
         parent: None,
+        retry_of: None,
         tenant: workflow.tenant,
         workflow: workflow.id,
         version: 1,
@@ -164,7 +165,7 @@ fn submission(workflow: &WorkflowRow, at: Timestamp) -> Submission {
         at,
         events: vec![Event::Accepted(Box::new(accepted))],
     };
-    Submission { first, idempotency: None }
+    Submission { first, idempotency: None, carries: Vec::new() }
 }
 
 fn turn(workflow: &WorkflowRow, execution: ExecutionId, seq: u32, at: Timestamp) -> Commit {

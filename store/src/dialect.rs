@@ -457,7 +457,7 @@ macro_rules! executions {
         concat!(
             "\
 select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
-    started_at, finished_at, blocked_by, failure, output
+    started_at, finished_at, blocked_by, failure, output, retry_of
 from wo_executions
 where tenant_id = $1
     and ($2 is null or id < $2)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use shared::{
     ids::{CoordinatorId, DeadLetterId, ExecutionId, MessageId, PayloadId, TenantId, WorkerId},
-    port::store::{DeadLetter, DeadLetters, Members, Page, Paged, Payloads, StoreError},
+    port::store::{DeadLetter, DeadLetterFilter, DeadLetters, Members, Page, Paged, Payloads, StoreError},
     time::Timestamp,
     wire::WorkerRecord,
 };
@@ -69,8 +69,23 @@ on conflict do nothing";
 const LETTERS: &str = "\
 select id, queue, reason, at, execution_id, message_id, headers, bytes
 from wo_dead_letters
-where $1 is null or id < $1
-order by id desc limit $2";
+where ($1 is null or queue = $1)
+    and ($2 is null or lower(reason) like $2 escape '!')
+    and ($3 is null or execution_id = $3)
+    and ($4 is null or at < $4)
+    and ($5 is null or id < $5)
+order by id desc limit $6";
+
+const PURGE_LETTERS: &str = "\
+delete from wo_dead_letters
+where id in (
+    select id
+    from wo_dead_letters
+    where ($1 is null or queue = $1)
+        and ($2 is null or lower(reason) like $2 escape '!')
+        and ($3 is null or execution_id = $3)
+        and ($4 is null or at < $4)
+    order by id limit $5)";
 
 const LETTER: &str = "\
 select id, queue, reason, at, execution_id, message_id, headers, bytes
@@ -80,6 +95,11 @@ where id = $1";
 const REMOVE_LETTER: &str = "\
 delete from wo_dead_letters
 where id = $1";
+
+/// What matches a reason that contains this text, whatever the case.
+fn part_of_reason(text: &str) -> String {
+    rows::contains_pattern(&text.to_lowercase())
+}
 
 pub(crate) const STATEMENTS: &[&str] = &[
     COORDINATOR_ALIVE,
@@ -94,6 +114,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     LETTERS,
     LETTER,
     REMOVE_LETTER,
+    PURGE_LETTERS,
 ];
 
 static WORKERS_ALIVE: Batch = Batch::new(
@@ -281,11 +302,19 @@ impl DeadLetters for SqlStore {
         })
     }
 
-    async fn dead_letter_list(&self, page: Page) -> Result<Paged<DeadLetter>, StoreError> {
+    async fn dead_letter_list(
+        &self,
+        filter: DeadLetterFilter,
+        page: Page,
+    ) -> Result<Paged<DeadLetter>, StoreError> {
         let Ok(after) = rows::cursor::<DeadLetterId>(&page) else { return Ok(rows::no_rows()) };
         let after = after.map(|id| *id.as_uuid());
         let limit = rows::page_size(page.limit);
         let records: Vec<LetterRecord> = on_pool!(self, |pool, sql| sqlx::query_as(LETTERS)
+            .bind(filter.queue.as_deref())
+            .bind(filter.reason.as_deref().map(part_of_reason))
+            .bind(filter.execution.map(|id| *id.as_uuid()))
+            .bind(filter.before.map(At))
             .bind(after)
             .bind(limit + 1)
             .fetch_all(pool)
@@ -301,6 +330,20 @@ impl DeadLetters for SqlStore {
             .fetch_optional(pool)
             .await)?;
         record.map(LetterRecord::letter).transpose()
+    }
+
+    async fn dead_letter_purge(&self, filter: DeadLetterFilter, most: u32) -> Result<u64, StoreError> {
+        in_transaction!(self, |tx, sql| {
+            let done = sqlx::query(PURGE_LETTERS)
+                .bind(filter.queue.as_deref())
+                .bind(filter.reason.as_deref().map(part_of_reason))
+                .bind(filter.execution.map(|id| *id.as_uuid()))
+                .bind(filter.before.map(At))
+                .bind(i64::from(most))
+                .execute(&mut *tx)
+                .await?;
+            Ok(done.rows_affected())
+        })
     }
 
     async fn dead_letter_remove(&self, id: DeadLetterId) -> Result<bool, StoreError> {

@@ -21,10 +21,11 @@ use shared::{
         MailClaim, NotificationPage, NotificationRow, Notifications, Requests,
     },
     port::store::{
-        Commit, DeadLetter, DeadLetters, DueTimer, ExecutionFilter, ExecutionRow, Finding, FinishedTask,
-        HumanTaskChange, HumanTaskStatus, Journal, Kept, LateResult, LeaseRenewal, Library, Members, Page,
-        Paged, Payloads, Request, Saved, SlotHolder, StoreError, Stored, Submission, Submitted, Sweeps,
-        TimerChange, Timers, Views, WaitChange, WorkflowDraft, WorkflowFilter, WorkflowRow,
+        Commit, DeadLetter, DeadLetterFilter, DeadLetters, DueTimer, ExecutionFilter, ExecutionRow, Finding,
+        FinishedTask, HumanTaskChange, HumanTaskStatus, Journal, Kept, LateResult, LeaseRenewal, Library,
+        Members, Page, Paged, Payloads, Request, Saved, SlotHolder, StoreError, Stored, Submission,
+        Submitted, Sweeps, TimerChange, Timers, Views, WaitChange, WorkflowDraft, WorkflowFilter,
+        WorkflowRow,
     },
     port::versions::{DraftRow, VersionRow},
     time::{Clock, Timestamp},
@@ -155,6 +156,15 @@ impl State {
         if open >= quota {
             return Ok(Submitted::QuotaFull { open });
         }
+        let carried: Option<Vec<(PayloadId, Vec<u8>)>> = submission
+            .carries
+            .iter()
+            .map(|id| {
+                let source = accepted.retry_of.filter(|source| self.is_of(tenant, *source))?;
+                Some((*id, self.payloads.get(&(source, *id))?.clone()))
+            })
+            .collect();
+        let Some(carried) = carried else { return Ok(Submitted::NothingToCarry) };
         let start = accepted.scheduled_at.map_or(first.at, |at| at.max(first.at));
         let row = ExecutionRow {
             id: first.execution,
@@ -172,7 +182,11 @@ impl State {
             blocked_by: None,
             failure: None,
             output: None,
+            retry_of: accepted.retry_of,
         };
+        for (id, bytes) in carried {
+            self.payloads.insert((first.execution, id), bytes);
+        }
         let execution = Execution {
             row,
             blocked_at: None,
@@ -737,6 +751,18 @@ impl Views for MemoryStore {
         Ok(rows::paged(items, limit, |row: &ExecutionRow| row.id.to_string()))
     }
 
+    async fn execution_retries(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+        limit: u32,
+    ) -> Result<Vec<ExecutionId>, StoreError> {
+        let state = self.state()?;
+        let rows = state.executions.values().rev().map(|execution| &execution.row);
+        let retries = rows.filter(|row| row.tenant == tenant && row.retry_of == Some(id));
+        Ok(retries.take(limit as usize).map(|row| row.id).collect())
+    }
+
     async fn execution_turns(
         &self,
         tenant: TenantId,
@@ -906,6 +932,15 @@ impl Payloads for MemoryStore {
     }
 }
 
+/// Whether a filter asks for this dead letter.
+fn is_meant(filter: &DeadLetterFilter, letter: &DeadLetter) -> bool {
+    let holds = |part: &String| letter.reason.to_lowercase().contains(&part.to_lowercase());
+    filter.queue.as_ref().is_none_or(|queue| *queue == letter.queue)
+        && filter.reason.as_ref().is_none_or(holds)
+        && filter.execution.is_none_or(|id| letter.execution == Some(id))
+        && filter.before.is_none_or(|before| letter.at < before)
+}
+
 #[async_trait]
 impl DeadLetters for MemoryStore {
     async fn dead_letter_add(&self, letter: DeadLetter) -> Result<(), StoreError> {
@@ -913,18 +948,33 @@ impl DeadLetters for MemoryStore {
         Ok(())
     }
 
-    async fn dead_letter_list(&self, page: Page) -> Result<Paged<DeadLetter>, StoreError> {
+    async fn dead_letter_list(
+        &self,
+        filter: DeadLetterFilter,
+        page: Page,
+    ) -> Result<Paged<DeadLetter>, StoreError> {
         let Ok(after) = rows::cursor::<DeadLetterId>(&page) else { return Ok(rows::no_rows()) };
         let limit = rows::page_size(page.limit);
         let state = self.state()?;
         let letters =
             state.letters.values().rev().filter(|letter| after.is_none_or(|after| letter.id < after));
+        let letters = letters.filter(|letter| is_meant(&filter, letter));
         let items = letters.take(limit as usize + 1).cloned().collect();
         Ok(rows::paged(items, limit, |letter: &DeadLetter| letter.id.to_string()))
     }
 
     async fn dead_letter_get(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
         Ok(self.state()?.letters.get(&id).cloned())
+    }
+
+    async fn dead_letter_purge(&self, filter: DeadLetterFilter, most: u32) -> Result<u64, StoreError> {
+        let mut state = self.state()?;
+        let meant = state.letters.values().filter(|letter| is_meant(&filter, letter));
+        let meant: Vec<DeadLetterId> = meant.map(|letter| letter.id).take(most as usize).collect();
+        for id in &meant {
+            state.letters.remove(id);
+        }
+        Ok(meant.len() as u64)
     }
 
     async fn dead_letter_remove(&self, id: DeadLetterId) -> Result<bool, StoreError> {

@@ -106,6 +106,7 @@ pub(crate) struct ExecutionRecord {
     blocked_by: Option<String>,
     failure: Option<Vec<u8>>,
     output: Option<Vec<u8>>,
+    retry_of: Option<Uuid>,
 }
 
 impl ExecutionRecord {
@@ -126,6 +127,7 @@ impl ExecutionRecord {
             blocked_by: self.blocked_by,
             failure: self.failure.map(|bytes| decode(&bytes)).transpose()?,
             output: self.output.map(|bytes| decode(&bytes)).transpose()?,
+            retry_of: self.retry_of.map(ExecutionId::from_uuid),
         })
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use shared::{
     execution::{Event, Status, Turn},
-    ids::{ExecutionId, Shard, TenantId},
+    ids::{ExecutionId, PayloadId, Shard, TenantId},
     port::store::{Commit, Kept, StoreError, Submission, Submitted, TimerChange},
     time::Timestamp,
 };
@@ -236,11 +236,12 @@ where (tenant_id, key) in (select tenant_id, key from t where tenant_id is not n
 /// Only for workflows that take executions.
 pub(crate) static ADD_EXECUTIONS: Batch = Batch::new(
     "\
-with t (id, tenant_id, shard, workflow_id, version, priority, tags, principal, created_at, sweep_at) as ({rows})
+with t (id, tenant_id, shard, workflow_id, version, priority, tags, principal, created_at, sweep_at, retry_of)
+    as ({rows})
 insert into wo_executions (id, tenant_id, shard, workflow_id, workflow_name, version, status, priority, tags,
-    principal, created_at, sweep_at, sweep_seconds)
+    principal, created_at, sweep_at, sweep_seconds, retry_of)
 select t.id, t.tenant_id, t.shard, t.workflow_id, w.name, t.version, 'pending', t.priority, t.tags,
-    t.principal, t.created_at, t.sweep_at, 60
+    t.principal, t.created_at, t.sweep_at, 60, t.retry_of
 from t
 join wo_workflows as w on w.id = t.workflow_id
 where w.tenant_id = t.tenant_id and w.status = 'active'
@@ -256,7 +257,30 @@ on conflict do nothing",
         Kind::Text,
         Kind::At,
         Kind::At,
+        Kind::Uuid,
     ],
+);
+
+/// Payloads of an execution that another, which does it again, has as its own.
+pub(crate) static CARRY_PAYLOADS: Batch = Batch::new(
+    "\
+with t (execution_id, source_id, tenant_id, id) as ({rows})
+insert into wo_payloads (execution_id, id, tenant_id, bytes)
+select t.execution_id, p.id, p.tenant_id, p.bytes
+from t
+join wo_payloads as p on p.execution_id = t.source_id and p.id = t.id
+where p.tenant_id = t.tenant_id
+on conflict do nothing",
+    &[Kind::Uuid, Kind::Uuid, Kind::Uuid, Kind::Uuid],
+);
+
+/// Takes back what this transaction has carried.
+pub(crate) static DROP_PAYLOADS: Batch = Batch::new(
+    "\
+with t (execution_id) as ({rows})
+delete from wo_payloads
+where execution_id in (select execution_id from t where execution_id is not null)",
+    &[Kind::Uuid],
 );
 
 pub(crate) static FIND_EXECUTIONS: Batch = Batch::new(
@@ -310,6 +334,8 @@ pub(crate) static BATCHES: &[&Batch] = &[
     &FIND_KEYS,
     &DROP_KEYS,
     &ADD_EXECUTIONS,
+    &CARRY_PAYLOADS,
+    &DROP_PAYLOADS,
     &FIND_EXECUTIONS,
     &ADD_TURNS,
     &COUNT_OPEN,
@@ -385,7 +411,16 @@ impl Entry {
         })
     }
 
-    fn execution_cells(&self) -> [Cell; 10] {
+    /// A row for each payload that is carried.
+    fn carry_cells(&self) -> Vec<Cell> {
+        let Some(Event::Accepted(accepted)) = self.first().events.first() else { return Vec::new() };
+        let Some(source) = accepted.retry_of else { return Vec::new() };
+        let carries = self.submission.carries.iter();
+        let row = |id: &PayloadId| [self.id(), *source.as_uuid(), self.tenant(), *id.as_uuid()];
+        carries.flat_map(row).map(Cell::from).collect()
+    }
+
+    fn execution_cells(&self) -> [Cell; 11] {
         let first = self.first();
         let Some(Event::Accepted(accepted)) = first.events.first() else {
             unreachable!("checked when the entry was made");
@@ -402,6 +437,7 @@ impl Entry {
             accepted.principal.clone().into(),
             first.at.into(),
             start.after(FIRST_SWEEP).into(),
+            accepted.retry_of.map(|source| *source.as_uuid()).into(),
         ]
     }
 
@@ -471,6 +507,11 @@ async fn accept_fast(
     }
     let executions = sorted.iter().flat_map(|entry| entry.execution_cells()).collect();
     if engine.run(&ADD_EXECUTIONS, executions).await? != entries.len() as u64 {
+        return Err(Halt::Surprise);
+    }
+    let carried: u64 = entries.iter().map(|entry| entry.submission.carries.len() as u64).sum();
+    let payloads = sorted.iter().flat_map(|entry| entry.carry_cells()).collect();
+    if engine.run(&CARRY_PAYLOADS, payloads).await? != carried {
         return Err(Halt::Surprise);
     }
     engine.run(&ADD_TURNS, sorted.iter().flat_map(|entry| entry.turn_cells()).collect()).await?;
@@ -544,6 +585,12 @@ async fn accept_one(engine: &mut impl Engine, entry: &Entry, open: u64) -> Resul
         } else if open >= entry.quota {
             engine.run(&DROP_EXECUTIONS, vec![entry.id().into()]).await?;
             Some(Submitted::QuotaFull { open })
+        } else if engine.run(&CARRY_PAYLOADS, entry.carry_cells()).await?
+            != entry.submission.carries.len() as u64
+        {
+            engine.run(&DROP_PAYLOADS, vec![entry.id().into()]).await?;
+            engine.run(&DROP_EXECUTIONS, vec![entry.id().into()]).await?;
+            Some(Submitted::NothingToCarry)
         } else {
             engine.run(&ADD_TURNS, entry.turn_cells().into()).await?;
             None

@@ -20,9 +20,15 @@ use crate::{
 
 const EXECUTION: &str = "\
 select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
-    started_at, finished_at, blocked_by, failure, output
+    started_at, finished_at, blocked_by, failure, output, retry_of
 from wo_executions
 where tenant_id = $1 and id = $2";
+
+const RETRIES: &str = "\
+select id
+from wo_executions
+where tenant_id = $1 and retry_of = $2
+order by id desc limit $3";
 
 const TURNS: &str = "\
 select j.execution_id, j.seq, j.cause, j.at, j.events
@@ -68,7 +74,7 @@ order by priority, blocked_at, id limit $2";
 /// Over all tenants, for the audit.
 const AUDIT_PAGE: &str = "\
 select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
-    started_at, finished_at, blocked_by, failure, output
+    started_at, finished_at, blocked_by, failure, output, retry_of
 from wo_executions
 where $1 is null or id > $1
 order by id limit $2";
@@ -130,6 +136,7 @@ order by e.id";
 
 pub(crate) const STATEMENTS: &[&str] = &[
     EXECUTION,
+    RETRIES,
     TURNS,
     TIMERS,
     LATE,
@@ -202,6 +209,21 @@ impl Views for SqlStore {
         let items: Result<Vec<ExecutionRow>, StoreError> =
             records.into_iter().map(ExecutionRecord::row).collect();
         Ok(rows::paged(items?, limit, |row| row.id.to_string()))
+    }
+
+    async fn execution_retries(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+        limit: u32,
+    ) -> Result<Vec<ExecutionId>, StoreError> {
+        let ids: Vec<Uuid> = on_pool!(self, |pool, sql| sqlx::query_scalar(RETRIES)
+            .bind(*tenant.as_uuid())
+            .bind(*id.as_uuid())
+            .bind(i64::from(limit))
+            .fetch_all(pool)
+            .await)?;
+        Ok(ids.into_iter().map(ExecutionId::from_uuid).collect())
     }
 
     async fn execution_turns(

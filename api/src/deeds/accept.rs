@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use shared::{
-    execution::{Accepted, Mode, Status, first_turn, start_hint},
-    ids::{ExecutionId, WorkflowId},
+    execution::{Accepted, Event, Mode, Status, first_turn, start_hint},
+    ids::{ExecutionId, PayloadId, WorkflowId},
     port::store::{self, Submitted},
     time::Timestamp,
     workflow::Priority,
@@ -58,23 +58,38 @@ pub(crate) struct Submission {
     pub repeated: bool,
 }
 
+/// What an execution that does another again has of it.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    /// What stands in the first turn after `accepted`.
+    pub events: Vec<Event>,
+    /// What they lead to in the payload store.
+    pub payloads: Vec<PayloadId>,
+}
+
 /// What is submitted, as one text: the same for the same content whatever the order of keys.
 fn content_hash(workflow: WorkflowId, body: &ExecuteWorkflow) -> String {
-    fn sorted(value: &Value) -> Value {
-        match value {
-            Value::Object(map) => {
-                let mut keys: Vec<&String> = map.keys().collect();
-                keys.sort();
-                Value::Object(keys.into_iter().map(|key| (key.clone(), sorted(&map[key]))).collect())
-            }
-            Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
-            other => other.clone(),
-        }
-    }
     let parameters = sorted(&Value::Object(body.parameters.clone()));
-    let whole = (workflow, parameters, body.priority, body.scheduled_at, &body.tags);
-    let text = serde_json::to_vec(&whole).expect("ids, values and texts are always JSON");
+    hash_of(&(workflow, parameters, body.priority, body.scheduled_at, &body.tags))
+}
+
+/// SHA-256 of a value's JSON text.
+pub(super) fn hash_of(content: &impl Serialize) -> String {
+    let text = serde_json::to_vec(content).expect("ids, values and texts are always JSON");
     hex::encode(Sha256::digest(text))
+}
+
+/// The value with the keys of its maps in order.
+pub(super) fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            Value::Object(keys.into_iter().map(|key| (key.clone(), sorted(&map[key]))).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+        other => other.clone(),
+    }
 }
 
 fn check_tags(tags: &[String]) -> Result<(), Problem> {
@@ -112,7 +127,6 @@ impl Deeds {
                 Problem::new(Code::InvalidParameters, detail).with_problems(problems)
             })?;
 
-        let at = self.clock.now(&self.store).await?;
         let accepted = Accepted {
             tenant: caller.tenant,
             workflow: id,
@@ -126,16 +140,30 @@ impl Deeds {
             principal: caller.principal.to_string(),
             trigger: None,
             parent: None,
+            retry_of: None,
         };
-        let first = first_turn(accepted, at);
+        self.submit(accepted, Carried::default(), idempotency).await
+    }
+
+    /// Keeps an execution, hints, and answers. With a key that was used before it answers with the first one.
+    pub(super) async fn submit(
+        &self,
+        accepted: Accepted,
+        carried: Carried,
+        idempotency: Option<(String, String)>,
+    ) -> Result<Submission, Problem> {
+        let at = self.clock.now(&self.store).await?;
+        let (tenant, id, version) = (accepted.tenant, accepted.workflow, accepted.version);
+        let mut first = first_turn(accepted, at);
+        first.events.extend(carried.events);
         let execution = first.execution;
-        let submission = store::Submission { first: first.clone(), idempotency };
+        let submission = store::Submission { first: first.clone(), idempotency, carries: carried.payloads };
         let submitted = self.store.accept(vec![submission], self.quota).await?.pop();
         let new = Submission {
             id: execution,
             status: Status::Pending,
             workflow_id: id,
-            workflow_version: newest.version,
+            workflow_version: version,
             created_at: at,
             repeated: false,
         };
@@ -146,7 +174,7 @@ impl Deeds {
                 Ok(new)
             }
             Some(Submitted::Repeated(earlier)) => {
-                let row = self.store.execution_get(caller.tenant, earlier).await?;
+                let row = self.store.execution_get(tenant, earlier).await?;
                 Ok(match row {
                     Some(row) => Submission {
                         id: earlier,
@@ -166,8 +194,8 @@ impl Deeds {
                 ),
             )),
             Some(Submitted::NoWorkflow) => {
-                self.snapshots.forget(caller.tenant, id);
-                Err(match self.newest(caller.tenant, id).await? {
+                self.snapshots.forget(tenant, id);
+                Err(match self.newest(tenant, id).await? {
                     Some(_) => Problem::new(Code::WorkflowArchived, format!("{id} is archived.")),
                     None => Problem::not_found(id),
                 })
@@ -177,6 +205,10 @@ impl Deeds {
                 format!("{open} executions are open, and {} may be. Nothing was started.", self.quota),
             )
             .with_retry_after(std::time::Duration::from_secs(5))),
+            Some(Submitted::NothingToCarry) => Err(Problem::new(
+                Code::RetryRefused,
+                "A value that would be kept is not stored any more. Nothing was started; ask for `whole`.",
+            )),
             None => Err(Problem::internal("the store gave no answer to a submission")),
         }
     }

@@ -1,21 +1,24 @@
 //! Messages nobody could use: look at them, send them again, drop them.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{
     ids::{DeadLetterId, ExecutionId, MessageId},
-    port::store::DeadLetter,
+    port::store::{DeadLetter, DeadLetterFilter},
     time::Timestamp,
     wire::{self, InboxMessage, Task},
 };
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Deeds, page};
 use crate::{
     caller::{Caller, Permission},
     problem::{Code, Problem},
 };
+
+/// Dead letters that one purge removes.
+const MOST_PURGED: u32 = 10_000;
 
 /// A message that was set aside.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -63,6 +66,57 @@ impl From<DeadLetter> for DeadLetterView {
     }
 }
 
+/// Which dead letters.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DeadLetterQuery {
+    /// Only those that came from this queue.
+    pub queue: Option<String>,
+    /// Only those whose reason contains this, whatever the case.
+    pub reason: Option<String>,
+    /// Only those of this execution.
+    #[param(value_type = Option<String>)]
+    #[schema(value_type = Option<String>)]
+    pub execution_id: Option<ExecutionId>,
+    /// Only those that were set aside before this instant (RFC 3339).
+    #[param(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub before: Option<Timestamp>,
+    /// At most this many: 1 to 500 in a list, 50 when left out; 1 to 10,000 in a purge, all of them when left out.
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before; of no meaning in a purge.
+    pub cursor: Option<String>,
+}
+
+impl DeadLetterQuery {
+    fn filter(&self) -> DeadLetterFilter {
+        DeadLetterFilter {
+            queue: self.queue.clone(),
+            reason: self.reason.clone(),
+            execution: self.execution_id,
+            before: self.before,
+        }
+    }
+}
+
+/// Which dead letters to remove.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PurgeDeadLetters {
+    /// The filters of their list, at least one: list them first to see what would go.
+    pub query: DeadLetterQuery,
+}
+
+/// What was removed.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Purged {
+    /// How many.
+    pub removed: u64,
+    /// Whether there may be more: ask again.
+    pub more: bool,
+}
+
 /// Some dead letters, newest first.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct DeadLetterList {
@@ -106,11 +160,11 @@ impl Deeds {
     pub(crate) async fn dead_letter_list(
         &self,
         caller: &Caller,
-        after: Option<String>,
-        limit: Option<u32>,
+        query: DeadLetterQuery,
     ) -> Result<DeadLetterList, Problem> {
         caller.must(Permission::AdminSystem)?;
-        let found = self.store.dead_letter_list(page::<DeadLetterId>(after, limit)?).await?;
+        let page = page::<DeadLetterId>(query.cursor.clone(), query.limit)?;
+        let found = self.store.dead_letter_list(query.filter(), page).await?;
         Ok(DeadLetterList {
             items: found.items.into_iter().map(DeadLetterView::from).collect(),
             next_cursor: found.next,
@@ -154,6 +208,23 @@ impl Deeds {
         };
         self.store.dead_letter_remove(id).await?;
         Ok(Replayed { id, sent_as })
+    }
+
+    /// Removes the dead letters that a query finds, oldest first.
+    pub(crate) async fn dead_letter_purge(
+        &self,
+        caller: &Caller,
+        body: PurgeDeadLetters,
+    ) -> Result<Purged, Problem> {
+        caller.must(Permission::AdminSystem)?;
+        let filter = body.query.filter();
+        if filter == DeadLetterFilter::default() {
+            let detail = "`query` finds everything there is; name at least one filter, such as `before`.";
+            return Err(Problem::new(Code::InvalidBody, detail));
+        }
+        let most = body.query.limit.unwrap_or(MOST_PURGED).clamp(1, MOST_PURGED);
+        let removed = self.store.dead_letter_purge(filter, most).await?;
+        Ok(Purged { removed, more: removed >= u64::from(most) })
     }
 
     pub(crate) async fn dead_letter_remove(&self, caller: &Caller, id: DeadLetterId) -> Result<(), Problem> {

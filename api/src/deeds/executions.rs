@@ -6,7 +6,7 @@ use shared::{
     component::Failure,
     execution::{Event, Execution, Payload, Status},
     ids::{ExecutionId, PayloadId, RequestId, WorkerId, WorkflowId},
-    port::store::{ExecutionFilter, ExecutionRow, LateResult, payload_whole},
+    port::store::{ExecutionFilter, ExecutionRow, LateResult, Paged, payload_whole},
     time::Timestamp,
     wire::RequestBody,
     workflow::Priority,
@@ -21,9 +21,11 @@ use crate::{
 
 /// Above this many bytes a stored output is answered as a reference.
 const RESOLVED_UP_TO: u64 = 1024 * 1024;
+/// Executions that do another again, as far as one answer lists them.
+const MOST_RETRIES: u32 = 100;
 
 /// Which executions to list.
-#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[derive(Debug, Clone, Default, Deserialize, IntoParams, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ExecutionQuery {
@@ -34,19 +36,33 @@ pub(crate) struct ExecutionQuery {
     pub failing: bool,
     /// Only executions of this workflow.
     #[param(value_type = Option<String>)]
+    #[schema(value_type = Option<String>)]
     pub workflow_id: Option<WorkflowId>,
     /// Only those with this tag.
     pub tag: Option<String>,
     /// Accepted at or after this instant (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub created_from: Option<Timestamp>,
     /// Accepted before this instant (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub created_to: Option<Timestamp>,
     /// At most this many (1 to 500; 50 when left out).
     pub limit: Option<u32>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
+}
+
+impl ExecutionQuery {
+    /// Whether it asks for less than everything.
+    pub(super) fn has_filter(&self) -> bool {
+        let Self { status, failing, workflow_id, tag, created_from, created_to, limit: _, cursor: _ } = self;
+        *failing
+            || workflow_id.is_some()
+            || [status, tag].into_iter().any(Option::is_some)
+            || [created_from, created_to].into_iter().any(Option::is_some)
+    }
 }
 
 /// Why something failed.
@@ -130,6 +146,14 @@ pub(crate) struct ExecutionView {
     pub completed_at: Option<Timestamp>,
     /// Milliseconds from `started_at` to `completed_at`, or until now.
     pub duration_ms: Option<u64>,
+    /// The execution that it does again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub retry_of: Option<ExecutionId>,
+    /// The executions that do it again, newest first, at most 100. Not in lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub retried_by: Vec<ExecutionId>,
     /// Percent of its components that have settled. Not in lists while it is open.
     pub progress: Option<f64>,
     /// The slot it waits for, when it waits for one.
@@ -297,6 +321,8 @@ fn view(row: ExecutionRow, now: Timestamp) -> (ExecutionView, Option<Payload>) {
         started_at: row.started_at,
         completed_at: row.finished_at,
         duration_ms: duration,
+        retry_of: row.retry_of,
+        retried_by: Vec::new(),
         progress: match row.status {
             Status::Completed => Some(100.0),
             Status::Pending => Some(0.0),
@@ -325,7 +351,7 @@ fn statuses(text: Option<&str>) -> Result<Vec<Status>, Problem> {
         .collect()
 }
 
-fn check_reason(reason: &str) -> Result<(), Problem> {
+pub(super) fn check_reason(reason: &str) -> Result<(), Problem> {
     if reason.chars().count() > 1_000 {
         return Err(Problem::new(Code::InvalidBody, "`reason` has at most 1,000 characters."));
     }
@@ -347,6 +373,20 @@ impl Deeds {
         caller: &Caller,
         query: ExecutionQuery,
     ) -> Result<ExecutionList, Problem> {
+        let found = self.execution_rows(caller, query).await?;
+        let now = self.clock.now(&self.store).await?;
+        Ok(ExecutionList {
+            items: found.items.into_iter().map(|row| view(row, now).0).collect(),
+            next_cursor: found.next,
+        })
+    }
+
+    /// A page of rows, newest first.
+    pub(super) async fn execution_rows(
+        &self,
+        caller: &Caller,
+        query: ExecutionQuery,
+    ) -> Result<Paged<ExecutionRow>, Problem> {
         caller.must(Permission::Read)?;
         let filter = ExecutionFilter {
             workflow: query.workflow_id,
@@ -357,12 +397,7 @@ impl Deeds {
             created_to: query.created_to,
         };
         let page = page::<ExecutionId>(query.cursor, query.limit)?;
-        let found = self.store.execution_list(caller.tenant, filter, page).await?;
-        let now = self.clock.now(&self.store).await?;
-        Ok(ExecutionList {
-            items: found.items.into_iter().map(|row| view(row, now).0).collect(),
-            next_cursor: found.next,
-        })
+        Ok(self.store.execution_list(caller.tenant, filter, page).await?)
     }
 
     pub(crate) async fn execution_get(
@@ -373,6 +408,10 @@ impl Deeds {
         let row = self.execution_row(caller, id).await?;
         let now = self.clock.now(&self.store).await?;
         let (mut view, output) = view(row, now);
+        // Only what has ended is done again.
+        if view.status.is_terminal() {
+            view.retried_by = self.store.execution_retries(caller.tenant, id, MOST_RETRIES).await?;
+        }
         match output {
             Some(Payload::Inline(value)) => view.output = Some(value),
             Some(Payload::Stored(stored)) => {

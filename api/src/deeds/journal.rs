@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{
     component::{LogLevel, LogLine},
-    execution::{AnswerVerdict, Event, Payload, Plan, SkipReason, TaskKey, Turn},
+    execution::{AnswerVerdict, Carry, Event, Payload, Plan, SkipReason, TaskKey, Turn},
     ids::{ExecutionId, WorkerId},
     time::Timestamp,
     workflow::{Part, Workflow},
@@ -138,6 +138,10 @@ pub(crate) struct AttemptView {
     /// Why it was skipped or lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The execution in which it ended so: this one does that again, and has kept it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub carried_from: Option<ExecutionId>,
     /// Own ports that fired, beside `success`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
@@ -167,6 +171,7 @@ impl AttemptView {
             until: None,
             failure: None,
             reason: None,
+            carried_from: None,
             ports: Vec::new(),
             output: None,
             output_reference: None,
@@ -222,11 +227,24 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
     let mut written: Vec<(&LogLine, Option<(&TaskKey, u32)>)> = Vec::new();
     for event in &turn.events {
         match event {
-            Event::Accepted(accepted) => say(
-                LogLevel::Info,
-                format!("Accepted version {} from {}", accepted.version, accepted.principal),
-                None,
-            ),
+            Event::Accepted(accepted) => {
+                let again = accepted.retry_of.map(|of| format!(", to do {of} again")).unwrap_or_default();
+                let message =
+                    format!("Accepted version {} from {}{again}", accepted.version, accepted.principal);
+                say(LogLevel::Info, message, None);
+            }
+            Event::Carried { task, from, result } => {
+                let ended = match &**result {
+                    Carry::Completed { .. } => "completed".to_owned(),
+                    Carry::Failed { failure, .. } => format!("failed ({failure})"),
+                    Carry::Skipped { reason } => format!("is skipped: {}", skip(*reason)),
+                };
+                say(
+                    LogLevel::Info,
+                    format!("{task} {ended}, as in {from}; it does not run"),
+                    Some((task, 0)),
+                );
+            }
             Event::Scheduled { until } => say(LogLevel::Info, format!("Scheduled for {until}"), None),
             Event::Started => say(LogLevel::Info, "Started".to_owned(), None),
             Event::TaskReady { task } => {
@@ -576,6 +594,29 @@ impl<'a> Attempts<'a> {
         self.reached.seq = turn.seq;
         for event in &turn.events {
             match event {
+                Event::Carried { task, from, result } => {
+                    let attempts = match &**result {
+                        Carry::Completed { attempts, .. } | Carry::Failed { attempts, .. } => *attempts,
+                        Carry::Skipped { .. } => 0,
+                    };
+                    let entry = self.at(task, attempts);
+                    entry.carried_from = Some(*from);
+                    match &**result {
+                        Carry::Completed { output, ports, .. } => {
+                            entry.status = "completed";
+                            self.give(task, attempts, output, ports);
+                        }
+                        Carry::Failed { failure, .. } => {
+                            entry.status = "failed";
+                            entry.failure = Some(failure.into());
+                        }
+                        Carry::Skipped { reason } => {
+                            entry.status = "skipped";
+                            entry.reason = Some(skip(*reason).to_owned());
+                        }
+                    }
+                    self.settled(task);
+                }
                 Event::TaskReady { task } => {
                     self.at(task, 0).status = "ready";
                 }

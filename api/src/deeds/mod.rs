@@ -4,6 +4,7 @@
 //! `http::frame` spawns for its request, so a client that hangs up cancels nothing.
 
 mod accept;
+mod bulk;
 mod catalogue;
 mod clock;
 mod dead_letters;
@@ -20,6 +21,7 @@ mod mails;
 mod notifications;
 mod payloads;
 mod requests;
+mod retries;
 mod signals;
 mod snapshots;
 mod triggers;
@@ -44,8 +46,11 @@ use shared::{
 use crate::problem::{Code, Problem};
 
 pub(crate) use accept::{ExecuteWorkflow, Submission};
+pub(crate) use bulk::{BulkExecutions, BulkReport};
 pub(crate) use catalogue::{ComponentList, ComponentType};
-pub(crate) use dead_letters::{DeadLetterList, DeadLetterView, Replayed};
+pub(crate) use dead_letters::{
+    DeadLetterList, DeadLetterQuery, DeadLetterView, PurgeDeadLetters, Purged, Replayed,
+};
 pub(crate) use events::{CloudEvent, EventList, EventQuery, PublishedList};
 pub(crate) use executions::{
     CancelExecution, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, LateList, PauseExecution,
@@ -61,6 +66,7 @@ pub(crate) use journal::{JournalList, LogList, LogQuery, TaskList};
 pub(crate) use links::{LinkView, Links, MakeLinks};
 pub(crate) use mails::Mails;
 pub(crate) use notifications::{NotificationList, NotificationQuery, NotificationView};
+pub(crate) use retries::{Retried, RetryExecution};
 pub(crate) use signals::{SendSignal, SignalSent, WaitList};
 pub(crate) use triggers::{
     BackfillList, BackfillPreview, BackfillView, CreateBackfill, FireList, FireTrigger, Fired, HookAddress,

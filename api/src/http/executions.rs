@@ -5,7 +5,7 @@ use std::{convert::Infallible, time::Duration};
 use axum::{
     Json,
     extract::State,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
@@ -25,8 +25,9 @@ use crate::{
     app::App,
     caller::Caller,
     deeds::{
-        CancelExecution, Cancelled, ExecutionList, ExecutionQuery, ExecutionView, JournalList, LateList,
-        LogList, LogQuery, PauseExecution, SendSignal, Sight, SignalSent, Standing, TaskList, WaitList, Why,
+        BulkExecutions, BulkReport, CancelExecution, Cancelled, ExecutionList, ExecutionQuery, ExecutionView,
+        JournalList, LateList, LogList, LogQuery, PauseExecution, Retried, RetryExecution, SendSignal, Sight,
+        SignalSent, Standing, TaskList, WaitList, Why,
     },
     problem::Problem,
 };
@@ -143,6 +144,53 @@ pub(crate) async fn execution_resume(
 fn standing(standing: Standing) -> Response {
     let status = if standing.decided { StatusCode::OK } else { StatusCode::ACCEPTED };
     (status, Json(standing)).into_response()
+}
+
+/// Does an execution that has ended again, as a new one.
+///
+/// What completed is kept and does not run again; the answer says of each component what becomes of it. The old
+/// execution stays as it is. With the header `Idempotency-Key`, the same retry is started once within 24 hours.
+/// One that is open is refused with 409; one of which what would be kept does not fit, with 422 and what would.
+#[utoipa::path(post, path = "/api/v1/executions/{id}/retry", tag = "executions", operation_id = "execution_retry",
+    params(("id" = String, Path, description = "The execution's id"),
+           ("Idempotency-Key" = Option<String>, Header, description = "The same key and content start one execution")),
+    request_body(content = Option<RetryExecution>, content_type = "application/json"),
+    responses((status = 202, description = "It is accepted", body = Retried),
+              (status = 200, description = "What a dry run shows", body = Retried),
+              (status = 409, description = "The execution has not ended"), Refused))]
+pub(crate) async fn execution_retry(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+    IdempotencyKey(key): IdempotencyKey,
+    BodyOrDefault(body): BodyOrDefault<RetryExecution>,
+) -> Result<Response, Problem> {
+    let retried = app.deeds.execution_retry(&caller, id, body, key).await?;
+    Ok(match retried.id {
+        Some(new) => {
+            let location = [(header::LOCATION, format!("/api/v1/executions/{new}"))];
+            (StatusCode::ACCEPTED, location, Json(retried)).into_response()
+        }
+        None => Json(retried).into_response(),
+    })
+}
+
+/// Retries, cancels, kills, pauses or resumes the executions that a query finds, and answers for each.
+///
+/// A page at a time, newest first, at most 100: go on with `next_cursor`. With `dry_run` nothing is done, and the answer
+/// says what would be, or why not. Each accepted action is durable by itself. With the header `Idempotency-Key`, nothing
+/// is done twice to an execution within 24 hours: ask again with the same key when an answer was lost.
+#[utoipa::path(post, path = "/api/v2/executions/bulk", tag = "executions", operation_id = "execution_bulk",
+    params(("Idempotency-Key" = Option<String>, Header, description = "With the same key nothing is done twice to an execution")),
+    request_body = BulkExecutions,
+    responses((status = 200, description = "What became of each execution of the page", body = BulkReport), Refused))]
+pub(crate) async fn execution_bulk(
+    State(app): State<App>,
+    caller: Caller,
+    IdempotencyKey(key): IdempotencyKey,
+    Body(body): Body<BulkExecutions>,
+) -> Result<Json<BulkReport>, Problem> {
+    app.deeds.execution_bulk(&caller, body, key).await.map(Json)
 }
 
 /// Sends a signal to an execution: an event for one of its `wait_for_event`.

@@ -112,6 +112,8 @@ impl IntoResponses for Refused {
         executions::execution_kill,
         executions::execution_pause,
         executions::execution_resume,
+        executions::execution_retry,
+        executions::execution_bulk,
         executions::execution_signal,
         executions::execution_waits,
         executions::execution_logs,
@@ -157,6 +159,7 @@ impl IntoResponses for Refused {
         system::workflow_test_schema,
         system::worker_list,
         system::dead_letter_list,
+        system::dead_letter_purge,
         system::dead_letter_get,
         system::dead_letter_replay,
         system::dead_letter_delete,
@@ -238,6 +241,8 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/api/v1/executions/{id}/kill", post(executions::execution_kill))
         .route("/api/v1/executions/{id}/pause", post(executions::execution_pause))
         .route("/api/v1/executions/{id}/resume", post(executions::execution_resume))
+        .route("/api/v1/executions/{id}/retry", post(executions::execution_retry))
+        .route("/api/v2/executions/bulk", post(executions::execution_bulk))
         .route("/api/v1/executions/{id}/signals", post(executions::execution_signal))
         .route("/api/v1/executions/{id}/waits", get(executions::execution_waits))
         .route("/api/v1/executions/{id}/logs", get(executions::execution_logs))
@@ -284,6 +289,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/api/v1/schemas/workflow-test.json", get(system::workflow_test_schema))
         .route("/api/v1/workers", get(system::worker_list))
         .route("/api/v1/dead-letters", get(system::dead_letter_list))
+        .route("/api/v1/dead-letters/purge", post(system::dead_letter_purge))
         .route("/api/v1/dead-letters/{id}", get(system::dead_letter_get).delete(system::dead_letter_delete))
         .route("/api/v1/dead-letters/{id}/replay", post(system::dead_letter_replay))
         .route("/api/v1/payloads/{execution}/{id}", get(system::payload_get))

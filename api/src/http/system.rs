@@ -15,13 +15,15 @@ use shared::{
 
 use super::{
     Refused,
-    executions::PageQuery,
-    extract::{Asked, At},
+    extract::{Asked, At, Body},
 };
 use crate::{
     app::App,
     caller::Caller,
-    deeds::{ComponentList, ComponentType, DeadLetterList, DeadLetterView, Replayed, WorkerList},
+    deeds::{
+        ComponentList, ComponentType, DeadLetterList, DeadLetterQuery, DeadLetterView, PurgeDeadLetters,
+        Purged, Replayed, WorkerList,
+    },
     problem::{Code, Problem},
 };
 
@@ -78,14 +80,26 @@ pub(crate) async fn worker_list(State(app): State<App>, caller: Caller) -> Resul
 
 /// Lists messages nobody could use, newest first.
 #[utoipa::path(get, path = "/api/v1/dead-letters", tag = "dead letters", operation_id = "dead_letter_list",
-    params(PageQuery),
+    params(DeadLetterQuery),
     responses((status = 200, description = "A page of dead letters", body = DeadLetterList), Refused))]
 pub(crate) async fn dead_letter_list(
     State(app): State<App>,
     caller: Caller,
-    Asked(page): Asked<PageQuery>,
+    Asked(query): Asked<DeadLetterQuery>,
 ) -> Result<Json<DeadLetterList>, Problem> {
-    app.deeds.dead_letter_list(&caller, page.cursor, page.limit).await.map(Json)
+    app.deeds.dead_letter_list(&caller, query).await.map(Json)
+}
+
+/// Removes the dead letters that a query finds, oldest first, at most 10,000 of them.
+#[utoipa::path(post, path = "/api/v1/dead-letters/purge", tag = "dead letters", operation_id = "dead_letter_purge",
+    request_body = PurgeDeadLetters,
+    responses((status = 200, description = "How many were removed", body = Purged), Refused))]
+pub(crate) async fn dead_letter_purge(
+    State(app): State<App>,
+    caller: Caller,
+    Body(body): Body<PurgeDeadLetters>,
+) -> Result<Json<Purged>, Problem> {
+    app.deeds.dead_letter_purge(&caller, body).await.map(Json)
 }
 
 /// Reads a dead letter with its content.

@@ -2,6 +2,7 @@
 
 mod pages;
 mod people;
+mod retries;
 
 use std::{sync::Arc, time::Duration};
 

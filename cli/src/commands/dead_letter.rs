@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::{
     Exit,
@@ -22,6 +22,8 @@ pub(crate) struct Args {
 enum Verb {
     /// Lists dead letters, newest first.
     List {
+        #[command(flatten)]
+        filter: Filter,
         /// At most this many.
         #[arg(long, default_value_t = 50)]
         limit: usize,
@@ -32,6 +34,40 @@ enum Verb {
     Replay { id: String },
     /// Removes a dead letter.
     Delete { id: String },
+    /// Removes the dead letters that the filters find, at least one of them; `list` shows them first.
+    Purge {
+        #[command(flatten)]
+        filter: Filter,
+    },
+}
+
+/// Which dead letters.
+#[derive(Debug, clap::Args)]
+struct Filter {
+    /// Only those that came from this queue.
+    #[arg(long)]
+    queue: Option<String>,
+    /// Only those whose reason contains this.
+    #[arg(long)]
+    reason: Option<String>,
+    /// Only those of this execution.
+    #[arg(long)]
+    execution: Option<String>,
+    /// Only those that were set aside before this instant.
+    #[arg(long, value_name = "INSTANT")]
+    before: Option<String>,
+}
+
+impl Filter {
+    fn query(self) -> Vec<(&'static str, String)> {
+        let all = [
+            ("queue", self.queue),
+            ("reason", self.reason),
+            ("execution_id", self.execution),
+            ("before", self.before),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
 }
 
 const PATH: &str = "/api/v1/dead-letters";
@@ -39,8 +75,8 @@ const PATH: &str = "/api/v1/dead-letters";
 pub(crate) async fn run(args: Args) -> Result<Exit> {
     let client = Client::new(&args.client)?;
     match args.verb {
-        Verb::List { limit } => {
-            let items = client.list(PATH, &[], limit).await?;
+        Verb::List { filter, limit } => {
+            let items = client.list(PATH, &filter.query(), limit).await?;
             match client.output {
                 Format::Json => output::json(&items),
                 Format::Text => {
@@ -64,6 +100,23 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
                 output::json(&answer);
             }
             output::say(format_args!("{id} was sent again"));
+        }
+        Verb::Purge { filter } => {
+            let query: Map<String, Value> =
+                filter.query().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+            let body = json!({ "query": query });
+            let mut removed = 0;
+            loop {
+                let answer = client.post(&format!("{PATH}/purge"), &body).await?;
+                removed += answer.get("removed").and_then(Value::as_u64).unwrap_or(0);
+                if answer.get("more").and_then(Value::as_bool) != Some(true) {
+                    break;
+                }
+            }
+            if client.output == Format::Json {
+                output::json(&json!({ "removed": removed }));
+            }
+            output::say(format_args!("{removed} were removed"));
         }
         Verb::Delete { id } => {
             client.ask(Method::DELETE, &format!("{PATH}/{}", segment(&id)), &[], None).await?;

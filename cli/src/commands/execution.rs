@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     Exit,
     client::{Client, ClientArgs, segment},
     output::{self, Format, cell},
+    parameters::ParameterArgs,
 };
 
 #[derive(Debug, clap::Args)]
@@ -82,6 +83,68 @@ enum Verb {
     },
     /// Lets a paused execution go on.
     Resume { id: String },
+    /// Does an execution that has ended again, as a new one: what completed is kept, what failed runs again with what
+    /// follows from it.
+    Retry {
+        id: String,
+        /// `failed`; or components that run again too, with commas between; or `whole`, which keeps nothing.
+        #[arg(long, value_delimiter = ',', default_value = "failed")]
+        from: Vec<String>,
+        /// The version that runs: `same`, `newest` or a number.
+        #[arg(long, value_name = "VERSION", default_value = "same")]
+        workflow_version: String,
+        /// Parameters that are to be others; those left out stay as they were.
+        #[command(flatten)]
+        parameters: ParameterArgs,
+        /// Only shows what would be kept and what would run.
+        #[arg(long)]
+        dry_run: bool,
+        /// The same key starts one execution, however often it is asked for.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        /// Follows the new one to its end; the exit status is the execution's.
+        #[arg(long, conflicts_with = "dry_run")]
+        watch: bool,
+    },
+    /// Does one thing to every execution that the filters find, and says what became of each.
+    Bulk {
+        action: BulkAction,
+        /// `pending`, `running`, `paused`, `completed`, `failed`, `cancelled`; several with commas.
+        #[arg(long)]
+        status: Option<String>,
+        /// Only those that go on and will fail.
+        #[arg(long)]
+        failing: bool,
+        /// The id of a workflow.
+        #[arg(long)]
+        workflow: Option<String>,
+        #[arg(long)]
+        tag: Option<String>,
+        /// Accepted at or after this instant.
+        #[arg(long, value_name = "INSTANT")]
+        created_from: Option<String>,
+        /// Accepted before this instant.
+        #[arg(long, value_name = "INSTANT")]
+        created_to: Option<String>,
+        /// At most this many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// Only shows what would be done, or why not.
+        #[arg(long)]
+        dry_run: bool,
+        /// Why, for `cancel`, `kill` and `pause`; it is kept in each journal.
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// For `retry`: what runs again, as in `apg execution retry`.
+        #[arg(long, value_delimiter = ',', default_value = "failed")]
+        from: Vec<String>,
+        /// For `retry`: the version that runs.
+        #[arg(long, value_name = "VERSION", default_value = "same")]
+        workflow_version: String,
+        /// With the same key nothing is done twice to an execution.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
     /// Sends a signal to an execution that waits for it, or will.
     Signal {
         id: String,
@@ -104,7 +167,32 @@ enum Verb {
     },
 }
 
+/// What is done to each execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum BulkAction {
+    Retry,
+    Cancel,
+    Kill,
+    Pause,
+    Resume,
+}
+
+impl BulkAction {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Cancel => "cancel",
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
+    }
+}
+
 const PATH: &str = "/api/v1/executions";
+const BULK_PATH: &str = "/api/v2/executions/bulk";
+/// Executions that one request acts on.
+const BULK_PAGE: usize = 50;
 
 fn at(id: &str) -> String {
     format!("{PATH}/{}", segment(id))
@@ -201,6 +289,59 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
         Verb::Resume { id } => {
             client.show(&client.post(&format!("{}/resume", at(&id)), &json!({})).await?);
         }
+        Verb::Retry { id, from, workflow_version, parameters, dry_run, key, watch } => {
+            let found = client.get(&at(&id)).await?;
+            // The parameters that it was started with say which of them are texts.
+            let is_text = |name: &str| found["parameters"][name].is_string().then(|| "string".to_owned());
+            let body = json!({
+                "from": one_or_all(from),
+                "version": version(&workflow_version),
+                "parameters": parameters.read(is_text)?,
+                "dry_run": dry_run,
+            });
+            let path = format!("{}/retry", at(&id));
+            let answer = client.post_once(&path, &body, key.as_deref()).await?;
+            show_retried(&client, &answer);
+            if watch {
+                return follow(&client, &cell(&answer, "id")).await;
+            }
+        }
+        Verb::Bulk {
+            action,
+            status,
+            failing,
+            workflow,
+            tag,
+            created_from,
+            created_to,
+            limit,
+            dry_run,
+            reason,
+            from,
+            workflow_version,
+            key,
+        } => {
+            let texts = [
+                ("status", status),
+                ("workflow_id", workflow),
+                ("tag", tag),
+                ("created_from", created_from),
+                ("created_to", created_to),
+            ];
+            let mut query = Map::new();
+            query
+                .extend(texts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))));
+            if failing {
+                query.insert("failing".to_owned(), json!(true));
+            }
+            let body = json!({
+                "action": action.as_str(),
+                "dry_run": dry_run,
+                "reason": reason,
+                "retry": { "from": one_or_all(from), "version": version(&workflow_version) },
+            });
+            return bulk(&client, body, query, limit, key.as_deref()).await;
+        }
         Verb::Signal { id, name, data } => {
             let data: Value = serde_json::from_str(&data).context("--data is not JSON")?;
             let body = json!({ "name": name, "data": data });
@@ -225,6 +366,71 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
         }
     }
     Ok(Exit::Success)
+}
+
+/// A word, or a number as one.
+fn version(text: &str) -> Value {
+    text.parse::<u32>().map_or_else(|_| json!(text), |number| json!(number))
+}
+
+/// Page by page, to `limit` executions or the end. What was refused makes the exit status that of a failure.
+async fn bulk(
+    client: &Client,
+    mut body: Value,
+    mut query: Map<String, Value>,
+    limit: usize,
+    key: Option<&str>,
+) -> Result<Exit> {
+    let mut items: Vec<Value> = Vec::new();
+    while items.len() < limit {
+        query.insert("limit".to_owned(), json!((limit - items.len()).min(BULK_PAGE)));
+        body["query"] = Value::Object(query.clone());
+        let page = client.post_once(BULK_PATH, &body, key).await?;
+        items.extend(page.get("items").and_then(Value::as_array).cloned().unwrap_or_default());
+        match page.get("next_cursor") {
+            Some(Value::String(cursor)) => query.insert("cursor".to_owned(), json!(cursor)),
+            _ => break,
+        };
+    }
+    let columns = [
+        ("EXECUTION", "execution"),
+        ("STATUS", "status"),
+        ("OUTCOME", "outcome"),
+        ("RETRIED AS", "retried_as"),
+        ("WHY NOT", "detail"),
+    ];
+    list(client, &items, &columns);
+    let refused = items.iter().filter(|item| item["outcome"] == "refused").count();
+    output::say(format_args!("{} executions, {refused} refused", items.len()));
+    Ok(if refused == 0 { Exit::Success } else { Exit::Failed })
+}
+
+/// One word or id alone, and several as a list.
+fn one_or_all(mut from: Vec<String>) -> Value {
+    match from.len() {
+        1 => json!(from.remove(0)),
+        _ => json!(from),
+    }
+}
+
+/// What becomes of each component, then the new execution.
+fn show_retried(client: &Client, answer: &Value) {
+    if client.output == Format::Json {
+        output::json(answer);
+        return;
+    }
+    let components = answer.get("components").and_then(Value::as_array).into_iter().flatten();
+    let rows: Vec<Vec<String>> = components
+        .map(|component| {
+            let fate = if component["kept"] == true { "kept" } else { "runs" };
+            vec![cell(component, "component"), fate.to_owned(), cell(component, "sentence")]
+        })
+        .collect();
+    output::data(&output::table(&["COMPONENT", "FATE", "WHY"], &rows));
+    match answer.get("id").and_then(Value::as_str) {
+        Some(id) => output::say(format_args!("{id} {}", cell(answer, "status"))),
+        None => output::say("Nothing was started"),
+    }
 }
 
 /// Follows an execution to its end: a bar for people, a line a change otherwise, its output at the end.

@@ -179,6 +179,9 @@ impl Found {
         if past.was_cancelled {
             return self.skip("somebody cancelled them");
         }
+        if past.has_carried {
+            return self.skip("they do others again, and what they have kept was answered there");
+        }
         let begun = Instant::now();
         let was = replay(past, before);
         let is = replay(past, draft);

@@ -572,6 +572,15 @@ impl Turning<'_> {
             self.set_timer(TimerKey::Timeout, self.around.now.after(timeout));
         }
         self.begin_scope(ROOT);
+        // What was carried has settled already: whatever reads it may be ready.
+        if self.execution.root().settled > 0 && !planted!(B63CarriedReadersForgotten) {
+            let waiting: Vec<Place> = self
+                .execution
+                .places(ROOT)
+                .filter(|place| self.phase(*place) == Phase::Waiting && !self.changed.contains(place))
+                .collect();
+            self.changed.extend(waiting);
+        }
         Ok(())
     }
 

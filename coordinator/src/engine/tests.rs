@@ -7,6 +7,7 @@ mod desk;
 mod pausing;
 mod people;
 mod properties;
+mod retrying;
 mod rows;
 mod saga;
 mod tasks;
@@ -222,6 +223,7 @@ fn first_turn(workflow: &Workflow, parameters: Value, change: impl FnOnce(&mut A
     let Value::Object(parameters) = parameters else { panic!("parameters are a map") };
     let mut accepted = Accepted {
         parent: None,
+        retry_of: None,
         tenant: TenantId::DEFAULT,
         workflow: WorkflowId::from_uuid(uuid::Uuid::from_u128(3)),
         version: 1,
@@ -248,11 +250,15 @@ impl Case {
     /// Accepted, not started.
     fn accept(workflow: Arc<Workflow>, parameters: Value, change: impl FnOnce(&mut Accepted)) -> Self {
         let first = first_turn(&workflow, parameters, change);
+        Self::begin(workflow, first)
+    }
+
+    fn begin(workflow: Arc<Workflow>, first: Turn) -> Self {
         let Ok(state) = Execution::replay(workflow, std::slice::from_ref(&first)) else { panic!("it folds") };
         Self {
+            now: first.at,
             turns: vec![first],
             state,
-            now: start_of_time(),
             rules: Rules::default(),
             room: 1_000,
             queue_is_deep: false,

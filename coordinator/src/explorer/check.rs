@@ -21,7 +21,7 @@ use shared::{
 use super::{Tally, storage::Storage, world::World};
 use crate::audit::Watch;
 
-type Wrong = (&'static str, String);
+pub(super) type Wrong = (&'static str, String);
 
 /// I26: timers, questions and waits stand in the rows exactly when they stand in the state.
 pub(super) fn rows(state: &Execution, storage: &Storage) -> Option<Wrong> {
@@ -128,14 +128,20 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) fn of(id: ExecutionId, workflow: &Arc<Workflow>) -> Self {
+    /// What the first turn has kept of another execution can be undone as what completed here.
+    pub(super) fn of(id: ExecutionId, workflow: &Arc<Workflow>, first: &Turn) -> Self {
+        let noted = first.events.iter().filter_map(|event| match event {
+            Event::CompensationNoted { task, .. } => Some(task.clone()),
+            _ => None,
+        });
+        let noted: Vec<TaskKey> = noted.collect();
         Self {
             id,
             workflow: Arc::clone(workflow),
             wrong: None,
             counted: Vec::new(),
-            completed: Vec::new(),
-            noted: Vec::new(),
+            completed: noted.clone(),
+            noted,
             undone: Vec::new(),
             finally: 0,
             received: HashSet::new(),

@@ -9,6 +9,7 @@
 mod broker;
 mod check;
 mod reach;
+mod retries;
 mod shapes;
 mod storage;
 mod tests;
@@ -65,6 +66,7 @@ impl Plan {
             | Bug::B44RestOfATurnForgotten
             | Bug::B54CloseNotRepeated
             | Bug::B57RestNotRepeated => Self { sweep: false, lease_all: seed.is_multiple_of(2), ..plain },
+            Bug::B64CarriedPayloadsLeftBehind => Self { small: true, ..plain },
             Bug::B5NoSweep => Self { ..plain },
             Bug::B55ParentNotAsked => Self { faults: 15, ..plain },
             Bug::B45PayloadKeptAfterTheCommit
@@ -112,6 +114,10 @@ pub(crate) struct Tally {
     pub(crate) rounds: u64,
     pub(crate) pauses: u64,
     pub(crate) resumes: u64,
+    /// Executions done again, what they kept, and what was refused.
+    pub(crate) retries: u64,
+    pub(crate) carried: u64,
+    pub(crate) refused: u64,
 }
 
 impl Tally {
@@ -144,6 +150,9 @@ impl Tally {
             rounds,
             pauses,
             resumes,
+            retries,
+            carried,
+            refused,
         } = other;
         self.actions += actions;
         self.submitted += submitted;
@@ -172,6 +181,9 @@ impl Tally {
         self.rounds += rounds;
         self.pauses += pauses;
         self.resumes += resumes;
+        self.retries += retries;
+        self.carried += carried;
+        self.refused += refused;
     }
 }
 

@@ -77,6 +77,15 @@ impl Storage {
         id
     }
 
+    /// Gives an execution that does `of` again these values of it as its own.
+    pub(super) fn carry(&mut self, of: ExecutionId, to: ExecutionId, payloads: &[PayloadId]) {
+        for id in payloads {
+            if let Some(bytes) = self.payloads.get(&(of, *id)).cloned() {
+                self.payloads.insert((to, *id), bytes);
+            }
+        }
+    }
+
     /// Keeps the first turn of an execution that is not there yet.
     pub(super) fn keep_first(&mut self, first: Turn) {
         let id = first.execution;

@@ -75,6 +75,9 @@ fn is_not_hollow(tally: &Tally) {
         (tally.rounds, "rounds"),
         (tally.pauses, "pauses"),
         (tally.resumes, "resumes"),
+        (tally.retries, "retries"),
+        (tally.carried, "carried results"),
+        (tally.refused, "refused retries"),
     ] {
         assert!(count > 0, "no {what} in the whole run");
     }

@@ -11,6 +11,7 @@ use shared::{
     component::{Failure, FailureClass},
     execution::{
         Accepted, Event, Execution, Mode, Payload, Received, Status, StoredPayload, TaskKey, TimerKey, Turn,
+        start_hint,
     },
     ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId, WorkflowId},
     port::store::{HumanTaskStatus, Kept},
@@ -23,6 +24,7 @@ use super::{
     Dice, Plan, Tally, Violation,
     broker::{Broker, Tag, serves},
     check::{self, History},
+    retries::Again,
     shapes,
     storage::Storage,
 };
@@ -120,6 +122,8 @@ struct Client {
     answers: BTreeSet<ExecutionId>,
     /// Two API processes have looked for the key and not found it (planted fault B13).
     checked: u32,
+    /// What it asks to be done again.
+    again: Option<Box<Again>>,
 }
 
 pub(super) struct World {
@@ -253,6 +257,9 @@ impl World {
             1 if self.dice.chance(25) => self.cancel(),
             1 if self.dice.chance(50) => self.person(),
             21 if self.dice.chance(20) => self.pause(),
+            21 if self.dice.chance(25) => {
+                self.retry();
+            }
             20 if self.dice.chance(20) => self.event(),
             20 if self.dice.chance(20) => self.signal(),
             2 => {
@@ -284,12 +291,20 @@ impl World {
             self.submit_again(index);
             return;
         }
-        if self.clients.len() >= 7 {
+        if self.clients.iter().filter(|client| client.again.is_none()).count() >= 7 {
             return;
         }
         let shape = self.dice.below(shapes::shapes().len());
         let key = format!("key-{}", self.clients.len());
-        self.clients.push(Client { key, shape, answers: BTreeSet::new(), checked: 0 });
+        self.clients.push(Client { key, shape, answers: BTreeSet::new(), checked: 0, again: None });
+        self.submit_again(self.clients.len() - 1);
+    }
+
+    /// A client asks for an ended execution to be done again.
+    pub(super) fn ask_again(&mut self, shape: usize, again: Again) {
+        let key = format!("again-{}", self.clients.len());
+        let again = Some(Box::new(again));
+        self.clients.push(Client { key, shape, answers: BTreeSet::new(), checked: 0, again });
         self.submit_again(self.clients.len() - 1);
     }
 
@@ -298,13 +313,20 @@ impl World {
         let key = Value::from(format!("k-{}", client % 3));
         let workflow = &shapes::shapes()[shape];
         let execution = ExecutionId::from_uuid(self.dice.uuid());
+        let cause = MessageId::derived(execution, "submit");
+        if let Some(again) = &self.clients[client].again {
+            let mut events = vec![Event::Accepted(Box::new(again.accepted.clone()))];
+            events.extend(again.events.iter().cloned());
+            return Turn { execution, seq: 1, cause, at: self.now, events };
+        }
         Turn {
             execution,
             seq: 1,
-            cause: MessageId::derived(execution, "submit"),
+            cause,
             at: self.now,
             events: vec![Event::Accepted(Box::new(Accepted {
                 parent: None,
+                retry_of: None,
                 trigger: None,
                 tenant: TenantId::DEFAULT,
                 workflow: WorkflowId::from_uuid(uuid::Uuid::from_u128(shape as u128 + 1)),
@@ -344,6 +366,14 @@ impl World {
             self.tally.unknown_commits += 1;
         }
         let id = if applied { Some(self.storage.accept(first.clone(), &key, check_key)) } else { None };
+        if let (Some(id), Some(again)) = (id, &self.clients[index].again)
+            && id == first.execution
+            && let Some(of) = again.accepted.retry_of
+        {
+            // In one transaction with the submission.
+            let payloads = again.payloads.clone();
+            self.storage.carry(of, id, &payloads);
+        }
         if unknown {
             if has(Bug::B14UnknownCommitTakenAsSuccess) {
                 self.clients[index].answers.insert(first.execution);
@@ -375,11 +405,7 @@ impl World {
     }
 
     fn publish_start(&mut self, first: Turn) {
-        self.broker.inbox.publish(InboxMessage {
-            id: MessageId::derived(first.execution, "start"),
-            shard: Shard::of(first.execution),
-            body: InboxBody::Start { first: Box::new(first) },
-        });
+        self.broker.inbox.publish(start_hint(first));
     }
 
     fn cancel(&mut self) {
@@ -1303,8 +1329,15 @@ impl World {
         let mut idle = self.now;
         for round in 0..20_000 {
             let rests = self.storage.open() == 0 && self.broker.inbox.len() == 0 && !self.is_busy();
-            if rests || self.violation.is_some() {
+            if self.violation.is_some() {
                 return;
+            }
+            if rests {
+                // What has come further is done again too.
+                if !self.dice.chance(25) || !self.retry() {
+                    return;
+                }
+                idle = self.now;
             }
             self.now = self.now.after(Duration::from_millis(1));
             let turns = self.storage.turns;
@@ -1442,7 +1475,8 @@ impl World {
         for (id, turns) in &self.storage.journals {
             let hash = Desk::hash_of(turns).unwrap_or_default();
             let Some(workflow) = shapes::shapes().iter().find(|shape| shape.hash == hash) else { continue };
-            let mut history = History::of(*id, workflow);
+            let Some(first) = turns.first() else { continue };
+            let mut history = History::of(*id, workflow, first);
             let state = audit::journal_watched(*id, workflow, turns, &mut findings, &mut history);
             let mut tally = self.tally;
             wrong = wrong.or(history.end(state.as_ref(), self, &mut tally));
@@ -1473,6 +1507,7 @@ impl World {
                 "I7" => "I7",
                 "I9" => "I9",
                 "I13" => "I13",
+                "I30" => "I30",
                 _ => "I0",
             };
             self.broken(invariant, first.message);
@@ -1481,6 +1516,9 @@ impl World {
             self.broken(invariant, message);
         }
         self.check_children();
+        if let Some((invariant, message)) = self.check_carried() {
+            self.broken(invariant, message);
+        }
         for index in 0..self.clients.len() {
             let answers = self.clients[index].answers.clone();
             if answers.len() > 1 {

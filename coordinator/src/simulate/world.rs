@@ -70,6 +70,7 @@ impl<'a> World<'a> {
             tags: Vec::new(),
             principal: "test".to_owned(),
             trigger: None,
+            retry_of: None,
         };
         let first = Turn {
             execution: setup.id,

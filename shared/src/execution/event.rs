@@ -132,6 +132,30 @@ pub struct Accepted {
     /// What started it, unless somebody asked directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<TriggerOrigin>,
+    /// The execution, ended by then, that it does again in part or whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<ExecutionId>,
+}
+
+/// How a component ended in an execution that is done again, where that is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Carry {
+    Completed {
+        output: Payload,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ports: Vec<String>,
+        /// The number of its last attempt; 0 for what the engine decided.
+        attempts: u32,
+    },
+    /// It failed, and that was handled.
+    Failed {
+        failure: Failure,
+        attempts: u32,
+    },
+    Skipped {
+        reason: SkipReason,
+    },
 }
 
 /// Where a sub-workflow's execution comes from.
@@ -348,6 +372,13 @@ pub enum SkipReason {
 pub enum Event {
     /// The API accepted it. Always the first event of the first turn.
     Accepted(Box<Accepted>),
+    /// A component does not run: it ended so in the execution that this one does again. Only in the first turn.
+    Carried {
+        task: TaskKey,
+        /// The execution that is done again. Its journal says how the component came to end so.
+        from: ExecutionId,
+        result: Box<Carry>,
+    },
     /// It starts later.
     Scheduled { until: Timestamp },
     /// It was admitted and holds its slots.
@@ -558,7 +589,8 @@ impl Event {
             | Self::SignalKept { .. }
             | Self::Noted { .. }
             | Self::Finished { .. } => None,
-            Self::TaskReady { task }
+            Self::Carried { task, .. }
+            | Self::TaskReady { task }
             | Self::TaskOffered { task }
             | Self::TaskDispatched { task, .. }
             | Self::TaskGranted { task, .. }

@@ -20,9 +20,11 @@ pub fn first_turn(accepted: Accepted, at: Timestamp) -> Turn {
 
 /// What tells a coordinator of an execution that is durable. Lost, the sweep finds it.
 pub fn start_hint(first: Turn) -> InboxMessage {
-    InboxMessage {
-        id: MessageId::derived(first.execution, "start"),
-        shard: Shard::of(first.execution),
-        body: InboxBody::Start { first: Box::new(first) },
-    }
+    let execution = first.execution;
+    // What was carried may be larger than a message: it is read where it lies.
+    let body = match first.events.len() {
+        1 => InboxBody::Start { first: Box::new(first) },
+        _ => InboxBody::Wake { execution },
+    };
+    InboxMessage { id: MessageId::derived(execution, "start"), shard: Shard::of(execution), body }
 }

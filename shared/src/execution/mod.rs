@@ -3,14 +3,15 @@
 //! [`Execution::replay`] is the only way to get an [`Execution`]: state is never stored, only
 //! derived. What to do next is decided elsewhere (`coordinator::engine`).
 
+pub mod again;
 mod event;
 mod first;
 mod state;
 
 pub use event::{
-    Accepted, Answer, AnswerVerdict, Event, Items, Iteration, Mode, OriginSlot, Parent, Payload, PersonAsk,
-    PersonKind, Plan, Received, RoundsPlan, SkipReason, StoredPayload, TaskKey, TaskKeyError, TimerKey,
-    TimerKeyError, TriggerOrigin, Turn,
+    Accepted, Answer, AnswerVerdict, Carry, Event, Items, Iteration, Mode, OriginSlot, Parent, Payload,
+    PersonAsk, PersonKind, Plan, Received, RoundsPlan, SkipReason, StoredPayload, TaskKey, TaskKeyError,
+    TimerKey, TimerKeyError, TriggerOrigin, Turn,
 };
 pub use first::{first_turn, start_hint};
 pub use state::{

@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    Accepted, Answer, Event, Items, Iteration, Payload, PersonAsk, PersonKind, Plan, Received, Status,
+    Accepted, Answer, Carry, Event, Items, Iteration, Payload, PersonAsk, PersonKind, Plan, Received, Status,
     StoredPayload, TaskKey, Turn,
 };
 use crate::{
@@ -462,6 +462,9 @@ impl Execution {
         };
         let root = execution.new_scope(0, Iteration::default(), None, first.at, first.cause);
         execution.scopes.push(Some(root));
+        for event in &first.events[1..] {
+            execution.apply(event, first.at, first.cause)?;
+        }
         Ok(execution)
     }
 
@@ -697,6 +700,7 @@ impl Execution {
         match event {
             Event::Accepted(_) => return Err(ReplayError::NotAccepted),
             Event::Scheduled { .. } | Event::Noted { .. } => {}
+            Event::Carried { task, result, .. } => self.carry(task, result)?,
             Event::Started => {
                 self.status = Status::Running;
                 self.started_at = Some(at);
@@ -1022,6 +1026,26 @@ impl Execution {
             self.status = if self.started_at.is_some() { Status::Running } else { Status::Pending };
             self.held.clear();
         }
+    }
+
+    /// A component has ended as it did in the execution that this one does again.
+    fn carry(&mut self, task: &TaskKey, result: &Carry) -> Result<(), ReplayError> {
+        let place = self.place_of(task)?;
+        match result {
+            Carry::Completed { output, ports, attempts } => {
+                self.at_mut(place).attempt = *attempts;
+                self.complete(place, output.clone(), ports.clone());
+            }
+            Carry::Failed { failure, attempts } => {
+                self.at_mut(place).attempt = *attempts;
+                self.fail(place, failure.clone());
+            }
+            Carry::Skipped { .. } => {
+                self.set_phase(place, Phase::Skipped);
+                self.settle_ports(place);
+            }
+        }
+        Ok(())
     }
 
     fn begin(&mut self, task: &TaskKey, phase: Phase, at: Timestamp) -> Result<(), ReplayError> {

@@ -73,6 +73,9 @@ pub struct Submission {
     /// A key under which the same submission answers with the same execution for 24 hours, and the hash
     /// of what was submitted.
     pub idempotency: Option<(String, String)>,
+    /// Payloads of the execution it does again (`retry_of`) that its first turn leads to. They get rows of their own in
+    /// the same transaction, so that it stands when the other is forgotten.
+    pub carries: Vec<PayloadId>,
 }
 
 /// What became of a submission.
@@ -88,6 +91,8 @@ pub enum Submitted {
     NoWorkflow,
     /// The tenant has this many open executions, its quota.
     QuotaFull { open: u64 },
+    /// A payload that it carries is not there any more.
+    NothingToCarry,
 }
 
 /// A change of an execution's row that a turn makes.
@@ -521,6 +526,8 @@ pub struct ExecutionRow {
     /// Why it ended as it did; of an open one, why it will fail.
     pub failure: Option<Failure>,
     pub output: Option<Payload>,
+    /// The execution it does again.
+    pub retry_of: Option<ExecutionId>,
 }
 
 /// Which executions to list.
@@ -567,6 +574,13 @@ pub trait Views: Send + Sync {
         filter: ExecutionFilter,
         page: Page,
     ) -> Result<Paged<ExecutionRow>, StoreError>;
+    /// Those that do an execution again, newest first.
+    async fn execution_retries(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+        limit: u32,
+    ) -> Result<Vec<ExecutionId>, StoreError>;
     /// Turns after `seq`, in order; none when the execution is not this tenant's.
     async fn execution_turns(
         &self,
@@ -695,13 +709,31 @@ pub struct DeadLetter {
     pub bytes: Vec<u8>,
 }
 
+/// Which dead letters to list or remove. What is left out matters not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeadLetterFilter {
+    /// The queue they came from.
+    pub queue: Option<String>,
+    /// Part of the reason, whatever the case.
+    pub reason: Option<String>,
+    pub execution: Option<ExecutionId>,
+    /// Set aside before this instant.
+    pub before: Option<Timestamp>,
+}
+
 /// What was set aside.
 #[async_trait]
 pub trait DeadLetters: Send + Sync {
     async fn dead_letter_add(&self, letter: DeadLetter) -> Result<(), StoreError>;
     /// Newest first.
-    async fn dead_letter_list(&self, page: Page) -> Result<Paged<DeadLetter>, StoreError>;
+    async fn dead_letter_list(
+        &self,
+        filter: DeadLetterFilter,
+        page: Page,
+    ) -> Result<Paged<DeadLetter>, StoreError>;
     async fn dead_letter_get(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError>;
     /// `false` when there is none.
     async fn dead_letter_remove(&self, id: DeadLetterId) -> Result<bool, StoreError>;
+    /// Removes those that match, the oldest first, at most `most` of them, and answers how many it were.
+    async fn dead_letter_purge(&self, filter: DeadLetterFilter, most: u32) -> Result<u64, StoreError>;
 }

@@ -15,9 +15,9 @@ use crate::{
         WorkerId, WorkflowId,
     },
     port::store::{
-        Commit, DeadLetter, DynStore, ExecutionFilter, FinishedTask, Kept, LateResult, LeaseRenewal, Page,
-        Request, Saved, SlotClaim, StatusChange, Stored, Submission, Submitted, TimerChange, WorkflowDraft,
-        WorkflowFilter, WorkflowRow,
+        Commit, DeadLetter, DeadLetterFilter, DynStore, ExecutionFilter, FinishedTask, Kept, LateResult,
+        LeaseRenewal, Page, Request, Saved, SlotClaim, StatusChange, Stored, Submission, Submitted,
+        TimerChange, WorkflowDraft, WorkflowFilter, WorkflowRow,
     },
     time::Timestamp,
     wire::{RequestBody, WorkerRecord},
@@ -111,7 +111,12 @@ macro_rules! store_conformance {
             coordinators_are_those_heard_of
             workers_are_those_heard_of
             a_payload_belongs_to_its_execution
+            a_retry_says_what_it_does_again
+            what_a_retry_carries_is_its_own
+            refuses_a_retry_of_which_a_payload_is_gone
+            no_retry_takes_from_another_tenant
             a_dead_letter_is_kept_until_removed
+            dead_letters_are_found_and_removed_by_filter
             instants_come_back_as_they_went_in
         );
     };
@@ -153,6 +158,7 @@ pub(super) async fn workflow(store: &DynStore, tenant: TenantId, name: &str) -> 
 pub(super) fn accepted(workflow: &WorkflowRow) -> Accepted {
     Accepted {
         parent: None,
+        retry_of: None,
         tenant: workflow.tenant,
         workflow: workflow.id,
         version: 1,
@@ -175,7 +181,7 @@ fn submission(at: Timestamp, accepted: Accepted) -> Submission {
         at,
         events: vec![Event::Accepted(Box::new(accepted))],
     };
-    Submission { first, idempotency: None }
+    Submission { first, idempotency: None, carries: Vec::new() }
 }
 
 fn with_key(mut submission: Submission, key: &str, hash: &str) -> Submission {
@@ -1426,6 +1432,82 @@ pub async fn workers_are_those_heard_of(store: DynStore) {
     store.worker_alive(Vec::new()).await.expect("heard");
 }
 
+/// An execution that does another again and carries these payloads of it.
+async fn retry(
+    store: &DynStore,
+    workflow: &WorkflowRow,
+    of: ExecutionId,
+    carries: &[PayloadId],
+) -> (ExecutionId, Submitted) {
+    let at = store.now().await.expect("the present");
+    let accepted = Accepted { retry_of: Some(of), ..accepted(workflow) };
+    let submission = Submission { carries: carries.to_vec(), ..submission(at, accepted) };
+    let id = submission.first.execution;
+    let answer =
+        store.accept(vec![with_key(submission, "again", "content")], NO_QUOTA).await.expect("an answer");
+    (id, answer.into_iter().next().expect("one answer"))
+}
+
+pub async fn a_retry_says_what_it_does_again(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let again = |of| start(&store, Accepted { retry_of: Some(of), ..accepted(&workflow) });
+    let (second, third) = (again(first).await, again(first).await);
+    let of_second = again(second).await;
+    let row = store.execution_get(TENANT, second).await.expect("read").expect("there");
+    assert_eq!(row.retry_of, Some(first));
+    assert_eq!(store.execution_get(TENANT, first).await.expect("read").expect("there").retry_of, None);
+    let retries = async |of, limit| store.execution_retries(TENANT, of, limit).await.expect("read");
+    assert_eq!(retries(first, 10).await, [third, second]);
+    assert_eq!(retries(first, 1).await, [third]);
+    assert_eq!(retries(second, 10).await, [of_second]);
+    assert_eq!(retries(third, 10).await, []);
+    assert_eq!(store.execution_retries(other_tenant(), first, 10).await.expect("read"), []);
+    let listed = store.execution_list(TENANT, ExecutionFilter::default(), Page { after: None, limit: 10 });
+    let listed = listed.await.expect("read").items;
+    assert_eq!(listed.iter().filter(|row| row.retry_of == Some(first)).count(), 2);
+}
+
+pub async fn what_a_retry_carries_is_its_own(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let (kept, left) = (PayloadId::generate(), PayloadId::generate());
+    store.payload_put(TENANT, first, kept, b"kept".to_vec()).await.expect("kept");
+    store.payload_put(TENANT, first, left, b"left".to_vec()).await.expect("kept");
+    let (id, answer) = retry(&store, &workflow, first, &[kept]).await;
+    assert_eq!(answer, Submitted::New);
+    assert_eq!(store.payload_get(id, kept).await.expect("read"), Some(b"kept".to_vec()));
+    assert_eq!(store.payload_get(id, left).await.expect("read"), None);
+    assert_eq!(store.payload_get(first, kept).await.expect("read"), Some(b"kept".to_vec()));
+    // Once more under its key: the first one, and nothing else.
+    let (other, answer) = retry(&store, &workflow, first, &[kept]).await;
+    assert_eq!(answer, Submitted::Repeated(id));
+    assert_eq!(store.payload_get(other, kept).await.expect("read"), None);
+}
+
+pub async fn refuses_a_retry_of_which_a_payload_is_gone(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let (there, gone) = (PayloadId::generate(), PayloadId::generate());
+    store.payload_put(TENANT, first, there, b"there".to_vec()).await.expect("kept");
+    let (id, answer) = retry(&store, &workflow, first, &[there, gone]).await;
+    assert_eq!(answer, Submitted::NothingToCarry);
+    assert_eq!(store.execution_get(TENANT, id).await.expect("read"), None);
+    assert_eq!(store.payload_get(id, there).await.expect("read"), None);
+    assert!(store.load(&[id], 0, 10).await.expect("read")[0].is_none());
+    // Its key is free.
+    let (_, answer) = retry(&store, &workflow, first, &[there]).await;
+    assert_eq!(answer, Submitted::New);
+}
+
+pub async fn no_retry_takes_from_another_tenant(store: DynStore) {
+    let theirs = workflow(&store, other_tenant(), "theirs").await;
+    let first = another(&store, &theirs).await;
+    let payload = PayloadId::generate();
+    store.payload_put(other_tenant(), first, payload, b"secret".to_vec()).await.expect("kept");
+    let ours = workflow(&store, TENANT, "ours").await;
+    let (id, answer) = retry(&store, &ours, first, &[payload]).await;
+    assert_eq!(answer, Submitted::NothingToCarry);
+    assert_eq!(store.payload_get(id, payload).await.expect("read"), None);
+}
+
 pub async fn a_payload_belongs_to_its_execution(store: DynStore) {
     let (_, id) = execution(&store).await;
     let (payload, bytes) = (PayloadId::generate(), vec![7_u8; 300_000]);
@@ -1440,6 +1522,47 @@ pub async fn a_payload_belongs_to_its_execution(store: DynStore) {
         assert_eq!(slice.as_deref(), Some(&whole[expected]));
     }
     assert_eq!(store.payload_slice(ExecutionId::generate(), numbers, 0, 9).await.expect("read"), None);
+}
+
+pub async fn dead_letters_are_found_and_removed_by_filter(store: DynStore) {
+    let execution = ExecutionId::generate();
+    let add = async |queue: &str, reason: &str, micros: i64, execution: Option<ExecutionId>| {
+        let letter = DeadLetter {
+            id: DeadLetterId::generate(),
+            queue: queue.to_owned(),
+            reason: reason.to_owned(),
+            at: Timestamp::from_micros(micros),
+            execution,
+            message: None,
+            headers: json!({}),
+            bytes: b"x".to_vec(),
+        };
+        store.dead_letter_add(letter.clone()).await.expect("kept");
+        letter.id
+    };
+    let first = add("tasks", "Poison: 100% lost", 1, Some(execution)).await;
+    let second = add("tasks", "no message of ours", 2, None).await;
+    let third = add("inbox", "poison", 3, None).await;
+    let found = async |filter: DeadLetterFilter| {
+        let page = store.dead_letter_list(filter, Page { after: None, limit: 10 }).await.expect("read");
+        page.items.into_iter().map(|letter| letter.id).collect::<Vec<_>>()
+    };
+    let all = DeadLetterFilter::default();
+    let poison = DeadLetterFilter { reason: Some("poison".to_owned()), ..all.clone() };
+    assert_eq!(found(all.clone()).await, [third, second, first]);
+    assert_eq!(
+        found(DeadLetterFilter { queue: Some("tasks".to_owned()), ..all.clone() }).await,
+        [second, first]
+    );
+    assert_eq!(found(poison.clone()).await, [third, first]);
+    assert_eq!(found(DeadLetterFilter { reason: Some("0%".to_owned()), ..all.clone() }).await, [first]);
+    assert_eq!(found(DeadLetterFilter { execution: Some(execution), ..all.clone() }).await, [first]);
+    let before = DeadLetterFilter { before: Some(Timestamp::from_micros(3)), ..all.clone() };
+    assert_eq!(found(before).await, [second, first]);
+    assert_eq!(store.dead_letter_purge(poison.clone(), 1).await.expect("removed"), 1);
+    assert_eq!(found(poison.clone()).await, [third], "the oldest first");
+    assert_eq!(store.dead_letter_purge(poison, 9).await.expect("removed"), 1);
+    assert_eq!(found(all).await, [second]);
 }
 
 pub async fn a_dead_letter_is_kept_until_removed(store: DynStore) {
@@ -1459,14 +1582,20 @@ pub async fn a_dead_letter_is_kept_until_removed(store: DynStore) {
         store.dead_letter_add(letter.clone()).await.expect("kept");
     }
     store.dead_letter_add(letters[0].clone()).await.expect("kept already");
-    let first = store.dead_letter_list(page(2)).await.expect("read");
+    let first = store.dead_letter_list(DeadLetterFilter::default(), page(2)).await.expect("read");
     assert_eq!(first.items, [letters[2].clone(), letters[1].clone()]);
-    let rest = store.dead_letter_list(Page { after: first.next, limit: 2 }).await.expect("read");
+    let rest = store
+        .dead_letter_list(DeadLetterFilter::default(), Page { after: first.next, limit: 2 })
+        .await
+        .expect("read");
     assert_eq!((rest.items.as_slice(), rest.next), (&letters[..1], None));
     assert_eq!(store.dead_letter_get(letters[1].id).await.expect("read").as_ref(), Some(&letters[1]));
     assert!(store.dead_letter_remove(letters[1].id).await.expect("removed"));
     assert!(!store.dead_letter_remove(letters[1].id).await.expect("an answer"));
-    assert_eq!(store.dead_letter_list(page(10)).await.expect("read").items.len(), 2);
+    assert_eq!(
+        store.dead_letter_list(DeadLetterFilter::default(), page(10)).await.expect("read").items.len(),
+        2
+    );
 }
 
 pub async fn instants_come_back_as_they_went_in(store: DynStore) {

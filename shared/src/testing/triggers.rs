@@ -124,6 +124,7 @@ async fn row(store: &DynStore, id: TriggerId) -> TriggerRow {
 fn submission(workflow: &WorkflowRow) -> Submission {
     let accepted = Accepted {
         parent: None,
+        retry_of: None,
         tenant: TENANT,
         workflow: workflow.id,
         version: workflow.version,
@@ -136,7 +137,7 @@ fn submission(workflow: &WorkflowRow) -> Submission {
         principal: "someone".to_owned(),
         trigger: None,
     };
-    Submission { first: first_turn(accepted, at(0)), idempotency: None }
+    Submission { first: first_turn(accepted, at(0)), idempotency: None, carries: Vec::new() }
 }
 
 fn starts(workflow: &WorkflowRow, seconds: i64) -> Fire {

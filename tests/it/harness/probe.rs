@@ -5,6 +5,7 @@
 //! `POST /effect/<label>/<component>?<script>` with
 //! `fail=n` (the first n calls of a task are answered 503), `status=s` (always s), `delay_ms=n`, `hang=n` (the first n are
 //! never answered),
+//! `refuse=n` (the first n calls are answered 400, whichever execution they are of),
 //! `bytes=n` (the answer holds a text of n bytes). `/shop/<label>/orders` is the shop of the examples: its first
 //! answer is 503. `/play/<label>/<path>` answers as the test said with [`Probe::plays`], and 404 otherwise.
 
@@ -61,13 +62,19 @@ struct Log {
 }
 
 impl Log {
-    fn begin(&self, label: &str, component: &str, headers: &HeaderMap, body: &Bytes) -> (usize, usize) {
+    /// Its place in the log, and which call it is of its task, and of all tasks with its name.
+    fn begin(
+        &self,
+        label: &str,
+        component: &str,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> (usize, usize, usize) {
         let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let mut effects = self.effects.lock().unwrap_or_else(PoisonError::into_inner);
-        let earlier = effects
-            .iter()
-            .filter(|effect| effect.label == label && effect.component == component && effect.key == key);
-        let number = earlier.count() + 1;
+        let named = |effect: &&Effect| effect.label == label && effect.component == component;
+        let of_all = effects.iter().filter(named).count() + 1;
+        let number = effects.iter().filter(named).filter(|effect| effect.key == key).count() + 1;
         effects.push(Effect {
             label: label.to_owned(),
             component: component.to_owned(),
@@ -77,7 +84,7 @@ impl Log {
             ended: None,
             body: serde_json::from_slice(body).unwrap_or(Value::Null),
         });
-        (effects.len() - 1, number)
+        (effects.len() - 1, number, of_all)
     }
 
     fn end(&self, index: usize) {
@@ -130,7 +137,7 @@ async fn effect(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let (index, number) = log.begin(&label, &component, &headers, &body);
+    let (index, number, of_all) = log.begin(&label, &component, &headers, &body);
     let given = |name: &str| script.get(name).copied().unwrap_or(0);
     if number as u64 <= given("hang") {
         tokio::time::sleep(Duration::from_hours(1)).await;
@@ -140,6 +147,7 @@ async fn effect(
     let status = match script.get("status") {
         Some(status) => StatusCode::from_u16(*status as u16).unwrap_or(StatusCode::IM_A_TEAPOT),
         None if number as u64 <= given("fail") => StatusCode::SERVICE_UNAVAILABLE,
+        None if of_all as u64 <= given("refuse") => StatusCode::BAD_REQUEST,
         None => StatusCode::OK,
     };
     let mut answer = json!({ "label": label, "component": component, "call": number });
@@ -157,7 +165,7 @@ async fn play(
     body: Bytes,
 ) -> Response {
     let what = format!("{method} {path}");
-    let (index, _) = log.begin(&label, &what, &headers, &body);
+    let (index, ..) = log.begin(&label, &what, &headers, &body);
     log.end(index);
     let part = log.parts.lock().unwrap_or_else(PoisonError::into_inner).get(&(label, what)).copied();
     let Some(part) = part else { return StatusCode::NOT_FOUND.into_response() };
@@ -171,7 +179,7 @@ async fn shop(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let (index, number) = log.begin(&label, "shop", &headers, &body);
+    let (index, number, _) = log.begin(&label, "shop", &headers, &body);
     log.end(index);
     if number == 1 {
         return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "counting the stock" })))

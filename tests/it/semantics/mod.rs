@@ -10,6 +10,7 @@ mod example;
 mod joins;
 mod pausing;
 mod ports;
+mod retrying;
 mod scopes;
 
 use std::collections::BTreeMap;

@@ -9,7 +9,7 @@ use super::*;
 
 /// How a task of a generated graph ends, attempt by attempt.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Fate {
+pub(super) enum Fate {
     Completes,
     /// Fires its port `x`.
     Chooses,
@@ -27,9 +27,9 @@ enum Fate {
 
 /// One component: its line in the document and its fate.
 #[derive(Debug, Clone)]
-struct Block {
+pub(super) struct Block {
     line: String,
-    fate: Fate,
+    pub(super) fate: Fate,
 }
 
 fn block() -> impl Strategy<Value = (u8, Vec<(prop::sample::Index, u8)>, u8, Fate, u8)> {
@@ -55,7 +55,7 @@ fn block() -> impl Strategy<Value = (u8, Vec<(prop::sample::Index, u8)>, u8, Fat
 }
 
 /// At most twelve components, each with needs among those before it.
-fn graph() -> impl Strategy<Value = Vec<Block>> {
+pub(super) fn graph() -> impl Strategy<Value = Vec<Block>> {
     prop::collection::vec(block(), 1..=12).prop_map(|drafts| {
         let mut kinds: Vec<&str> = Vec::new();
         let mut blocks = Vec::new();
@@ -106,7 +106,7 @@ fn graph() -> impl Strategy<Value = Vec<Block>> {
 }
 
 /// The graph as an accepted execution; `None` when the document is refused, as J16 is.
-fn accepted(head: &str, blocks: &[Block]) -> Option<Case> {
+pub(super) fn accepted(head: &str, blocks: &[Block]) -> Option<Case> {
     let text: String = blocks.iter().map(|block| block.line.as_str()).collect();
     let workflow = read(head, &text).ok()?;
     Some(Case::accept(workflow, json!({}), |_| {}))
@@ -121,13 +121,13 @@ fn again(case: &Case, input: &Input<'_>) {
     assert!(told.events.is_empty(), "{input:?} again: {:?}", told.events);
 }
 
-fn take(case: &mut Case, input: &Input<'_>) {
+pub(super) fn take(case: &mut Case, input: &Input<'_>) {
     case.take(input.clone());
     again(case, input);
 }
 
 /// Ends the present attempt of a dispatched task as its fate says.
-fn one_step(case: &mut Case, id: &str, fate: Fate) {
+pub(super) fn one_step(case: &mut Case, id: &str, fate: Fate) {
     let first =
         case.component(id).spent() <= 1 && case.component(id).lost == 0 && case.component(id).dispatch == 1;
     if fate == Fate::IsLeased && case.component(id).fence.is_none() {
@@ -148,7 +148,12 @@ fn one_step(case: &mut Case, id: &str, fate: Fate) {
 }
 
 /// Runs to the end; at each step `choose` picks one of the tasks that are out.
-fn run(mut case: Case, blocks: &[Block], room: u32, mut choose: impl FnMut(usize) -> usize) -> Case {
+pub(super) fn run(
+    mut case: Case,
+    blocks: &[Block],
+    room: u32,
+    mut choose: impl FnMut(usize) -> usize,
+) -> Case {
     case.room = room;
     take(&mut case, &Input::Start);
     let ids: Vec<String> = (0..blocks.len()).map(|at| format!("c{at}")).collect();
@@ -171,9 +176,9 @@ fn run(mut case: Case, blocks: &[Block], room: u32, mut choose: impl FnMut(usize
 
 /// What the end is, whatever the order was.
 /// How one component ended: its phase, ports, output and failure.
-type Ended = (&'static str, Vec<String>, Option<Payload>, Option<FailureClass>);
+pub(super) type Ended = (&'static str, Vec<String>, Option<Payload>, Option<FailureClass>);
 
-fn summary(case: &Case) -> (Status, Vec<Ended>) {
+pub(super) fn summary(case: &Case) -> (Status, Vec<Ended>) {
     let components = case.state.root().components.iter().map(|state| {
         // A delay names its instant, which depends on when it began.
         let output =

@@ -76,6 +76,7 @@ impl Trigger {
     ) -> Result<Submission, Unfit> {
         let accepted = Accepted {
             parent: None,
+            retry_of: None,
             tenant: row.tenant,
             workflow: row.workflow,
             version: row.version,
@@ -96,7 +97,7 @@ impl Trigger {
                 slot: self.slot(event)?,
             }),
         };
-        Ok(Submission { first: first_turn(accepted, at), idempotency: None })
+        Ok(Submission { first: first_turn(accepted, at), idempotency: None, carries: Vec::new() })
     }
 
     /// What is kept of an event that came in: its start, or, when it cannot be one, the event with the reason.
