@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{SettingsArgs, run::follow};
+use super::{SettingsArgs, run::follow, test};
 use crate::{
     Exit,
     compose::{self, Ports, Roles, Running},
@@ -44,7 +44,7 @@ async fn first_run(settings: &Settings, ports: &Ports) -> Result<()> {
     let mut paths: Vec<_> = std::fs::read_dir(Path::new(EXAMPLES))
         .with_context(|| format!("the folder {EXAMPLES} cannot be read"))?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|ending| ending == "yaml"))
+        .filter(|path| path.extension().is_some_and(|ending| ending == "yaml") && !test::is_test(path))
         .collect();
     paths.sort();
     for path in paths {

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     output: Format,
 }
 
-fn is_test(path: &Path) -> bool {
+pub(crate) fn is_test(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     ENDINGS.iter().any(|ending| name.len() > ending.len() && name.ends_with(ending))
 }
