@@ -446,7 +446,7 @@ fn named(target: &Workflow, wanted: &Wanted) -> Result<BTreeSet<usize>, Refusal>
     for id in ids {
         let Some(index) = target.index_of(id.as_str()) else {
             let known = target.scopes[0].components.iter().map(|index| target.components[*index].id.as_str());
-            let near = nearest(id.as_str(), known).map(|near| near.to_string());
+            let near = nearest(id.as_str(), known).map(ToOwned::to_owned);
             return Err(Refusal::Unknown { id: id.clone(), near });
         };
         match outermost(target, id.as_str()) {

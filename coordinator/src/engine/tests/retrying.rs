@@ -26,7 +26,7 @@ fn wanted(text: &str) -> Wanted {
     match text {
         "failed" => Wanted::Failed,
         "whole" => Wanted::Whole,
-        ids => Wanted::Components(ids.split(' ').map(|id| shared::ids::ComponentId::new(id)).collect()),
+        ids => Wanted::Components(ids.split(' ').map(shared::ids::ComponentId::new).collect()),
     }
 }
 
