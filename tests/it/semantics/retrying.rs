@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Case, document, with_calls};
 use crate::harness::{
     PATIENCE,
-    client::{Answer, text},
+    client::{Answer, Event, text},
     place::Place,
     unique_name, until,
 };
@@ -67,7 +67,7 @@ async fn a_failed_one_goes_on_where_it_failed(place: &Place) -> Result<()> {
 
     let events = place.api.events(&again.id).await?;
     let carried: Vec<&str> =
-        events.iter().filter(|event| event.name == "carried").map(|event| event.component()).collect();
+        events.iter().filter(|event| event.name == "carried").map(Event::component).collect();
     ensure!(carried == ["a"], "{events:?}");
     let tasks = place.api.pages(&format!("/api/v1/executions/{}/tasks", again.id), 50).await?;
     let a = tasks.iter().find(|task| task["component"] == "a").context("a is listed")?;
