@@ -184,6 +184,7 @@ fn turn(workflow: &WorkflowRow, execution: ExecutionId, seq: u32, at: Timestamp)
     };
     Commit {
         people: Vec::new(),
+        has_asked: false,
         waits: Vec::new(),
         turn: Turn {
             execution,
