@@ -171,6 +171,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/dead-letters/purge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Removes the dead letters that a query finds, oldest first, at most 10,000 of them. */
+        post: operations["dead_letter_purge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -375,6 +392,28 @@ export interface paths {
          * @description Resuming one that is not paused changes nothing. An execution that has ended is refused with 409.
          */
         post: operations["execution_resume"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/executions/{id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Does an execution that has ended again, as a new one.
+         * @description What completed is kept and does not run again; the answer says of each component what becomes of it. The old
+         *     execution stays as it is. With the header `Idempotency-Key`, the same retry is started once within 24 hours.
+         *     One that is open is refused with 409; one of which what would be kept does not fit, with 422 and what would.
+         */
+        post: operations["execution_retry"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1141,6 +1180,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v2/executions/bulk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retries, cancels, kills, pauses or resumes the executions that a query finds, and answers for each.
+         * @description A page at a time, newest first, at most 100: go on with `next_cursor`. With `dry_run` nothing is done, and the answer
+         *     says what would be, or why not. Each accepted action is durable by itself. With the header `Idempotency-Key`, nothing
+         *     is done twice to an execution within 24 hours: ask again with the same key when an answer was lost.
+         */
+        post: operations["execution_bulk"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -1246,6 +1307,8 @@ export interface components {
              * @description From 1; 0 for what the engine decides itself.
              */
             attempt: number;
+            /** @description The execution in which it ended so: this one does that again, and has kept it. */
+            carried_from?: string | null;
             /** @description The component. */
             component: string;
             /**
@@ -1373,6 +1436,63 @@ export interface components {
              * @description How many fires there are in the range.
              */
             total: number;
+        };
+        /**
+         * @description What is done with each.
+         * @enum {string}
+         */
+        BulkAction: "retry" | "cancel" | "kill" | "pause" | "resume";
+        /** @description One action on the executions that a query finds. */
+        BulkExecutions: {
+            /** @description `retry`, `cancel`, `kill`, `pause` or `resume`. */
+            action: components["schemas"]["BulkAction"];
+            /** @description Only say what would be done; nothing is. */
+            dry_run?: boolean;
+            /**
+             * @description Which executions: the filters of their list, at least one. `limit` is 1 to 100, 50 when left out; `cursor` goes on
+             *     from the page before.
+             */
+            query: components["schemas"]["ExecutionQuery"];
+            /** @description Why, for `cancel`, `kill` and `pause`: kept in each journal; at most 1,000 characters. */
+            reason?: string;
+            /** @description How, for `retry`. */
+            retry?: components["schemas"]["RetryExecution"];
+        };
+        /** @description One execution of a page. */
+        BulkItem: {
+            /** @description The components that run again. */
+            again?: string[];
+            /** @description Why it was refused: the code a single request would be answered with. */
+            code?: string | null;
+            /** @description The same for people. */
+            detail?: string | null;
+            /** @description The execution. */
+            execution: string;
+            /** @description What became of it. */
+            outcome: components["schemas"]["BulkOutcome"];
+            /** @description The execution that does it again. */
+            retried_as?: string | null;
+            /**
+             * @description Where it stood when it was found.
+             * @example failed
+             */
+            status: string;
+        };
+        /**
+         * @description What became of one execution.
+         * @enum {string}
+         */
+        BulkOutcome: "accepted" | "would" | "unchanged" | "repeated" | "refused";
+        /** @description A page of executions, newest first, and what became of each. */
+        BulkReport: {
+            /** @description What was done. */
+            action: components["schemas"]["BulkAction"];
+            /** @description Whether it only says what would be. */
+            dry_run: boolean;
+            /** @description The executions of this page. */
+            items: components["schemas"]["BulkItem"][];
+            /** @description Where to go on; absent on the last page. */
+            next_cursor?: string | null;
         };
         /** @description Why it is to be cancelled. An empty body gives no reason. */
         CancelExecution: {
@@ -1550,6 +1670,41 @@ export interface components {
             items: components["schemas"]["DeadLetter"][];
             /** @description Where to go on; absent on the last page. */
             next_cursor?: string | null;
+        };
+        /** @description Which dead letters. */
+        DeadLetterQuery: {
+            /**
+             * Format: date-time
+             * @description Only those that were set aside before this instant (RFC 3339).
+             * @default null
+             */
+            before?: string | null;
+            /**
+             * @description `next_cursor` of the page before; of no meaning in a purge.
+             * @default null
+             */
+            cursor?: string | null;
+            /**
+             * @description Only those of this execution.
+             * @default null
+             */
+            execution_id?: string | null;
+            /**
+             * Format: int32
+             * @description At most this many: 1 to 500 in a list, 50 when left out; 1 to 10,000 in a purge, all of them when left out.
+             * @default null
+             */
+            limit?: number | null;
+            /**
+             * @description Only those that came from this queue.
+             * @default null
+             */
+            queue?: string | null;
+            /**
+             * @description Only those whose reason contains this, whatever the case.
+             * @default null
+             */
+            reason?: string | null;
         };
         /** @description To whom a human task is handed. */
         DelegateHumanTask: {
@@ -1737,6 +1892,10 @@ export interface components {
              * @description Percent of its components that have settled. Not in lists while it is open.
              */
             progress?: number | null;
+            /** @description The executions that do it again, newest first, at most 100. Not in lists. */
+            retried_by?: string[];
+            /** @description The execution that it does again. */
+            retry_of?: string | null;
             /**
              * Format: date-time
              * @description Not to start before this.
@@ -1770,6 +1929,53 @@ export interface components {
             items: components["schemas"]["Execution"][];
             /** @description Where to go on; absent on the last page. */
             next_cursor?: string | null;
+        };
+        /** @description Which executions to list. */
+        ExecutionQuery: {
+            /**
+             * Format: date-time
+             * @description Accepted at or after this instant (RFC 3339).
+             * @default null
+             */
+            created_from?: string | null;
+            /**
+             * Format: date-time
+             * @description Accepted before this instant (RFC 3339).
+             * @default null
+             */
+            created_to?: string | null;
+            /**
+             * @description `next_cursor` of the page before.
+             * @default null
+             */
+            cursor?: string | null;
+            /**
+             * @description Only those that are failing (`true`): open, and a component has failed that nothing handles.
+             * @default false
+             */
+            failing?: boolean;
+            /**
+             * Format: int32
+             * @description At most this many (1 to 500; 50 when left out).
+             * @default null
+             */
+            limit?: number | null;
+            /**
+             * @description One status or several with commas between: `pending`, `running`, `paused`, `completed`, `failed`,
+             *     `cancelled`.
+             * @default null
+             */
+            status?: string | null;
+            /**
+             * @description Only those with this tag.
+             * @default null
+             */
+            tag?: string | null;
+            /**
+             * @description Only executions of this workflow.
+             * @default null
+             */
+            workflow_id?: string | null;
         };
         /** @description Why something failed. */
         Failure: {
@@ -2345,6 +2551,21 @@ export interface components {
             /** @description Each event. */
             items: components["schemas"]["Published"][];
         };
+        /** @description What was removed. */
+        Purged: {
+            /** @description Whether there may be more: ask again. */
+            more: boolean;
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            removed: number;
+        };
+        /** @description Which dead letters to remove. */
+        PurgeDeadLetters: {
+            /** @description The filters of their list, at least one: list them first to see what would go. */
+            query: components["schemas"]["DeadLetterQuery"];
+        };
         /** @description What came in through a trigger. */
         Receipt: {
             /** @description The bytes in base64, of what could not be read. Not in lists. */
@@ -2392,6 +2613,67 @@ export interface components {
              * @example inbox
              */
             sent_as: string;
+        };
+        /** @description An execution that is done again, or would be. */
+        Retried: {
+            /** @description What becomes of each component of the workflow's own scope. */
+            components: components["schemas"]["RetriedComponent"][];
+            /**
+             * Format: date-time
+             * @description When it was accepted; absent in a dry run.
+             */
+            created_at?: string | null;
+            /** @description The new execution; absent in a dry run. */
+            id?: string | null;
+            /** @description Whether the same `Idempotency-Key` was used before with the same content, so that nothing new was started. */
+            repeated: boolean;
+            /** @description The one that is done again. It stays as it is. */
+            retry_of: string;
+            /**
+             * @description Where the new one stands; absent in a dry run.
+             * @example pending
+             */
+            status?: string | null;
+            /** @description The workflow. */
+            workflow_id: string;
+            /**
+             * Format: int32
+             * @description The version that runs.
+             */
+            workflow_version: number;
+        };
+        /** @description What becomes of one component. */
+        RetriedComponent: {
+            /** @description Its id. */
+            component: string;
+            /** @description Whether it stays as it ended, and does not run. */
+            kept: boolean;
+            /**
+             * @description Why it runs again: `whole`, `named`, `new`, `failed`, `unfinished`, `undone`, `closed`, `exit`, `parameters` or
+             *     `follows`.
+             */
+            reason?: string | null;
+            /** @description The same for people. */
+            sentence: string;
+            /** @description `completed`, `failed` (and that was handled) or `skipped` when it is kept. */
+            status?: string | null;
+        };
+        /** @description What is to run again. An empty body means what failed, in the version that ran, with the same parameters. */
+        RetryExecution: {
+            /**
+             * @description Only say what would be kept and what would run; nothing is started.
+             * @default false
+             */
+            dry_run?: boolean;
+            /**
+             * @description `failed`: everything that did not complete, and what follows from it; the rest is kept. The id of a component, or
+             *     a list of ids: these too. `whole`: nothing is kept.
+             */
+            from?: unknown;
+            /** @description Parameters that are to be others; those left out stay as they were. */
+            parameters?: Record<string, never>;
+            /** @description `same`: the version that ran. `newest`, or a number: what is kept must fit. */
+            version?: unknown;
         };
         /** @description A draft to be kept. */
         SaveDraft: {
@@ -3165,10 +3447,18 @@ export interface operations {
     dead_letter_list: {
         parameters: {
             query?: {
-                /** @description `next_cursor` of the page before. */
+                /** @description Only those that were set aside before this instant (RFC 3339). */
+                before?: string;
+                /** @description `next_cursor` of the page before; of no meaning in a purge. */
                 cursor?: string;
-                /** @description At most this many (1 to 500; 50 when left out). */
+                /** @description Only those of this execution. */
+                execution_id?: string;
+                /** @description At most this many: 1 to 500 in a list, 50 when left out; 1 to 10,000 in a purge, all of them when left out. */
                 limit?: number;
+                /** @description Only those that came from this queue. */
+                queue?: string;
+                /** @description Only those whose reason contains this, whatever the case. */
+                reason?: string;
             };
             header?: never;
             path?: never;
@@ -3367,6 +3657,66 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            /** @description Too much at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the server. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store or the queue is unavailable; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    dead_letter_purge: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PurgeDeadLetters"];
+            };
+        };
+        responses: {
+            /** @description The request cannot be done as it is; `code` says why. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description How many were removed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Purged"];
                 };
             };
             /** @description Too much at once; `Retry-After` says when to try again. */
@@ -4166,6 +4516,88 @@ export interface operations {
                 };
             };
             /** @description The execution had ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Too much at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the server. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store or the queue is unavailable; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    execution_retry: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and content start one execution */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                /** @description The execution's id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RetryExecution"] | null;
+            };
+        };
+        responses: {
+            /** @description The request cannot be done as it is; `code` says why. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What a dry run shows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Retried"];
+                };
+            };
+            /** @description It is accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Retried"];
+                };
+            };
+            /** @description The execution has not ended */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -7202,6 +7634,69 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Validation"];
+                };
+            };
+            /** @description Too much at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the server. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store or the queue is unavailable; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    execution_bulk: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description With the same key nothing is done twice to an execution */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BulkExecutions"];
+            };
+        };
+        responses: {
+            /** @description The request cannot be done as it is; `code` says why. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What became of each execution of the page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkReport"];
                 };
             };
             /** @description Too much at once; `Retry-After` says when to try again. */
