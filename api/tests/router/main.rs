@@ -187,7 +187,7 @@ impl Api {
             timers: Vec::new(),
             take: Vec::new(),
             release: false,
-            has_asked: false,
+            has_asked: true,
             finished: Vec::new(),
             request: None,
             sweep_at: None,

@@ -91,7 +91,7 @@ async fn keep(store: &MemoryStore, id: ExecutionId, cause: MessageId, fill: impl
         timers: Vec::new(),
         take: Vec::new(),
         release: false,
-        has_asked: false,
+        has_asked: true,
         finished: Vec::new(),
         request: None,
         sweep_at: None,
