@@ -201,6 +201,28 @@ journey('the first failure is on the first screen', {}, async (page) => {
   await page.goBack();
 });
 
+journey('what failed is done again, and what completed is kept', {}, async (page) => {
+  await open(page, `/executions/${invoice.executions[0]}`);
+  await status(page, 'Failed');
+  await page.getByRole('button', { name: 'Retry' }).click();
+  const plan = page.locator('.retry-plan');
+  await plan.locator('.is-kept', { hasText: 'read' }).waitFor();
+  await plan.locator('.is-again', { hasText: 'refuse' }).waitFor();
+  await page.getByText('Everything', { exact: true }).click();
+  await plan.locator('.is-again', { hasText: 'read' }).waitFor();
+  await page.getByText('What failed', { exact: true }).click();
+  await plan.locator('.is-kept', { hasText: 'read' }).waitFor();
+  await page.getByRole('dialog').getByRole('button', { name: 'Retry' }).click();
+  await page.locator('.banner', { hasText: 'Does …' }).waitFor();
+  await status(page, 'Failed');
+  await node(page, 'read').getByText('Completed').waitFor();
+  await node(page, 'sums').click();
+  await page.getByRole('button', { name: 'Again from here' }).click();
+  await plan.locator('.is-again', { hasText: 'sums' }).waitFor();
+  await plan.locator('.is-kept', { hasText: 'read' }).waitFor();
+  await page.getByRole('button', { name: 'Not now' }).click();
+});
+
 journey('people are asked, decide, and hand in data that fits the form', {}, async (page) => {
   await open(page, `/executions/${expense.executions[0]}`);
   await node(page, 'ask').getByText('Asked').waitFor();

@@ -1,4 +1,4 @@
-import { CloseButton, Tabs } from '@mantine/core';
+import { Button, CloseButton, Tabs } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 
@@ -6,6 +6,7 @@ import type { Attempt } from '../api/client';
 import { answer, ApiProblem } from '../api/client';
 import type { Component, Workflow } from '../model/document';
 import { bytes, duration, instant, shortId } from '../ui/format';
+import { Icon } from '../ui/Icon';
 import { JsonView } from '../ui/JsonView';
 import { Failed, Loading } from '../ui/States';
 import { Status } from '../ui/Status';
@@ -131,6 +132,7 @@ export function Detail({
   workflow,
   tasks,
   all,
+  onRetry,
   onClose,
 }: {
   component: Component;
@@ -138,6 +140,8 @@ export function Detail({
   /** Its own tasks: several inside loops. */
   tasks: Task[];
   all: Task[];
+  /** Present when the execution has ended and this component can be named. */
+  onRetry?: () => void;
   onClose: () => void;
 }) {
   const [round, setRound] = useState(0);
@@ -158,6 +162,13 @@ export function Detail({
         <span className="spacer" />
         <CloseButton size="sm" aria-label="Close the details" onClick={onClose} />
       </div>
+      {onRetry && (
+        <div className="detail-deeds">
+          <Button size="compact-xs" variant="default" leftSection={<Icon name="retry" size={12} />} onClick={onRetry}>
+            Again from here
+          </Button>
+        </div>
+      )}
       {tasks.length > 1 && (
         <label className="detail-round">
           <span className="dim">Round</span>

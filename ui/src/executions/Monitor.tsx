@@ -26,6 +26,7 @@ import { Detail } from './Detail';
 import { ExecutionGraph } from './Graph';
 import { Journal } from './Journal';
 import { Logs } from './Logs';
+import { RetryDialog, type From } from './Retry';
 import { Tasks } from './Tasks';
 import { Timeline } from './Timeline';
 
@@ -105,7 +106,7 @@ const DEEDS: Record<Deed, { title: string; text: string; word: string; done: str
   resume: { title: '', text: '', word: 'Resume', done: 'It goes on.' },
 };
 
-function Controls({ execution }: { execution: Execution }) {
+function Controls({ execution, onRetry }: { execution: Execution; onRetry: (from: From) => void }) {
   const client = useQueryClient();
   const navigate = useNavigate();
   const [asked, setAsked] = useState<Deed>();
@@ -158,7 +159,15 @@ function Controls({ execution }: { execution: Execution }) {
     dialog.open();
   };
   const commands: Command[] = isOver
-    ? [{ id: 'again', label: 'Execute again with the same parameters', icon: 'retry', run: () => again.mutate() }]
+    ? [
+        {
+          id: 'retry',
+          label: status === 'completed' ? 'Retry this execution' : 'Retry from where it failed',
+          icon: 'retry',
+          run: () => onRetry(status === 'completed' ? 'whole' : 'failed'),
+        },
+        { id: 'again', label: 'Execute again with the same parameters', icon: 'play', run: () => again.mutate() },
+      ]
     : [
         status === 'paused'
           ? { id: 'resume', label: 'Resume this execution', icon: 'play', run: () => act.mutate('resume') }
@@ -171,9 +180,16 @@ function Controls({ execution }: { execution: Execution }) {
   return (
     <>
       {isOver ? (
-        <Button size="xs" variant="default" leftSection={<Icon name="retry" size={13} />} loading={again.isPending} onClick={() => again.mutate()}>
-          Execute again
-        </Button>
+        <>
+          <Button size="xs" variant="default" leftSection={<Icon name="play" size={12} />} loading={again.isPending} onClick={() => again.mutate()}>
+            Execute again
+          </Button>
+          {status !== 'completed' && (
+            <Button size="xs" leftSection={<Icon name="retry" size={13} />} onClick={() => onRetry('failed')}>
+              Retry
+            </Button>
+          )}
+        </>
       ) : (
         <>
           {status === 'paused' ? (
@@ -261,6 +277,7 @@ export function Monitor() {
   const search = route.useSearch();
   const navigate = useNavigate();
   const { sight, connection } = useLive(id);
+  const [retry, setRetry] = useState<From>();
   const execution = useQuery(executionQuery(id));
   const components = useQuery(componentsQuery);
   const version = useQuery({
@@ -324,7 +341,8 @@ export function Monitor() {
             <Icon name="clock" size={12} /> <Took from={known.started_at} to={known.completed_at ?? (isOver ? known.started_at : undefined)} />
           </span>
         </span>
-        <Controls execution={{ ...known, status }} />
+        <Controls execution={{ ...known, status }} onRetry={setRetry} />
+        <RetryDialog execution={{ ...known, status }} from={retry} close={() => setRetry(undefined)} />
       </div>
       <Progress
         value={percent}
@@ -335,6 +353,28 @@ export function Monitor() {
         className="monitor-progress"
       />
       <FailureBanner execution={known} onShow={(component) => select(component)} />
+      {(known.retry_of || (known.retried_by?.length ?? 0) > 0) && (
+        <div className="banner">
+          <Icon name="retry" size={14} />
+          <span>
+            {known.retry_of && (
+              <>
+                Does{' '}
+                <Link to="/executions/$id" params={{ id: known.retry_of }}>
+                  …{shortId(known.retry_of)}
+                </Link>{' '}
+                again.{' '}
+              </>
+            )}
+            {(known.retried_by?.length ?? 0) > 0 && 'Done again as '}
+            {known.retried_by?.map((each) => (
+              <Link key={each} to="/executions/$id" params={{ id: each }} className="spaced">
+                …{shortId(each)}
+              </Link>
+            ))}
+          </span>
+        </div>
+      )}
       {known.paused && !isOver && (
         <div className="banner">
           <Icon name="pause" size={14} />
@@ -423,6 +463,7 @@ export function Monitor() {
             workflow={workflow}
             tasks={tasks.filter((task) => task.component === chosen.id)}
             all={tasks}
+            {...(isOver && chosen.scope.parent === null && chosen.scope.name === 'components' ? { onRetry: () => setRetry(chosen.id) } : {})}
             onClose={() => select(undefined)}
           />
         )}
