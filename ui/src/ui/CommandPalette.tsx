@@ -1,6 +1,6 @@
 import { useMantineColorScheme } from '@mantine/core';
 import { Spotlight, type SpotlightActionData, type SpotlightActionGroupData } from '@mantine/spotlight';
-import { useQuery } from '@tanstack/react-query';
+import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 
@@ -28,6 +28,8 @@ export function CommandPalette() {
     queryFn: ({ signal }) =>
       answer(api.GET('/api/v1/workflows', { params: { query: { limit: 8, ...(rested && { search: rested }) } }, signal })),
     enabled: opened,
+    // What is selected must not vanish under the Enter key while the next answer is on its way.
+    placeholderData: keepPreviousData,
   });
   const { data: executions } = useQuery({
     queryKey: ['palette', 'executions'],
