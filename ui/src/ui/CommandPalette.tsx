@@ -2,7 +2,7 @@ import { useMantineColorScheme } from '@mantine/core';
 import { Spotlight, type SpotlightActionData, type SpotlightActionGroupData } from '@mantine/spotlight';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
-import { useState } from 'react';
+import { useEffect, useState } from 'react';
 
 import { answer, api } from '../api/client';
 import { useCommands } from './commands';
@@ -36,6 +36,14 @@ export function CommandPalette() {
     queryFn: ({ signal }) => answer(api.GET('/api/v1/executions', { params: { query: { limit: 6 } }, signal })),
     enabled: opened,
   });
+
+  // The palette selects its first line when somebody types, by this attribute. What the server finds comes later:
+  // without a selected line Enter would do nothing.
+  useEffect(() => {
+    if (opened && query.trim() && !document.querySelector('[data-action][data-selected]')) {
+      document.querySelector('[data-action]')?.setAttribute('data-selected', 'true');
+    }
+  }, [opened, query, workflows, executions]);
 
   const pages: SpotlightActionData[] = [
     { id: 'new', label: 'New workflow', leftSection: icon('plus'), onClick: () => void navigate({ to: '/workflows/new' }) },
