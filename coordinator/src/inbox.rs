@@ -488,7 +488,6 @@ impl Loop<'_> {
         relations::accept(&self.ports.store, order, (id, version), &snapshot, self.clock.now()).await
     }
 
-    /// The compiled snapshot with this hash; `None` when this build cannot compile it.
     /// Who listens to the ends of executions: asked at most every few seconds, never for each execution.
     async fn read_listeners(&mut self, outgoing: &mut Outgoing) {
         self.listeners.begin_reading();
@@ -516,6 +515,7 @@ impl Loop<'_> {
         Ok(listeners)
     }
 
+    /// The compiled snapshot with this hash; `None` when this build cannot compile it.
     async fn compiled(&mut self, hash: &str) -> Result<Option<Arc<workflow::Workflow>>, StoreError> {
         if let Some(workflow) = self.desk.workflow(hash) {
             return Ok(Some(workflow));

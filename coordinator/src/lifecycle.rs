@@ -8,7 +8,7 @@
 //! met for the first time: a trigger hears what ends after it was saved.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -35,7 +35,7 @@ use crate::desk::End;
 const MOST_PARENTS: usize = 20;
 
 /// How often it is read who listens.
-pub(crate) const READ_EVERY: Duration = Duration::from_secs(2);
+const READ_EVERY: Duration = Duration::from_secs(2);
 /// How long an end is remembered: some readings, and what the clocks of two machines differ by.
 const REMEMBERED: Duration = Duration::from_secs(5);
 /// At most this many ends are remembered.
@@ -96,14 +96,11 @@ impl Listeners {
         quota: u64,
         now: Timestamp,
     ) -> Result<(Vec<InboxMessage>, Vec<ExecutionId>), StoreError> {
-        let (hints, told) = tell(store, &self.all, &ends, quota, now).await?;
-        let told: HashSet<ExecutionId> = told.into_iter().collect();
-        let marked = ends.iter().filter(|end| end.is_marked && told.contains(&end.execution));
-        let done = marked.map(|end| end.execution).collect();
+        let told = tell(store, &self.all, &ends, quota, now).await?;
         self.lately.extend(ends);
         let surplus = self.lately.len().saturating_sub(MOST_REMEMBERED);
         self.lately.drain(..surplus);
-        Ok((hints, done))
+        Ok(told)
     }
 }
 
@@ -172,8 +169,8 @@ fn source(end: &End) -> String {
     format!("apg/{}", end.name)
 }
 
-/// Starts what listens to these ends; answers the hints of what was started, and the ends about which nothing is
-/// left to be done. May be done twice.
+/// Starts what listens to these ends; answers the hints of what was started, and the marked ends about which nothing
+/// is left to be done. May be done twice.
 async fn tell(
     store: &DynStore,
     listeners: &[Listener],
@@ -194,7 +191,7 @@ async fn tell(
                 }
             }
         }
-        if is_told {
+        if is_told && end.is_marked {
             told.push(end.execution);
         }
     }

@@ -574,11 +574,9 @@ impl Turning<'_> {
         self.begin_scope(ROOT);
         // What was carried has settled already: whatever reads it may be ready.
         if self.execution.root().settled > 0 && !planted!(B63CarriedReadersForgotten) {
-            let waiting: Vec<Place> = self
-                .execution
-                .places(ROOT)
-                .filter(|place| self.phase(*place) == Phase::Waiting && !self.changed.contains(place))
-                .collect();
+            // Twice among what changed is once: who is not waiting any more is passed over.
+            let waiting = self.execution.places(ROOT).filter(|place| self.phase(*place) == Phase::Waiting);
+            let waiting: Vec<Place> = waiting.collect();
             self.changed.extend(waiting);
         }
         Ok(())
