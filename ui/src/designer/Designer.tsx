@@ -5,6 +5,7 @@ import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState, type
 
 import type { ComponentType } from '../api/client';
 import { Canvas, lineId, type CanvasHandle, type Card, type Line } from '../canvas/Canvas';
+import { CanvasTools } from '../canvas/CanvasTools';
 import { graphOf } from '../canvas/graph';
 import { iconOf } from '../canvas/icons';
 import { arrange, SIZE, type Item } from '../canvas/layout/scene';
@@ -627,17 +628,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
               },
             }}
           >
-            <div className="canvas-tools">
-              <ActionIcon variant="default" size="sm" aria-label="Fit the drawing" onClick={() => canvas.current?.fit()}>
-                <Icon name="fit" size={13} />
-              </ActionIcon>
-              <ActionIcon variant="default" size="sm" aria-label="Nearer" onClick={() => canvas.current?.zoom(1)}>
-                <Icon name="plus" size={13} />
-              </ActionIcon>
-              <ActionIcon variant="default" size="sm" aria-label="Further away" onClick={() => canvas.current?.zoom(-1)}>
-                <Icon name="minus" size={13} />
-              </ActionIcon>
-            </div>
+            <CanvasTools handle={canvas} what="the drawing" />
           </Canvas>}
           <div className="problems-panel">
             <button type="button" className="problems-head" aria-expanded={problemsOpen} onClick={() => setProblemsOpen(!problemsOpen)}>

@@ -8,7 +8,7 @@ import { executionsQuery, workflowQuery } from '../api/queries';
 import { shortId } from '../ui/format';
 import { Icon } from '../ui/Icon';
 import { Page } from '../ui/Page';
-import { Empty, Failed, Loading } from '../ui/States';
+import { Empty, Failed, Loading, More } from '../ui/States';
 import { Status } from '../ui/Status';
 import { isFinal } from '../ui/status';
 import { Ago, Took, useRested } from '../ui/Time';
@@ -160,13 +160,7 @@ export function ExecutionList() {
               ))}
             </tbody>
           </table>
-          {list.hasNextPage && (
-            <div className="more">
-              <Button variant="default" size="xs" loading={list.isFetchingNextPage} onClick={() => void list.fetchNextPage()}>
-                Show older ones
-              </Button>
-            </div>
-          )}
+          <More list={list}>Show older ones</More>
         </div>
       )}
     </Page>

@@ -1,14 +1,13 @@
-import { ActionIcon, Tooltip } from '@mantine/core';
 import { useMemo, useRef } from 'react';
 
 import type { Sight } from '../api/live';
 import { Canvas, type CanvasHandle, type Card, type Line } from '../canvas/Canvas';
+import { CanvasTools } from '../canvas/CanvasTools';
 import { graphOf } from '../canvas/graph';
 import { iconOf } from '../canvas/icons';
 import { arrange } from '../canvas/layout/scene';
 import type { Workflow } from '../model/document';
 import type { Types } from '../model/ports';
-import { Icon } from '../ui/Icon';
 import { Countdown } from '../ui/Time';
 import { fate, together, type Task } from './attempts';
 
@@ -134,19 +133,7 @@ export function ExecutionGraph({
       onSelect={(ids) => onSelect([...ids].find((id) => id !== selected) ?? [...ids][0])}
       handle={handle}
     >
-      <div className="canvas-tools">
-        <Tooltip label="Fit" withArrow>
-          <ActionIcon variant="default" size="sm" aria-label="Fit the graph" onClick={() => handle.current?.fit()}>
-            <Icon name="fit" size={13} />
-          </ActionIcon>
-        </Tooltip>
-        <ActionIcon variant="default" size="sm" aria-label="Nearer" onClick={() => handle.current?.zoom(1)}>
-          <Icon name="plus" size={13} />
-        </ActionIcon>
-        <ActionIcon variant="default" size="sm" aria-label="Further away" onClick={() => handle.current?.zoom(-1)}>
-          <Icon name="minus" size={13} />
-        </ActionIcon>
-      </div>
+      <CanvasTools handle={handle} what="the graph" />
     </Canvas>
   );
 }

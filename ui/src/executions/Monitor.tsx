@@ -308,6 +308,7 @@ export function Monitor() {
   const known = execution.data;
   // The stream is ahead of what was read last.
   const status = isFinal(known.status) ? known.status : (sight?.progress.status ?? known.status);
+  const present = { ...known, status };
   const failing = !isFinal(status) && (sight?.progress.failing ?? known.failing);
   const isOver = isFinal(status);
   const percent = sight?.progress.progress ?? known.progress ?? (isOver ? 100 : 0);
@@ -341,8 +342,8 @@ export function Monitor() {
             <Icon name="clock" size={12} /> <Took from={known.started_at} to={known.completed_at ?? (isOver ? known.started_at : undefined)} />
           </span>
         </span>
-        <Controls execution={{ ...known, status }} onRetry={setRetry} />
-        <RetryDialog execution={{ ...known, status }} from={retry} close={() => setRetry(undefined)} />
+        <Controls execution={present} onRetry={setRetry} />
+        <RetryDialog execution={present} from={retry} close={() => setRetry(undefined)} />
       </div>
       <Progress
         value={percent}
@@ -463,7 +464,7 @@ export function Monitor() {
             workflow={workflow}
             tasks={tasks.filter((task) => task.component === chosen.id)}
             all={tasks}
-            {...(isOver && chosen.scope.parent === null && chosen.scope.name === 'components' ? { onRetry: () => setRetry(chosen.id) } : {})}
+            {...(isOver && chosen.scope.parent === null && chosen.scope.name === 'components' ? { onRetry: () => setRetry({ component: chosen.id }) } : {})}
             onClose={() => select(undefined)}
           />
         )}

@@ -8,19 +8,19 @@ import { Icon } from '../ui/Icon';
 import { say } from '../ui/notify';
 import { Loading } from '../ui/States';
 
-/** What is to run again: a component's id, or one of the words. */
-export type From = 'failed' | 'whole' | (string & {});
+/** What is to run again. A component may be called `failed` or `whole` as well. */
+export type From = 'failed' | 'whole' | { component: string };
 
 function Plan({ execution, from: given, close }: { execution: Execution; from: From; close: () => void }) {
   const client = useQueryClient();
   const navigate = useNavigate();
-  const component = given === 'failed' || given === 'whole' ? undefined : given;
-  const [from, setFrom] = useState<'failed' | 'component' | 'whole'>(component ? 'component' : given === 'whole' ? 'whole' : 'failed');
+  const component = typeof given === 'string' ? undefined : given.component;
+  const [from, setFrom] = useState<'failed' | 'component' | 'whole'>(typeof given === 'string' ? given : 'component');
   const [version, setVersion] = useState<'same' | 'newest'>('same');
   // One for what this dialog says: sent twice, it starts one execution.
   const [key] = useState(() => crypto.randomUUID());
   const body = {
-    // A list of one: a component may be called `failed`.
+    // A list of one, which is never taken for a word.
     from: from === 'component' && component ? [component] : from,
     version,
   };

@@ -57,6 +57,24 @@ export function Failed({ error, retry }: { error: unknown; retry?: () => void })
   );
 }
 
+/** The button under a list that has further pages. */
+export function More({
+  list,
+  children,
+}: {
+  list: { hasNextPage: boolean; isFetchingNextPage: boolean; fetchNextPage: () => Promise<unknown> };
+  children: ReactNode;
+}) {
+  if (!list.hasNextPage) return null;
+  return (
+    <div className="more">
+      <Button variant="default" size="xs" loading={list.isFetchingNextPage} onClick={() => void list.fetchNextPage()}>
+        {children}
+      </Button>
+    </div>
+  );
+}
+
 const RELOADED = 'apg.reloaded-at';
 
 /** Whether a part of the pages is missing on the server, as after a new release. */

@@ -8,7 +8,7 @@ import { lastExecutionsQuery, workflowsQuery } from '../api/queries';
 import { instant } from '../ui/format';
 import { Icon } from '../ui/Icon';
 import { Page } from '../ui/Page';
-import { Empty, Failed, Loading } from '../ui/States';
+import { Empty, Failed, Loading, More } from '../ui/States';
 import { Status } from '../ui/Status';
 import { look } from '../ui/status';
 import { Ago, useRested } from '../ui/Time';
@@ -185,13 +185,7 @@ export function WorkflowList() {
               ))}
             </tbody>
           </table>
-          {list.hasNextPage && (
-            <div className="more">
-              <Button variant="default" size="xs" loading={list.isFetchingNextPage} onClick={() => void list.fetchNextPage()}>
-                Show more
-              </Button>
-            </div>
-          )}
+          <More list={list}>Show more</More>
         </div>
       )}
     </Page>
