@@ -360,6 +360,7 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
     // An attempt that may have taken effect is asked about whenever that is known.
     let begins = match event {
         Event::Started
+        | Event::TaskLimited { .. }
         | Event::TaskDispatched { .. }
         | Event::TaskOffered { .. }
         | Event::Opened { .. }
@@ -378,9 +379,12 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
         wrong("I29", "the same request paused or resumed it twice".to_owned());
     }
     match event {
-        Event::TaskDispatched { task, attempt, dispatch } => {
+        Event::TaskDispatched { task, attempt, dispatch, slot } => {
             let Ok(place) = state.place_of(task) else { return };
             let component = state.at(place);
+            if component.phase == Phase::Limited && slot.is_none() {
+                wrong("I15", format!("{task} was dispatched out of the line, and took no place"));
+            }
             let policy = &state.component(place).retry;
             match component.phase {
                 Phase::Waiting if state.join(place) != Joined::Ready => {

@@ -29,7 +29,7 @@ use shared::{
 };
 use shared::{ids::WorkerId, port::queue::Audience, wire::Control};
 
-use crate::engine::{self, ChildOrder, Command, Decision, Input, Loaded, Needs, Rules, Surroundings};
+use crate::engine::{self, ChildOrder, Command, Decision, Full, Input, Loaded, Needs, Rules, Surroundings};
 
 /// One thing a message says about one execution.
 #[derive(Debug)]
@@ -76,6 +76,16 @@ pub struct Work {
     matters: Vec<Matter>,
     /// The first turn, when a `Start` brought it.
     first: Option<Box<Turn>>,
+    /// What stands about the places that were refused when it was decided before.
+    full: Full,
+}
+
+impl Work {
+    /// The same to be decided again, knowing which places cannot be had.
+    pub fn with_full(mut self, full: Full) -> Self {
+        self.full.extend(full);
+        self
+    }
 }
 
 /// What a batch says that is about no execution.
@@ -94,7 +104,7 @@ pub fn gather(messages: Vec<(InboxMessage, bool)>) -> (Vec<Work>, Aside) {
         let InboxMessage { id, body, .. } = message;
         let mut add = |execution: ExecutionId, said: Said| -> usize {
             let at = *index.entry(execution).or_insert_with(|| {
-                works.push(Work { execution, matters: Vec::new(), first: None });
+                works.push(Work { execution, matters: Vec::new(), first: None, full: Full::new() });
                 works.len() - 1
             });
             match works[at].matters.last_mut() {
@@ -244,6 +254,15 @@ pub struct Question {
     pub kill: bool,
 }
 
+/// An execution, or a task of it, in whose place another one is to run.
+#[derive(Debug)]
+pub struct Displaced {
+    pub tenant: TenantId,
+    pub execution: ExecutionId,
+    pub task: Option<TaskKey>,
+    pub by: ExecutionId,
+}
+
 /// An execution that ended, for those that start on the ends of others.
 #[derive(Debug, Clone)]
 pub struct End {
@@ -302,6 +321,8 @@ pub struct Outgoing {
     pub parents: Vec<Notice>,
     /// Sub-workflows that ask whether their callers still want them.
     pub questions: Vec<Question>,
+    /// Those that are to make room.
+    pub displaced: Vec<Displaced>,
     /// Waits whose event may have come before them.
     pub waits: Vec<Lookout>,
     /// Messages to other executions, put together from the above.
@@ -312,8 +333,6 @@ pub struct Outgoing {
     pub ended: Vec<(Status, std::time::Duration)>,
     /// Executions that ended: somebody may have to hear of it.
     pub ends: Vec<End>,
-    /// Whether an execution was refused a slot.
-    pub blocked: bool,
     pub turns: u64,
     pub events: u64,
 }
@@ -512,6 +531,7 @@ impl Desk {
                 execution,
                 matters: vec![Matter { cause: cause(), redelivered: false, said: vec![Said::Wake] }],
                 first: None,
+                full: Full::new(),
             })
             .collect()
     }
@@ -547,7 +567,7 @@ impl Desk {
         let outcome = self.decide_matters(
             &mut execution,
             work,
-            &Circumstances { now, queue_is_deep, payloads },
+            &Circumstances { now, queue_is_deep, payloads, full: &work.full },
             new_payload,
             &mut decided,
         );
@@ -599,14 +619,18 @@ impl Desk {
                 payloads: &payloads,
                 queue_is_deep: around.queue_is_deep,
                 queue_lost_before: self.queue_lost_before,
+                full: around.full,
             };
             let Decision {
                 events,
                 commands,
                 change,
                 timers,
+                give,
                 take,
+                wait,
                 release,
+                freed,
                 finished,
                 late,
                 sweep_at,
@@ -657,13 +681,6 @@ impl Desk {
                 // They were written from a value a moment ago.
                 payloads.to_mut().insert(*id, Arc::new(serde_json::from_slice(bytes).unwrap_or_default()));
             }
-            let freed = if release {
-                engine::slots(execution, &payloads, &self.rules)
-                    .map(|claims| claims.into_iter().map(|claim| claim.key).collect())
-                    .unwrap_or_default()
-            } else {
-                Vec::new()
-            };
             let update = update(execution, &turn);
             let is_heard = update.status.is_terminal() && self.heard.contains(&tenant);
             let sweep_at = if is_heard { Some(around.now.after(TOLD)) } else { sweep_at };
@@ -685,7 +702,9 @@ impl Desk {
                     workflow: execution.accepted.workflow,
                     change,
                     timers,
+                    give,
                     take,
+                    wait,
                     release,
                     has_asked: execution.has_asked,
                     finished,
@@ -734,15 +753,14 @@ impl Desk {
                     settled = Settled::DecideAgain;
                     break;
                 }
-                Kept::Refused { .. } => {
-                    outgoing.blocked = true;
-                    settled = Settled::Blocked;
+                Kept::Refused { full } => {
+                    settled = Settled::NoPlace(full.clone());
                     break;
                 }
             }
         }
         // What is published again may have been read off a state that these turns made.
-        if settled == Settled::Done {
+        if matches!(settled, Settled::Done) {
             outgoing.ends.extend(decided.untold);
             for command in decided.commands {
                 push(decided.tenant, decided.execution, command, outgoing);
@@ -795,16 +813,17 @@ struct Circumstances<'a> {
     now: Timestamp,
     queue_is_deep: bool,
     payloads: &'a Loaded,
+    full: &'a Full,
 }
 
 /// What became of one execution's part of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
     Done,
     /// Somebody else decided: drop the state, read it, decide the same work again.
     DecideAgain,
-    /// A slot is full: drop the state; it is woken when the slot is free.
-    Blocked,
+    /// A place was not to be had: drop the state, read it, decide the same work again with what stands about it.
+    NoPlace(Full),
 }
 
 fn push(tenant: TenantId, execution: ExecutionId, command: Command, outgoing: &mut Outgoing) {
@@ -819,6 +838,9 @@ fn push(tenant: TenantId, execution: ExecutionId, command: Command, outgoing: &m
         }
         Command::AskParent { parent, task, ordered_in, kill } => {
             outgoing.questions.push(Question { tenant, parent, child: execution, task, ordered_in, kill });
+        }
+        Command::Displace { execution: other, task } => {
+            outgoing.displaced.push(Displaced { tenant, execution: other, task, by: execution });
         }
         Command::FindEvents { task, event, key, early } => {
             outgoing.waits.push(Lookout { tenant, execution, task, event, key, early });

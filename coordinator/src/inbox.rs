@@ -4,7 +4,7 @@
 //! go on beside it. When store or queue fail, what was not finished goes back to the queue unacknowledged.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,6 +16,7 @@ use shared::{
     ids::{DeadLetterId, ExecutionId, MessageId, PayloadId, TenantId},
     port::{
         queue::{Acknowledge, Audience, Delivery, Inbox, QueueError},
+        slots::EXECUTIONS_KEY,
         store::{DeadLetter, JOURNAL_PAGE, Kept, LeaseRenewal, StoreError, Stored, payload_whole},
     },
     retry::Reconnect,
@@ -30,7 +31,7 @@ use tracing::{debug, error, warn};
 use crate::{
     Config, CoordinatorError, Ports, Stats,
     desk::{self, Aside, Decided, Desk, Outgoing, Settled, Work},
-    engine::{ChildOrder, EXECUTIONS_KEY, Loaded, Needs},
+    engine::{ChildOrder, Loaded, Needs},
     lifecycle::{Listener, Listeners},
     membership::Share,
     relations, rows,
@@ -41,6 +42,8 @@ use crate::{
 
 /// Batches whose commands are on their way to the broker at once.
 const PUBLISHING: usize = 16;
+/// Executions in line for one key that are woken at once.
+const WOKEN: u32 = 100;
 /// How often one execution is decided again because somebody else was first, before its message is put back.
 const RACES: usize = 8;
 
@@ -59,7 +62,7 @@ struct Loop<'a> {
     tracker: TaskTracker,
     /// Ends the tries to publish when the process must go.
     hard_stop: CancellationToken,
-    /// Whether an execution may be waiting for a slot.
+    /// Whether an execution may be waiting for one of the places that all executions share.
     someone_is_blocked: bool,
     queue_is_deep: bool,
     depth_read_at: Option<Instant>,
@@ -282,9 +285,10 @@ impl Loop<'_> {
                     self.desk.drop_execution(work.execution);
                     again.push(work);
                 }
-                Settled::Blocked => {
-                    self.someone_is_blocked = true;
+                Settled::NoPlace(full) => {
+                    self.someone_is_blocked |= full.contains_key(EXECUTIONS_KEY);
                     self.desk.drop_execution(work.execution);
+                    again.push(work.with_full(full));
                 }
             }
         }
@@ -449,6 +453,9 @@ impl Loop<'_> {
         for question in outgoing.questions.drain(..) {
             hints.extend(relations::close_if_left(store, &question, now).await?);
         }
+        for displaced in outgoing.displaced.drain(..) {
+            hints.extend(relations::displace(store, displaced, now).await?);
+        }
         for lookout in outgoing.waits.drain(..) {
             hints.extend(relations::look_out(store, lookout).await?);
         }
@@ -582,16 +589,13 @@ impl Loop<'_> {
         if outgoing.freed.is_empty() {
             return Ok(());
         }
-        let mut freed: HashMap<String, u32> = HashMap::new();
-        for key in outgoing.freed.drain(..) {
-            *freed.entry(key).or_default() += 1;
-        }
+        let freed: HashSet<String> = outgoing.freed.drain(..).collect();
         let mut woken: HashSet<ExecutionId> = HashSet::new();
-        for (key, count) in freed {
+        for key in freed {
             if key == EXECUTIONS_KEY && !self.someone_is_blocked {
                 continue;
             }
-            let waiting = self.ports.store.blocked_by(&key, count).await?;
+            let waiting = self.ports.store.next_in_line(&key, WOKEN).await?;
             if key == EXECUTIONS_KEY && waiting.is_empty() {
                 self.someone_is_blocked = false;
             }

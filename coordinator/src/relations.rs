@@ -22,7 +22,7 @@ use shared::{
 };
 
 use crate::{
-    desk::{Lookout, Notice, Question},
+    desk::{Displaced, Lookout, Notice, Question},
     engine::ChildOrder,
 };
 
@@ -262,6 +262,40 @@ pub(crate) fn closing(
         id: MessageId::derived(child, "close"),
         shard: Shard::of(child),
         body: InboxBody::Request { execution: child, id, body },
+    };
+    (request, message)
+}
+
+/// Asks an execution, or one of its tasks, to make room. `None` when it has ended.
+pub(crate) async fn displace(
+    store: &DynStore,
+    displaced: Displaced,
+    now: Timestamp,
+) -> Result<Option<InboxMessage>, StoreError> {
+    let (request, message) = displacing(displaced, now);
+    Ok(store.request(request).await?.then_some(message))
+}
+
+/// The request that makes room, and its announcement. Made twice it is the same.
+pub(crate) fn displacing(displaced: Displaced, now: Timestamp) -> (Request, InboxMessage) {
+    let Displaced { tenant, execution, task, by } = displaced;
+    let name = match &task {
+        None => format!("displace/{by}"),
+        Some(task) => format!("displace/{by}/{task}"),
+    };
+    let body = match task {
+        None => {
+            RequestBody::Cancel { by: by.to_string(), reason: "a newer execution takes its place".to_owned() }
+        }
+        Some(task) => RequestBody::Displace { task, by },
+    };
+    let cause = MessageId::derived(execution, &name);
+    let id = RequestId::from_uuid(*cause.as_uuid());
+    let request = Request { id, tenant, execution, body: body.clone(), at: now };
+    let message = InboxMessage {
+        id: cause,
+        shard: Shard::of(execution),
+        body: InboxBody::Request { execution, id, body },
     };
     (request, message)
 }

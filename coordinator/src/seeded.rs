@@ -68,10 +68,15 @@ pub(crate) enum Bug {
     B56LaidAsideNotAtHand,
     B57RestNotRepeated,
     B58ListInPartsNotAtHand,
+    // Of places and lines.
+    B67SlotKeptInBackoff,
+    B68PausedStaysInLine,
+    B69DisplacedNotToldAgain,
+    B70LineNotCalled,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 62] = [
+    pub(crate) const ALL: [Self; 66] = [
         Self::B1AppendWithoutSequence,
         Self::B2AckBeforeCommit,
         Self::B3AckBeforeConfirmNoSweep,
@@ -134,6 +139,10 @@ impl Bug {
         Self::B56LaidAsideNotAtHand,
         Self::B57RestNotRepeated,
         Self::B58ListInPartsNotAtHand,
+        Self::B67SlotKeptInBackoff,
+        Self::B68PausedStaysInLine,
+        Self::B69DisplacedNotToldAgain,
+        Self::B70LineNotCalled,
     ];
 }
 

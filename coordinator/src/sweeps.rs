@@ -14,7 +14,6 @@ use tracing::{debug, info};
 
 use crate::{
     Config, Ports, Stats,
-    engine::EXECUTIONS_KEY,
     membership::{self, Share},
 };
 
@@ -97,8 +96,8 @@ async fn sweep(ports: &Ports, shards: &[Shard], stats: &Stats) -> Result<usize, 
             body: InboxBody::Request { execution: request.execution, id: request.id, body: request.body },
         });
     }
-    // Slots that became free while nobody who knows the waiting was there.
-    for execution in ports.store.blocked_by(EXECUTIONS_KEY, WOKEN).await? {
+    // Places that became free while nobody who knows the waiting was there.
+    for execution in ports.store.lines_at_rest(WOKEN).await? {
         if shards.contains(&Shard::of(execution)) {
             hints.push(hint(execution, InboxBody::Wake { execution }));
         }

@@ -256,6 +256,12 @@ pub enum RequestBody {
     Resume {
         by: String,
     },
+    /// A newer task of `by` takes the place that this one holds or waits for. On one that has none it changes
+    /// nothing.
+    Displace {
+        task: TaskKey,
+        by: ExecutionId,
+    },
 }
 
 /// How a sub-workflow's execution ended, or why there is none.

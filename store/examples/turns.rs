@@ -194,14 +194,16 @@ fn turn(workflow: &WorkflowRow, execution: ExecutionId, seq: u32, at: Timestamp)
             events: vec![
                 completed,
                 Event::TaskReady { task: next.clone() },
-                Event::TaskDispatched { task: next, attempt: 1, dispatch: 1 },
+                Event::TaskDispatched { task: next, attempt: 1, dispatch: 1, slot: None },
             ],
         },
         tenant: workflow.tenant,
         workflow: workflow.id,
         change: None,
         timers: Vec::new(),
+        give: Vec::new(),
         take: Vec::new(),
+        wait: Vec::new(),
         release: false,
         finished: vec![FinishedTask {
             task: done,

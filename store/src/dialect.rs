@@ -248,7 +248,8 @@ pub(crate) trait Engine: Send {
     /// Holds these names until the transaction ends. SQLite has one writer and need not.
     fn lock(&mut self, names: Vec<String>) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Holds the rows of a slot key: whoever is giving one back has done so when this answers.
+    /// Holds the rows of a slot key and the head of its line: whoever is giving one back, or leaves, has done so
+    /// when this answers.
     fn settle_slots(&mut self, key: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// What executions leave at their end: slots and timers go. PostgreSQL is asked once.
@@ -267,9 +268,16 @@ pub(crate) const LOCK_NAMES: &str = "\
 select pg_advisory_xact_lock(number)
 from (select distinct hashtextextended(name, 815) as number from unnest($1::text[]) as name order by 1) as numbers";
 
-/// A delete waits for this and is waited for: see `turns::claim`.
+/// A delete waits for this and is waited for: see `places`.
 pub(crate) const SETTLE_SLOTS: &str =
-    "select execution_id from wo_slots where key = $1 order by execution_id for key share";
+    "select execution_id from wo_slots where key = $1 order by execution_id, task for key share";
+
+/// The same for the head of the line: who leaves it makes way for those behind.
+pub(crate) const SETTLE_LINE: &str = "\
+select execution_id
+from wo_slot_waits
+where key = $1
+order by rank, since, execution_id, task limit 16 for key share";
 
 /// `turns::RELEASE_TIMERS` and its like in one go.
 pub(crate) const RELEASE: &str = "\
@@ -317,7 +325,8 @@ impl Engine for PgConnection {
     }
 
     async fn settle_slots(&mut self, key: &str) -> Result<(), sqlx::Error> {
-        sqlx::query(SETTLE_SLOTS).bind(key.to_owned()).fetch_all(self).await.map(|_| ())
+        sqlx::query(SETTLE_SLOTS).bind(key.to_owned()).fetch_all(&mut *self).await?;
+        sqlx::query(SETTLE_LINE).bind(key.to_owned()).fetch_all(self).await.map(|_| ())
     }
 
     async fn release(&mut self, ended: Vec<Uuid>) -> Result<(), sqlx::Error> {

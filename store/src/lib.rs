@@ -11,6 +11,7 @@ mod members;
 mod memory;
 mod migrate;
 mod people;
+mod places;
 mod rows;
 mod sql_store;
 mod sweeps;

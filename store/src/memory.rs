@@ -20,10 +20,11 @@ use shared::{
         EventWait, EventWaits, HumanTaskFilter, HumanTaskPage, HumanTaskRow, HumanTasks, KeyTaken, Keys,
         MailClaim, NotificationPage, NotificationRow, Notifications, Requests,
     },
+    port::slots::SlotRows,
     port::store::{
         Commit, DeadLetter, DeadLetterFilter, DeadLetters, DueTimer, ExecutionFilter, ExecutionRow, Finding,
         FinishedTask, HumanTaskChange, HumanTaskStatus, Journal, Kept, LateResult, LeaseRenewal, Library,
-        Members, Page, Paged, Payloads, Request, Saved, SlotHolder, StoreError, Stored, Submission,
+        Members, Page, Paged, Payloads, Request, Saved, SlotOwners, StoreError, Stored, Submission,
         Submitted, Sweeps, TimerChange, Timers, Views, WaitChange, WorkflowDraft, WorkflowFilter,
         WorkflowRow,
     },
@@ -51,7 +52,7 @@ struct State {
     journal: BTreeMap<ExecutionId, Vec<Turn>>,
     finished: Vec<(ExecutionId, FinishedTask)>,
     timers: BTreeMap<(ExecutionId, TimerKey), (Timestamp, Option<Token>)>,
-    slots: BTreeMap<(String, ExecutionId), Timestamp>,
+    slots: SlotRows,
     requests: BTreeMap<RequestId, Request>,
     workflows: BTreeMap<WorkflowId, WorkflowRow>,
     versions: BTreeMap<(WorkflowId, u32), VersionRow>,
@@ -76,7 +77,6 @@ struct State {
 #[derive(Debug, Clone)]
 struct Execution {
     row: ExecutionRow,
-    blocked_at: Option<Timestamp>,
     sweep_at: Option<Timestamp>,
     sweep_seconds: u32,
 }
@@ -187,12 +187,7 @@ impl State {
         for (id, bytes) in carried {
             self.payloads.insert((first.execution, id), bytes);
         }
-        let execution = Execution {
-            row,
-            blocked_at: None,
-            sweep_at: Some(start.after(turns::FIRST_SWEEP)),
-            sweep_seconds: 60,
-        };
+        let execution = Execution { row, sweep_at: Some(start.after(turns::FIRST_SWEEP)), sweep_seconds: 60 };
         self.executions.insert(first.execution, execution);
         if let Some((key, hash)) = submission.idempotency {
             let expires_at = first.at.after(turns::KEY_LIFE);
@@ -209,32 +204,17 @@ impl State {
         if last == 0 || commit.turn.seq != last + 1 {
             return Kept::Superseded;
         }
-        for claim in &commit.take {
-            let holders = self.slots.keys().filter(|(key, _)| *key == claim.key);
-            let (mut count, mut own) = (0_u32, false);
-            for (_, holder) in holders {
-                count += 1;
-                own |= *holder == id;
-            }
-            if !own && count >= claim.limit {
-                if let Some(execution) = self.executions.get_mut(&id)
-                    && execution.row.blocked_by.as_ref() != Some(&claim.key)
-                {
-                    execution.row.blocked_by = Some(claim.key.clone());
-                    execution.blocked_at = Some(at);
-                }
-                return Kept::Refused { key: claim.key.clone() };
-            }
-        }
-        for claim in &commit.take {
-            self.slots.entry((claim.key.clone(), id)).or_insert(at);
+        if let Err(full) = self.slots.commit((id, at), &commit.give, &commit.take, &commit.wait) {
+            return Kept::Refused { full };
         }
         if let Some(execution) =
             self.executions.get_mut(&id).filter(|found| found.row.tenant == commit.tenant)
         {
             if commit.change.is_some() || commit.release || !commit.take.is_empty() {
                 execution.row.blocked_by = None;
-                execution.blocked_at = None;
+            }
+            if let Some(claim) = commit.wait.iter().find(|claim| claim.task.is_none()) {
+                execution.row.blocked_by = Some(claim.key.clone());
             }
             let mut ends = commit.release;
             if let Some(change) = commit.change {
@@ -285,7 +265,7 @@ impl State {
         }
         if commit.release {
             self.timers.retain(|(execution, _), _| *execution != id);
-            self.slots.retain(|(_, execution), _| *execution != id);
+            self.slots.release(id);
         }
         if commit.release && commit.has_asked {
             self.waits.retain(|(execution, _), _| *execution != id);
@@ -397,17 +377,10 @@ impl Journal for MemoryStore {
         Ok(self.state()?.snapshots.get(hash).cloned())
     }
 
-    async fn blocked_by(&self, key: &str, limit: u32) -> Result<Vec<ExecutionId>, StoreError> {
-        let state = self.state()?;
-        let waiting =
-            state.executions.values().filter(|execution| execution.row.blocked_by.as_deref() == Some(key));
-        let mut waiting: Vec<_> = waiting
-            .map(|execution| {
-                (rows::priority_number(execution.row.priority), execution.blocked_at, execution.row.id)
-            })
-            .collect();
-        waiting.sort();
-        Ok(waiting.into_iter().take(limit as usize).map(|(.., id)| id).collect())
+    async fn next_in_line(&self, key: &str, limit: u32) -> Result<Vec<ExecutionId>, StoreError> {
+        let mut next = self.state()?.slots.next_in_line(key);
+        next.truncate(limit as usize);
+        Ok(next)
     }
 
     async fn record_late(&self, late: Vec<LateResult>) -> Result<(), StoreError> {
@@ -499,6 +472,12 @@ impl Sweeps for MemoryStore {
             count += 1;
         }
         Ok(count)
+    }
+
+    async fn lines_at_rest(&self, limit: u32) -> Result<Vec<ExecutionId>, StoreError> {
+        let mut resting = self.state()?.slots.lines_at_rest();
+        resting.truncate(limit as usize);
+        Ok(resting)
     }
 
     async fn sweep_again(&self, at: Vec<(ExecutionId, Timestamp)>) -> Result<(), StoreError> {
@@ -805,21 +784,8 @@ impl Views for MemoryStore {
         Ok(counts.into_iter().collect())
     }
 
-    async fn slot_holders(&self, key: &str, limit: u32) -> Result<Vec<SlotHolder>, StoreError> {
-        let state = self.state()?;
-        let mut holders: Vec<SlotHolder> = state
-            .slots
-            .iter()
-            .filter(|((held, _), _)| held == key)
-            .map(|((key, execution), at)| SlotHolder {
-                key: key.clone(),
-                execution: *execution,
-                taken_at: *at,
-            })
-            .collect();
-        holders.sort_by_key(|holder| (holder.taken_at, holder.execution));
-        holders.truncate(limit as usize);
-        Ok(holders)
+    async fn slot_owners(&self, key: &str, limit: u32) -> Result<SlotOwners, StoreError> {
+        Ok(self.state()?.slots.owners(key, limit))
     }
 
     async fn audit_page(
@@ -844,8 +810,12 @@ impl Views for MemoryStore {
         let mut find = |invariant: &str, id: ExecutionId, message: String| {
             findings.push(Finding { invariant: invariant.to_owned(), execution: Some(id), message });
         };
-        for (key, id) in state.slots.keys().filter(|(_, id)| !is_open(id)) {
-            find("I15", *id, format!("holds slot `{key}` and is not open"));
+        for (key, id, ..) in state.slots.held().filter(|(_, id, ..)| !is_open(id)) {
+            find("I15", id, format!("holds slot `{key}` and is not open"));
+        }
+        let may_begin = |id: &ExecutionId| is_open(id) && state.executions[id].row.status != Status::Paused;
+        for (key, id, _) in state.slots.waiting().filter(|(_, id, _)| !may_begin(id)) {
+            find("I15", id, format!("waits in line for `{key}` and may not begin anything"));
         }
         for (id, key) in state.timers.keys().filter(|(id, _)| !is_open(id)) {
             find("I6", *id, format!("has timer `{key}` and is not open"));

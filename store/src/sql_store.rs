@@ -431,13 +431,13 @@ impl Journal for SqlStore {
             .await)
     }
 
-    async fn blocked_by(&self, key: &str, limit: u32) -> Result<Vec<ExecutionId>, StoreError> {
-        let ids: Vec<Uuid> = on_pool!(self, |pool, sql| sqlx::query_scalar(crate::views::BLOCKED)
+    async fn next_in_line(&self, key: &str, limit: u32) -> Result<Vec<ExecutionId>, StoreError> {
+        let ids: Vec<Uuid> = on_pool!(self, |pool, sql| sqlx::query_scalar(crate::views::NEXT_IN_LINE)
             .bind(key)
             .bind(i64::from(limit))
             .fetch_all(pool)
             .await)?;
-        Ok(ids.into_iter().map(ExecutionId::from_uuid).collect())
+        Ok(crate::places::each_once(ids))
     }
 
     #[expect(clippy::disallowed_methods, reason = "a key of a row that nothing names")]

@@ -158,6 +158,14 @@ impl Sweeps for SqlStore {
         })
     }
 
+    async fn lines_at_rest(&self, limit: u32) -> Result<Vec<ExecutionId>, StoreError> {
+        let ids: Vec<Uuid> = on_pool!(self, |pool, sql| sqlx::query_scalar(crate::views::LINES_AT_REST)
+            .bind(i64::from(limit))
+            .fetch_all(pool)
+            .await)?;
+        Ok(crate::places::each_once(ids))
+    }
+
     async fn sweep_again(&self, at: Vec<(ExecutionId, Timestamp)>) -> Result<(), StoreError> {
         if at.is_empty() {
             return Ok(());

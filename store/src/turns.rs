@@ -19,7 +19,7 @@ use crate::{
     dialect::{Batch, Cell, Engine, Kind},
     error,
     people::{Asks, Changes},
-    rows,
+    places, rows,
 };
 
 /// Turns whose predecessor is there and whose own number is free. `base` is the first of a chain of turns of
@@ -67,7 +67,6 @@ set status = coalesce(t.status, e.status),
     failure = case when t.finished_at is null then coalesce(t.failure, e.failure) else t.failure end,
     output = coalesce(t.output, e.output),
     blocked_by = case when t.unblock = 1 then null else e.blocked_by end,
-    blocked_at = case when t.unblock = 1 then null else e.blocked_at end,
     sweep_at = case when t.sweep = 1 then t.sweep_at else e.sweep_at end,
     sweep_seconds = case when t.sweep = 1 then 60 else e.sweep_seconds end
 from t
@@ -86,16 +85,15 @@ where e.id = t.id and e.tenant_id = t.tenant_id",
     ],
 );
 
-/// Whoever waits longest for the key keeps its place.
+/// What an execution that has not begun waits for, beside its status.
 pub(crate) static BLOCK: Batch = Batch::new(
     "\
-with t (id, tenant_id, key, at) as ({rows})
+with t (id, tenant_id, key) as ({rows})
 update wo_executions as e
-set blocked_at = case when e.blocked_by = t.key then e.blocked_at else t.at end,
-    blocked_by = t.key
+set blocked_by = t.key
 from t
 where e.id = t.id and e.tenant_id = t.tenant_id",
-    &[Kind::Uuid, Kind::Uuid, Kind::Text, Kind::At],
+    &[Kind::Uuid, Kind::Uuid, Kind::Text],
 );
 
 pub(crate) static SET_TIMERS: Batch = Batch::new(
@@ -131,19 +129,82 @@ where execution_id in ({ids})",
     &[Kind::Uuid],
 );
 
+pub(crate) static GIVE_SLOTS: Batch = Batch::new(
+    "\
+with t (execution_id, task) as ({rows})
+delete from wo_slots
+where (execution_id, task) in (select execution_id, task from t where execution_id is not null)",
+    &[Kind::Uuid, Kind::Text],
+);
+
+pub(crate) static LEAVE_LINES: Batch = Batch::new(
+    "\
+with t (execution_id, task) as ({rows})
+delete from wo_slot_waits
+where (execution_id, task) in (select execution_id, task from t where execution_id is not null)",
+    &[Kind::Uuid, Kind::Text],
+);
+
+/// How many hold each key, and whether anybody waits for it.
 pub(crate) static COUNT_SLOTS: Batch = Batch::new(
     "\
 with t (key) as ({rows})
-select t.key, (select count(*) from wo_slots as s where s.key = t.key)
+select t.key,
+    (select count(*) from wo_slots as s where s.key = t.key),
+    (select count(*) from (select 1 from wo_slot_waits as w where w.key = t.key limit 1) as line)
 from t
 where t.key is not null",
     &[Kind::Text],
 );
 
+/// The first of one line.
+pub(crate) static LINE: Batch = Batch::new(
+    "\
+with t (key, most) as ({rows})
+select w.execution_id, w.task, w.rank
+from wo_slot_waits as w
+where w.key = (select max(key) from t)
+order by w.rank, w.since, w.execution_id, w.task limit (select max(most) from t)",
+    &[Kind::Text, Kind::Int],
+);
+
+/// Who holds one key, and who waits for it.
+pub(crate) static HOLDERS: Batch = Batch::new(
+    "\
+with t (key, most) as ({rows})
+select s.execution_id, s.task, s.taken_at
+from wo_slots as s
+where s.key = (select max(key) from t)
+order by s.taken_at, s.execution_id, s.task limit (select max(most) from t)",
+    &[Kind::Text, Kind::Int],
+);
+pub(crate) static WAITING: Batch = Batch::new(
+    "\
+with t (key, most) as ({rows})
+select w.execution_id, w.task, w.since
+from wo_slot_waits as w
+where w.key = (select max(key) from t)
+order by w.rank, w.since, w.execution_id, w.task limit (select max(most) from t)",
+    &[Kind::Text, Kind::Int],
+);
+
+/// The last round that was served of a key, and the last one of a group.
+pub(crate) static ROUNDS: Batch = Batch::new(
+    "\
+with t (key, grp) as ({rows})
+select t.key, t.grp,
+    coalesce((select max(s.rank) from wo_slots as s where s.key = t.key), 0),
+    coalesce((select max(s.rank) from wo_slots as s where s.key = t.key and s.grp = t.grp), 0),
+    coalesce((select max(w.rank) from wo_slot_waits as w where w.key = t.key and w.grp = t.grp), 0)
+from t
+where t.key is not null",
+    &[Kind::Text, Kind::Text],
+);
+
 pub(crate) static HELD_SLOTS: Batch = Batch::new(
     "\
 with t (execution_id) as ({rows})
-select s.key, s.execution_id
+select s.key, s.execution_id, s.task
 from t
 join wo_slots as s on s.execution_id = t.execution_id",
     &[Kind::Uuid],
@@ -151,13 +212,25 @@ join wo_slots as s on s.execution_id = t.execution_id",
 
 pub(crate) static TAKE_SLOTS: Batch = Batch::new(
     "\
-with t (key, execution_id, taken_at) as ({rows})
-insert into wo_slots (key, execution_id, taken_at)
-select t.key, t.execution_id, t.taken_at
+with t (key, execution_id, task, taken_at, places, grp, rank) as ({rows})
+insert into wo_slots (key, execution_id, task, taken_at, places, grp, rank)
+select t.key, t.execution_id, t.task, t.taken_at, t.places, t.grp, t.rank
 from t
 where t.key is not null
 on conflict do nothing",
-    &[Kind::Text, Kind::Uuid, Kind::At],
+    &[Kind::Text, Kind::Uuid, Kind::Text, Kind::At, Kind::Int, Kind::Text, Kind::Int],
+);
+
+/// Who stands in line already keeps its place.
+pub(crate) static JOIN_LINES: Batch = Batch::new(
+    "\
+with t (key, execution_id, task, since, places, grp, rank) as ({rows})
+insert into wo_slot_waits (key, execution_id, task, since, places, grp, rank)
+select t.key, t.execution_id, t.task, t.since, t.places, t.grp, t.rank
+from t
+where t.key is not null
+on conflict do nothing",
+    &[Kind::Text, Kind::Uuid, Kind::Text, Kind::At, Kind::Int, Kind::Text, Kind::Int],
 );
 
 pub(crate) static FINISH_TASKS: Batch = Batch::new(
@@ -324,9 +397,16 @@ pub(crate) static BATCHES: &[&Batch] = &[
     &CLEAR_TIMERS,
     &RELEASE_TIMERS,
     &RELEASE_SLOTS,
+    &GIVE_SLOTS,
+    &LEAVE_LINES,
     &COUNT_SLOTS,
+    &LINE,
+    &HOLDERS,
+    &WAITING,
+    &ROUNDS,
     &HELD_SLOTS,
     &TAKE_SLOTS,
+    &JOIN_LINES,
     &FINISH_TASKS,
     &ANSWER_REQUESTS,
     &ADD_KEYS,
@@ -391,7 +471,7 @@ impl Entry {
         &self.submission.first
     }
 
-    fn id(&self) -> Uuid {
+    pub(crate) fn id(&self) -> Uuid {
         *self.first().execution.as_uuid()
     }
 
@@ -636,19 +716,19 @@ impl Step {
         Ok(Self { commit, events, failure, output, asks })
     }
 
-    fn id(&self) -> Uuid {
+    pub(crate) fn id(&self) -> Uuid {
         *self.commit.turn.execution.as_uuid()
     }
 
-    fn seq(&self) -> i32 {
+    pub(crate) fn seq(&self) -> i32 {
         i32::try_from(self.commit.turn.seq).unwrap_or(i32::MAX)
     }
 }
 
 /// A chain of consecutive turns of one execution; the members are indices of steps.
-struct Chain {
+pub(crate) struct Chain {
     base: i32,
-    members: Vec<usize>,
+    pub(crate) members: Vec<usize>,
 }
 
 /// Keeps turns, and answers in order. `calls` are the steps of each caller.
@@ -664,8 +744,8 @@ pub(crate) async fn commit(
     }
 
     // Before any row is touched, so that nobody waits for a key while holding rows of ours.
-    let mut names: Vec<String> =
-        steps.iter().flat_map(|step| &step.commit.take).map(|claim| format!("slot {}", claim.key)).collect();
+    let claims = steps.iter().flat_map(|step| step.commit.take.iter().chain(&step.commit.wait));
+    let mut names: Vec<String> = claims.map(|claim| format!("slot {}", claim.key)).collect();
     names.sort();
     names.dedup();
     engine.lock(names).await?;
@@ -674,7 +754,7 @@ pub(crate) async fn commit(
     keep(engine, &steps, &chains, &mut answers, mode).await?;
     // What is kept may still be refused a slot.
     chains.retain(|chain| chain.members.iter().any(|member| answers[*member].is_none()));
-    claim(engine, &steps, &chains, &mut answers).await?;
+    places::settle(engine, &steps, &chains, &mut answers).await?;
     change(engine, &steps, &mut answers).await?;
 
     let mut answers = answers.into_iter().map(|answer| answer.unwrap_or(Kept::Committed));
@@ -761,111 +841,6 @@ async fn keep(
     }
     engine.run(&DROP_TURNS, orphans).await?;
     Ok(())
-}
-
-/// Gives out slots in the order of the steps; a turn that gets none takes back itself and what follows it.
-///
-/// A coordinator that has given a slot back looks for who waits for it. So that it finds everyone, a refusal
-/// first waits for slots that are being given back, and holds the others until its `blocked_by` is visible.
-async fn claim(
-    engine: &mut impl Engine,
-    steps: &[&Step],
-    chains: &[Chain],
-    answers: &mut [Option<Kept>],
-) -> Result<(), Halt> {
-    let takers: Vec<usize> = (0..steps.len())
-        .filter(|index| answers[*index].is_none() && !steps[*index].commit.take.is_empty())
-        .collect();
-    if takers.is_empty() {
-        return Ok(());
-    }
-    // Ends of other executions in this batch make room first.
-    let taking: HashSet<Uuid> = takers.iter().map(|index| steps[*index].id()).collect();
-    let mut ending: Vec<Uuid> = (0..steps.len())
-        .filter(|index| answers[*index].is_none() && steps[*index].commit.release)
-        .map(|index| steps[index].id())
-        .filter(|id| !taking.contains(id))
-        .collect();
-    ending.sort_unstable();
-    ending.dedup();
-    engine.run(&RELEASE_SLOTS, ending.into_iter().map(Cell::from).collect()).await?;
-
-    let keys: HashSet<&str> =
-        takers.iter().flat_map(|index| &steps[*index].commit.take).map(|claim| claim.key.as_str()).collect();
-    let mut counts = count(engine, keys.iter().copied()).await?;
-    let holders = taking.iter().map(|id| (*id).into()).collect();
-    let mut held: HashSet<(String, Uuid)> = engine.fetch(&HELD_SLOTS, holders).await?.into_iter().collect();
-
-    let mut settled: HashSet<&str> = HashSet::new();
-    let mut added: HashMap<&str, u64> = HashMap::new();
-    let mut taken: Vec<Cell> = Vec::new();
-    let mut dropped: Vec<Cell> = Vec::new();
-    let mut blocked: BTreeMap<Uuid, [Cell; 4]> = BTreeMap::new();
-    for chain in chains {
-        let mut refused = false;
-        for member in &chain.members {
-            let step = steps[*member];
-            if answers[*member].is_some() {
-                continue;
-            }
-            if refused {
-                answers[*member] = Some(Kept::Superseded);
-                dropped.extend([step.id().into(), step.seq().into()]);
-                continue;
-            }
-            let mut full = None;
-            for claim in &step.commit.take {
-                let key = claim.key.as_str();
-                if held.contains(&(claim.key.clone(), step.id())) {
-                    continue;
-                }
-                let limit = u64::from(claim.limit);
-                let here = added.get(key).copied().unwrap_or(0);
-                if counts.get(key).copied().unwrap_or(0) + here >= limit && settled.insert(key) {
-                    engine.settle_slots(key).await?;
-                    counts.extend(count(engine, std::iter::once(key)).await?);
-                }
-                if counts.get(key).copied().unwrap_or(0) + here >= limit {
-                    full = Some(key);
-                    break;
-                }
-            }
-            if let Some(key) = full {
-                refused = true;
-                dropped.extend([step.id().into(), step.seq().into()]);
-                blocked.insert(
-                    step.id(),
-                    [
-                        step.id().into(),
-                        (*step.commit.tenant.as_uuid()).into(),
-                        key.to_owned().into(),
-                        step.commit.turn.at.into(),
-                    ],
-                );
-                answers[*member] = Some(Kept::Refused { key: key.to_owned() });
-                continue;
-            }
-            for claim in &step.commit.take {
-                if held.insert((claim.key.clone(), step.id())) {
-                    *added.entry(claim.key.as_str()).or_default() += 1;
-                    taken.extend([claim.key.clone().into(), step.id().into(), step.commit.turn.at.into()]);
-                }
-            }
-        }
-    }
-    engine.run(&TAKE_SLOTS, taken).await?;
-    engine.run(&DROP_TURNS, dropped).await?;
-    engine.run(&BLOCK, blocked.into_values().flatten().collect()).await?;
-    Ok(())
-}
-
-async fn count<'a>(
-    engine: &mut impl Engine,
-    keys: impl Iterator<Item = &'a str>,
-) -> Result<HashMap<String, u64>, sqlx::Error> {
-    let cells = keys.map(|key| key.to_owned().into()).collect();
-    let counts: Vec<(String, i64)> = engine.fetch(&COUNT_SLOTS, cells).await?;
-    Ok(counts.into_iter().map(|(key, count)| (key, count as u64)).collect())
 }
 
 /// What several turns of one execution change in its row, folded into one change.

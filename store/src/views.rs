@@ -6,7 +6,7 @@ use shared::{
     ids::{ExecutionId, TenantId},
     port::store::{
         DueTimer, ExecutionFilter, ExecutionRow, Finding, JOURNAL_PAGE, Journal, LateResult, Page, Paged,
-        SlotHolder, StoreError, Views,
+        SlotOwner, SlotOwners, StoreError, Views,
     },
 };
 use uuid::Uuid;
@@ -58,18 +58,43 @@ from wo_executions
 group by status
 order by status";
 
+/// Who holds a slot key. Over all tenants: the key says whose it is.
 const HOLDERS: &str = "\
-select key, execution_id, taken_at
+select execution_id, task, taken_at
 from wo_slots
 where key = $1
-order by taken_at, execution_id limit $2";
+order by taken_at, execution_id, task limit $2";
 
-/// Over all tenants: a slot key says whose it is.
-pub(crate) const BLOCKED: &str = "\
-select id
-from wo_executions
-where blocked_by = $1
-order by priority, blocked_at, id limit $2";
+/// Who waits for it.
+const WAITING: &str = "\
+select execution_id, task, since
+from wo_slot_waits
+where key = $1
+order by rank, since, execution_id, task limit $2";
+
+/// Those in line for whom there is a place.
+pub(crate) const NEXT_IN_LINE: &str = "\
+select execution_id
+from (
+    select execution_id, places, row_number() over (order by rank, since, execution_id, task) as place
+    from (
+        select execution_id, task, places, rank, since
+        from wo_slot_waits
+        where key = $1
+        order by rank, since, execution_id, task limit $2) as front) as line
+where place <= places - (select count(*) from wo_slots where key = $1)
+order by place";
+
+/// The same over all keys.
+pub(crate) const LINES_AT_REST: &str = "\
+select line.execution_id
+from (
+    select key, execution_id, places,
+        row_number() over (partition by key order by rank, since, execution_id, task) as place
+    from wo_slot_waits) as line
+left join (select key, count(*) as holders from wo_slots group by key) as held on held.key = line.key
+where line.place <= line.places - coalesce(held.holders, 0)
+order by line.place limit $1";
 
 /// Over all tenants, for the audit.
 const AUDIT_PAGE: &str = "\
@@ -86,6 +111,14 @@ from wo_slots as s
 left join wo_executions as e on e.id = s.execution_id
 where e.id is null or e.status not in ('pending', 'running', 'paused')
 order by s.execution_id, s.key";
+
+/// Over all tenants, for the audit.
+const IDLE_LINES: &str = "\
+select w.execution_id, w.key
+from wo_slot_waits as w
+left join wo_executions as e on e.id = w.execution_id
+where e.id is null or e.status not in ('pending', 'running')
+order by w.execution_id, w.key";
 
 /// Over all tenants, for the audit.
 const IDLE_TIMERS: &str = "\
@@ -142,9 +175,12 @@ pub(crate) const STATEMENTS: &[&str] = &[
     LATE,
     COUNTS,
     HOLDERS,
-    BLOCKED,
+    WAITING,
+    NEXT_IN_LINE,
+    LINES_AT_REST,
     AUDIT_PAGE,
     IDLE_SLOTS,
+    IDLE_LINES,
     IDLE_TIMERS,
     IDLE_QUESTIONS,
     IDLE_WAITS,
@@ -272,20 +308,20 @@ impl Views for SqlStore {
         Ok(counted)
     }
 
-    async fn slot_holders(&self, key: &str, limit: u32) -> Result<Vec<SlotHolder>, StoreError> {
-        let holders: Vec<(String, Uuid, At)> = on_pool!(self, |pool, sql| sqlx::query_as(HOLDERS)
-            .bind(key)
-            .bind(i64::from(limit))
-            .fetch_all(pool)
-            .await)?;
-        Ok(holders
-            .into_iter()
-            .map(|(key, execution, taken_at)| SlotHolder {
-                key,
-                execution: ExecutionId::from_uuid(execution),
-                taken_at: taken_at.0,
-            })
-            .collect())
+    async fn slot_owners(&self, key: &str, limit: u32) -> Result<SlotOwners, StoreError> {
+        let mut owners = SlotOwners::default();
+        for (statement, of) in [(HOLDERS, &mut owners.holders), (WAITING, &mut owners.waiting)] {
+            let rows: Vec<(Uuid, String, At)> = on_pool!(self, |pool, sql| sqlx::query_as(statement)
+                .bind(key)
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await)?;
+            for (execution, task, since) in rows {
+                let execution = ExecutionId::from_uuid(execution);
+                of.push(SlotOwner { execution, task: crate::places::task(&task)?, since: since.0 });
+            }
+        }
+        Ok(owners)
     }
 
     async fn audit_page(
@@ -304,6 +340,8 @@ impl Views for SqlStore {
     async fn audit_tables(&self) -> Result<Vec<Finding>, StoreError> {
         let slots: Vec<(Uuid, String)> =
             on_pool!(self, |pool, sql| sqlx::query_as(IDLE_SLOTS).fetch_all(pool).await)?;
+        let lines: Vec<(Uuid, String)> =
+            on_pool!(self, |pool, sql| sqlx::query_as(IDLE_LINES).fetch_all(pool).await)?;
         let timers: Vec<(Uuid, String)> =
             on_pool!(self, |pool, sql| sqlx::query_as(IDLE_TIMERS).fetch_all(pool).await)?;
         let questions: Vec<(Uuid, String)> =
@@ -323,6 +361,9 @@ impl Views for SqlStore {
         };
         for (id, key) in slots {
             find("I15", id, format!("holds slot `{key}` and is not open"));
+        }
+        for (id, key) in lines {
+            find("I15", id, format!("waits in line for `{key}` and may not begin anything"));
         }
         for (id, key) in timers {
             find("I6", id, format!("has timer `{key}` and is not open"));

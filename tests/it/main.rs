@@ -31,6 +31,7 @@ mod executions;
 mod faults;
 mod guides;
 mod harness;
+mod leaks;
 mod limits;
 mod live;
 mod operations;

@@ -6,6 +6,7 @@ use shared::{
     component::Failure,
     execution::{Event, Execution, Payload, Status},
     ids::{ExecutionId, PayloadId, RequestId, WorkerId, WorkflowId},
+    port::slots::written_key,
     port::store::{ExecutionFilter, ExecutionRow, LateResult, Paged, payload_whole},
     time::Timestamp,
     wire::RequestBody,
@@ -156,7 +157,7 @@ pub(crate) struct ExecutionView {
     pub retried_by: Vec<ExecutionId>,
     /// Percent of its components that have settled. Not in lists while it is open.
     pub progress: Option<f64>,
-    /// The slot it waits for, when it waits for one.
+    /// The key that it waits in line for before it begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked_by: Option<String>,
     /// Whether it goes on and will fail: a component has failed and nothing handles that. Never true once it
@@ -328,7 +329,7 @@ fn view(row: ExecutionRow, now: Timestamp) -> (ExecutionView, Option<Payload>) {
             Status::Pending => Some(0.0),
             _ => None,
         },
-        blocked_by: row.blocked_by,
+        blocked_by: row.blocked_by.map(|key| written_key(&key).to_owned()),
         failing: failing.is_some(),
         failing_since: None,
         failing_component: component.map(ToOwned::to_owned),

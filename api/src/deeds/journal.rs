@@ -12,6 +12,7 @@ use shared::{
     component::{LogLevel, LogLine},
     execution::{AnswerVerdict, Carry, Event, Payload, Plan, SkipReason, TaskKey, Turn},
     ids::{ExecutionId, WorkerId},
+    port::slots::written_key,
     time::Timestamp,
     workflow::{Part, Workflow},
 };
@@ -246,18 +247,34 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
                 );
             }
             Event::Scheduled { until } => say(LogLevel::Info, format!("Scheduled for {until}"), None),
+            Event::Blocked { key, limit, displaces } => {
+                let asks = match displaces.len() {
+                    0 => String::new(),
+                    1 => "; the one in its way is asked to end".to_owned(),
+                    many => format!("; the {many} in its way are asked to end"),
+                };
+                let message =
+                    format!("Waits in line for one of {limit} places under `{}`{asks}", written_key(key));
+                say(LogLevel::Info, message, None);
+            }
             Event::Started => say(LogLevel::Info, "Started".to_owned(), None),
             Event::TaskReady { task } => {
                 say(LogLevel::Debug, format!("{task} is ready and waits to be dispatched"), Some((task, 0)));
             }
-            Event::TaskOffered { task } => {
+            Event::TaskLimited { task, key, limit, displaces } => {
+                let asks = if displaces.is_empty() { "" } else { "; those in its way are ended" };
+                let name = written_key(key);
+                let message = format!("{task} waits in line for one of {limit} places under `{name}`{asks}");
+                say(LogLevel::Info, message, Some((task, 0)));
+            }
+            Event::TaskOffered { task, .. } => {
                 say(
                     LogLevel::Info,
                     format!("{task} waits for a worker outside this platform"),
                     Some((task, 0)),
                 );
             }
-            Event::TaskDispatched { task, attempt, dispatch } => {
+            Event::TaskDispatched { task, attempt, dispatch, .. } => {
                 let again =
                     if *dispatch > 1 { format!(" again (message {dispatch})") } else { String::new() };
                 let message = format!("{task}, attempt {attempt}, was sent to the workers{again}");
@@ -469,6 +486,7 @@ fn skip(reason: SkipReason) -> &'static str {
     match reason {
         SkipReason::DeadConnection => "its connections cannot be met any more",
         SkipReason::WhenFalse => "its `when` is false",
+        SkipReason::NoPlace => "no place was free under its `concurrency`",
         SkipReason::ScopeEnded => "its scope ends",
         SkipReason::NothingRan => "each of its children was skipped",
     }
@@ -620,10 +638,13 @@ impl<'a> Attempts<'a> {
                 Event::TaskReady { task } => {
                     self.at(task, 0).status = "ready";
                 }
-                Event::TaskOffered { task } => {
+                Event::TaskLimited { task, .. } => {
+                    self.at(task, 0).status = "limited";
+                }
+                Event::TaskOffered { task, .. } => {
                     self.at(task, 0).status = "offered";
                 }
-                Event::TaskDispatched { task, attempt, dispatch } => {
+                Event::TaskDispatched { task, attempt, dispatch, .. } => {
                     let entry = self.at(task, *attempt);
                     entry.status = "dispatched";
                     entry.dispatches = *dispatch;

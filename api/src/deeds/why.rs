@@ -1,12 +1,15 @@
 //! Why is it waiting? For anything that does not run, one true sentence and the facts behind it.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use serde::Serialize;
 use shared::{
-    execution::{Execution, Inner, Phase, Place, Status},
+    execution::{Execution, Inner, Phase, Place, Status, TaskKey},
     ids::{ExecutionId, WorkerId},
-    port::store::SlotHolder,
+    port::slots::{EXECUTIONS_KEY, SlotOwner, SlotOwners, written_key},
     time::{Timestamp, format_duration},
     wire::WorkerRecord,
     workflow::{Component, Output},
@@ -18,6 +21,9 @@ use crate::{caller::Caller, problem::Problem};
 
 /// Waiting things that one answer lists.
 const MOST_SHOWN: usize = 500;
+/// Lines that one answer looks into, and owners of a place that it names.
+const MOST_LINES: usize = 100;
+const MOST_OWNERS: u32 = 100;
 
 /// Who holds what is waited for.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -25,6 +31,10 @@ pub(crate) struct Holder {
     /// The execution that holds it.
     #[schema(value_type = String)]
     pub execution: ExecutionId,
+    /// Its task, when that holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub task: Option<String>,
     /// Since when.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
@@ -49,9 +59,15 @@ pub(crate) struct Waiting {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
+    /// The key that it waits in line for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Who holds what it waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holders: Option<Vec<Holder>>,
+    /// How many come before it in the line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<u32>,
     /// The components it waits for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
@@ -69,7 +85,9 @@ impl Waiting {
             reason,
             sentence,
             until: None,
+            key: None,
             holders: None,
+            ahead: None,
             waits_for: Vec::new(),
             worker: None,
         }
@@ -99,9 +117,56 @@ pub(crate) struct Why {
 /// What there is to know beside the journal.
 struct Surroundings<'a> {
     now: Timestamp,
-    blocked_by: Option<&'a str>,
-    holders: &'a [SlotHolder],
+    /// Who holds the keys that are waited for, and who waits in their lines.
+    lines: &'a HashMap<String, SlotOwners>,
     workers: &'a [WorkerRecord],
+}
+
+/// Why something stands in line for `key`, and is the execution's or that of its `task`.
+fn in_line(
+    (execution, task): (ExecutionId, Option<&TaskKey>),
+    component: Option<&Component>,
+    (key, limit): (&str, u32),
+    around: &Surroundings<'_>,
+) -> Waiting {
+    let none = SlotOwners::default();
+    let owners = around.lines.get(key).unwrap_or(&none);
+    let is_it = |owner: &SlotOwner| owner.execution == execution && owner.task.as_ref() == task;
+    let ahead = owners.waiting.iter().position(is_it).map(|ahead| ahead as u32);
+    let name = if key == EXECUTIONS_KEY {
+        format!("one of the {limit} places for executions at once")
+    } else if limit == 1 {
+        format!("the place under `{}`", written_key(key))
+    } else {
+        format!("one of the {limit} places under `{}`", written_key(key))
+    };
+    let of = |owner: &SlotOwner| match &owner.task {
+        Some(task) => format!("{task} of {}", owner.execution),
+        None => owner.execution.to_string(),
+    };
+    let held = match owners.holders.as_slice() {
+        holders if (holders.len() as u32) < limit => "which are not all taken any more".to_owned(),
+        [one] => format!("which {} holds", of(one)),
+        [first, ..] => format!("which are all taken, first by {}", of(first)),
+        [] => "which nobody may have".to_owned(),
+    };
+    let held = if limit == 1 { held.replace("are not all taken any more", "is free again") } else { held };
+    let before = match ahead {
+        None | Some(0) => String::new(),
+        Some(ahead) => format!("; {ahead} come before it"),
+    };
+    let sentence = format!("It waits for {name}, {held}{before}.");
+    let holders = owners.holders.iter().map(|holder| Holder {
+        execution: holder.execution,
+        task: holder.task.as_ref().map(ToString::to_string),
+        since: holder.since,
+    });
+    Waiting {
+        key: Some(written_key(key).to_owned()),
+        holders: Some(holders.collect()),
+        ahead,
+        ..Waiting::new(component, "slot", sentence)
+    }
 }
 
 /// A duration a person can read: whole seconds above one second.
@@ -118,18 +183,8 @@ fn pending(execution: &Execution, around: &Surroundings<'_>) -> Waiting {
         let sentence = format!("It is scheduled to start at {at}, in {}.", roughly(at.since(around.now)));
         return Waiting::new(None, "scheduled", sentence).until(at);
     }
-    if let Some(key) = around.blocked_by {
-        let sentence = match around.holders {
-            [] => format!("It waits for a slot of `{key}`, which has just become free."),
-            [one] => format!("It waits for a slot of `{key}`, which {} holds.", one.execution),
-            many => format!("It waits for a slot of `{key}`, of which {} executions hold all.", many.len()),
-        };
-        let holders = around
-            .holders
-            .iter()
-            .map(|holder| Holder { execution: holder.execution, since: holder.taken_at })
-            .collect();
-        return Waiting { holders: Some(holders), ..Waiting::new(None, "slot", sentence) };
+    if let Some(line) = &execution.line {
+        return in_line((execution.id, None), None, (&line.key, line.limit), around);
     }
     let age = roughly(around.now.since(execution.last_at));
     Waiting::new(
@@ -228,6 +283,15 @@ fn component(execution: &Execution, place: Place, around: &Surroundings<'_>) -> 
                 roughly(around.now.since(state.since))
             ),
         ),
+        Phase::Limited if execution.is_paused() => {
+            let sentence = "It comes to the end of its line when the pause ends.".to_owned();
+            Waiting::new(Some(component), "paused", sentence)
+        }
+        Phase::Limited => {
+            let slot = state.slot.as_ref()?;
+            let key = execution.key(place);
+            in_line((execution.id, Some(&key)), Some(component), (&slot.key, slot.limit), around)
+        }
         Phase::Offered => Waiting::new(
             Some(component),
             "no_worker",
@@ -364,19 +428,21 @@ fn explain(execution: &Execution, around: &Surroundings<'_>) -> Why {
 impl Deeds {
     /// Why an execution waits.
     pub(crate) async fn execution_why(&self, caller: &Caller, id: ExecutionId) -> Result<Why, Problem> {
-        let row = self.execution_row(caller, id).await?;
-        let holders = match &row.blocked_by {
-            Some(key) => self.store.slot_holders(key, 100).await?,
-            None => Vec::new(),
-        };
+        self.execution_row(caller, id).await?;
         let workers: Vec<WorkerRecord> =
             self.store.workers(HEARD_WITHIN).await?.into_iter().map(|(record, _)| record).collect();
         let now = self.clock.now(&self.store).await?;
         let folded = self.fold(caller.tenant, id).await?;
         let execution =
             folded.as_ref().and_then(|slot| slot.as_ref()).ok_or_else(|| Problem::not_found(id))?;
-        let around =
-            Surroundings { now, blocked_by: row.blocked_by.as_deref(), holders: &holders, workers: &workers };
+        let slots = execution.limited.iter().filter_map(|place| execution.at(*place).slot.as_ref());
+        let mut keys: BTreeSet<String> = slots.map(|slot| slot.key.clone()).take(MOST_LINES).collect();
+        keys.extend(execution.line.as_ref().map(|line| line.key.clone()));
+        let mut lines = HashMap::new();
+        for key in keys {
+            lines.insert(key.clone(), self.store.slot_owners(&key, MOST_OWNERS).await?);
+        }
+        let around = Surroundings { now, lines: &lines, workers: &workers };
         Ok(explain(execution, &around))
     }
 }

@@ -185,7 +185,9 @@ impl Api {
             workflow: row.workflow,
             change,
             timers: Vec::new(),
+            give: Vec::new(),
             take: Vec::new(),
+            wait: Vec::new(),
             release: false,
             has_asked: true,
             finished: Vec::new(),
@@ -210,7 +212,7 @@ fn completed(component: &str, output: Value) -> Event {
 }
 
 fn dispatched(component: &str) -> Event {
-    Event::TaskDispatched { task: TaskKey::of(component.into()), attempt: 1, dispatch: 1 }
+    Event::TaskDispatched { task: TaskKey::of(component.into()), attempt: 1, dispatch: 1, slot: None }
 }
 
 #[tokio::test]
@@ -403,7 +405,7 @@ async fn a_long_journal_gives_its_attempts_in_pages() {
             started_at: None,
             log: Vec::new(),
         };
-        let again = Event::TaskDispatched { task: task(), attempt: attempt + 1, dispatch: 1 };
+        let again = Event::TaskDispatched { task: task(), attempt: attempt + 1, dispatch: 1, slot: None };
         api.append(id, vec![failed, again]).await;
     }
     let page = async |cursor: Option<String>| {

@@ -151,7 +151,7 @@ impl Lines {
                 Event::TaskCancelled { task, .. } => {
                     self.settled("cancelled", &task.to_string(), None, at, "");
                 }
-                Event::TaskOffered { task } => {
+                Event::TaskOffered { task, .. } => {
                     self.say(&format!("waiting    {task:24}  no worker offers it"));
                 }
                 Event::Asked { task, ask } => {

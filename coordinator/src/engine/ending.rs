@@ -127,7 +127,7 @@ impl Turning<'_> {
             Phase::Completed | Phase::Failed | Phase::Skipped | Phase::Cancelled => {}
             Phase::Waiting => self.emit(Event::Skipped { task, reason: SkipReason::ScopeEnded }),
             Phase::Dispatched => self.end_task(place),
-            Phase::Ready | Phase::Offered | Phase::Retrying(_) | Phase::Delayed(_) => {
+            Phase::Ready | Phase::Limited | Phase::Offered | Phase::Retrying(_) | Phase::Delayed(_) => {
                 self.drop_task_timers(place);
                 let attempt = self.execution.at(place).attempt;
                 self.emit(Event::TaskCancelled { task, attempt });
@@ -177,7 +177,7 @@ impl Turning<'_> {
                 let task = self.key(place);
                 self.made.waits.push(WaitChange::Close { task });
             }
-            None => {}
+            Some(Inner::Displacing(_)) | None => {}
         }
     }
 
@@ -198,10 +198,12 @@ impl Turning<'_> {
     }
 
     pub(super) fn finish(&mut self, status: Status, output: Option<Payload>, failure: Option<Failure>) {
+        self.leave_the_lines();
         self.emit(Event::Finished { status, output: output.clone(), failure: failure.clone() });
         self.made.change = Some(StatusChange { status, failure, output });
         self.made.timers.clear();
         self.made.waits.clear();
+        self.made.wait.clear();
         self.made.sweep_at = None;
         self.made.release = true;
         let words = last_words(self.execution);

@@ -7,6 +7,7 @@ mod children;
 mod containers;
 mod control;
 mod ending;
+mod limits;
 mod pausing;
 mod people;
 mod scope;
@@ -43,6 +44,7 @@ use shared::{
 };
 
 use crate::rows::RowsAsk;
+pub use limits::Full;
 use scope::StateScope;
 
 /// Stored payloads that are loaded.
@@ -53,9 +55,6 @@ pub(crate) const LARGEST_ITEM: usize = 256 * 1024;
 
 /// Scopes that may be open at once; beyond it a loop opens a round only when it has none open.
 const MOST_SCOPES: usize = 10_000;
-
-/// The slot key that every running execution holds, so that `max_concurrent_executions` is a set of rows.
-pub const EXECUTIONS_KEY: &str = "executions";
 
 /// Third lost worker of one task: the task is the danger, not the fleet.
 pub const POISON_LOSSES: u32 = 3;
@@ -123,6 +122,8 @@ pub struct Surroundings<'a> {
     pub queue_lost_before: Option<Timestamp>,
     /// Whether tasks wait in the queues anyway, so that silence means nothing.
     pub queue_is_deep: bool,
+    /// Keys of which the store refused a place when the same was decided before.
+    pub full: &'a Full,
 }
 
 /// One thing that may change an execution.
@@ -176,6 +177,11 @@ pub enum Command {
         ordered_in: u32,
         kill: bool,
     },
+    /// Ask another execution, or one of its tasks, to make room.
+    Displace {
+        execution: ExecutionId,
+        task: Option<TaskKey>,
+    },
     /// Look for events that came before the wait did.
     FindEvents {
         task: TaskKey,
@@ -208,8 +214,13 @@ pub struct Decision {
     pub commands: Vec<Command>,
     pub change: Option<StatusChange>,
     pub timers: Vec<TimerChange>,
+    /// As in [`Commit`](shared::port::store::Commit).
+    pub give: Vec<Option<TaskKey>>,
     pub take: Vec<SlotClaim>,
+    pub wait: Vec<SlotClaim>,
     pub release: bool,
+    /// Keys of which it gives something back.
+    pub freed: Vec<String>,
     pub finished: Vec<FinishedTask>,
     pub late: Vec<LateResult>,
     /// When the sweep should look again.
@@ -260,6 +271,11 @@ pub fn decide(
         Err(rows @ Needs::Rows(_)) => return Err(rows),
     }
     turning.tell_stopped();
+    turning.give_back();
+    if turning.made.release {
+        let held = limits::keys(turning.execution, &turning.payloads, around.rules);
+        turning.made.freed.extend(held);
+    }
     let Turning { execution, made, .. } = turning;
     if !made.events.is_empty() {
         execution.close_turn(around.now);
@@ -281,6 +297,9 @@ pub fn commands_again(
     let left =
         execution.left.iter().filter(|(ended_by, ..)| *ended_by == cause && !planted!(B54CloseNotRepeated));
     commands.extend(left.filter_map(|(_, child, policy)| children::close_by(*child, *policy)));
+    if !planted!(B69DisplacedNotToldAgain) {
+        commands.extend(limits::displacing(execution, Some(cause)));
+    }
     for scope in execution.open_scopes() {
         for place in execution.places(scope) {
             let state = execution.at(place);
@@ -305,7 +324,7 @@ pub fn commands_again(
         return Ok(commands);
     }
     // It was resumed before it had begun, and begins in a turn of its own; a wake too many changes nothing.
-    if execution.status == Status::Pending && execution.seq > 1 {
+    if execution.status == Status::Pending && execution.seq > 1 && execution.line.is_none() {
         commands.push(Command::GoOn);
     }
     // Which turn put rounds off is not known; a wake too many changes nothing.
@@ -325,36 +344,6 @@ pub fn commands_again(
         }
     }
     Ok(commands)
-}
-
-/// The slots that an execution holds while it runs.
-pub fn slots(
-    execution: &Execution,
-    payloads: &Loaded,
-    rules: &Rules,
-) -> Result<Vec<SlotClaim>, EvaluationError> {
-    let mut claims = Vec::new();
-    // Who is waited for runs in the place of the one that waits: with places of their own, as many callers as there
-    // are places would wait for ever.
-    if execution.accepted.parent.as_ref().is_none_or(|parent| !parent.waits || planted!(B53ChildTakesAPlace))
-    {
-        claims.push(SlotClaim { key: EXECUTIONS_KEY.to_owned(), limit: rules.max_concurrent_executions });
-    }
-    if let Some(concurrency) = &execution.workflow.concurrency {
-        let key = concurrency.key.render(&StateScope::new(execution, payloads, ROOT))?.value;
-        let text = key.as_str().map_or_else(|| key.to_string(), ToOwned::to_owned);
-        claims.push(SlotClaim {
-            key: format!("workflow/{}/{text}", execution.accepted.workflow.as_uuid()),
-            limit: concurrency.limit,
-        });
-    }
-    if let Some(origin) = &execution.accepted.trigger
-        && let Some(slot) = &origin.slot
-    {
-        let key = format!("trigger/{}/{}", origin.trigger.as_uuid(), slot.key);
-        claims.push(SlotClaim { key, limit: slot.limit });
-    }
-    Ok(claims)
 }
 
 /// The config of a component with its expressions resolved; that of a compensation was resolved when what it
@@ -511,6 +500,7 @@ impl Turning<'_> {
             Input::Start => return self.start(),
             Input::Wake => {
                 self.start()?;
+                self.call_the_line(false)?;
                 return self.resume_rounds();
             }
             Input::Timer(key) => return self.timer(key),
@@ -529,10 +519,12 @@ impl Turning<'_> {
                 self.delegate(task, by, from, to);
             }
             Input::Request(RequestBody::Signal { signal }) => return self.signal(signal),
+            Input::Request(RequestBody::Displace { task, by }) => return self.displaced(task, *by),
             Input::Child { task, child, ending } => return self.child_ended(task, *child, ending),
             Input::Event { task, event } => return self.event_came(task, event),
             Input::Sweep => {
                 self.sweep()?;
+                self.call_the_line(false)?;
                 return self.resume_rounds();
             }
         }
@@ -556,8 +548,12 @@ impl Turning<'_> {
             }
             return Ok(());
         }
-        match slots(self.execution, &self.payloads, self.around.rules) {
-            Ok(claims) => self.made.take = claims,
+        match limits::claims(self.execution, &self.payloads, self.around.rules) {
+            Ok(claims) => {
+                if !self.enters(claims) {
+                    return Ok(());
+                }
+            }
             Err(EvaluationError::Needs(missing)) => return Err(Needs::Payloads(missing)),
             Err(EvaluationError::Failed(failure)) => {
                 self.finish(Status::Failed, None, Some(failure));

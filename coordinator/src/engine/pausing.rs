@@ -32,6 +32,9 @@ impl Turning<'_> {
         for (key, _) in self.starting_timers() {
             self.clear_timer(key);
         }
+        if !planted!(B68PausedStaysInLine) {
+            self.leave_the_lines();
+        }
         self.emit(Event::Paused { by: by.to_owned(), reason: reason.to_owned() });
         self.made.change = Some(StatusChange { status: Status::Paused, failure: None, output: None });
     }
@@ -51,7 +54,7 @@ impl Turning<'_> {
             }
         }
         if self.execution.status == Status::Pending {
-            // It begins in a turn of its own: a full slot would take back the end of the pause too.
+            // It begins in a turn of its own, so that the end of the pause waits for no place.
             self.made.sweep_at = Some(self.around.now.after(self.around.rules.silence));
             self.made.commands.push(Command::GoOn);
             return Ok(());
@@ -61,6 +64,7 @@ impl Turning<'_> {
         }
         // What the queue lost meanwhile was not sent again: the sweep looks now.
         self.made.sweep_at = Some(self.around.now);
+        self.call_the_line(true)?;
         self.resume_rounds()
     }
 

@@ -15,7 +15,11 @@ use shared::{
     workflow::{Component, Delivery, Output},
 };
 
-use super::{Command, Loaded, Needs, POISON_LOSSES, Turning, pausing, rendered};
+use super::{
+    Command, Loaded, Needs, POISON_LOSSES, Turning,
+    limits::{self, Stand},
+    pausing, rendered,
+};
 
 /// What is known of an attempt that ended without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +69,7 @@ pub(super) fn make_task(
 }
 
 /// The numbers of the next message for a task: a returned attempt goes on, anything else is a new one.
-fn next_dispatch(execution: &Execution, place: Place) -> (u32, u32) {
+pub(super) fn next_dispatch(execution: &Execution, place: Place) -> (u32, u32) {
     let state = execution.at(place);
     if state.returned { (state.attempt, state.dispatch + 1) } else { (state.attempt + 1, 1) }
 }
@@ -425,7 +429,9 @@ impl Turning<'_> {
             }
             TimerKey::Queue(_) => {
                 let unclaimed = self.execution.at(place).fence.is_none();
-                if unclaimed && matches!(phase, Phase::Ready | Phase::Offered | Phase::Dispatched) {
+                if unclaimed
+                    && matches!(phase, Phase::Ready | Phase::Limited | Phase::Offered | Phase::Dispatched)
+                {
                     return self.give_up(place, "no worker took it within its queue time-out");
                 }
             }
@@ -464,7 +470,7 @@ impl Turning<'_> {
         let failure = Failure::new(FailureClass::Timeout, why);
         if !matches!(
             self.phase(place),
-            Phase::Ready | Phase::Offered | Phase::Dispatched | Phase::Retrying(_)
+            Phase::Ready | Phase::Limited | Phase::Offered | Phase::Dispatched | Phase::Retrying(_)
         ) {
             self.end_inside(place);
             self.drop_task_timers(place);
@@ -488,6 +494,8 @@ impl Turning<'_> {
     /// Looks for what may have been lost and sends it again.
     pub(super) fn sweep(&mut self) -> Result<(), Needs> {
         self.ask_parent();
+        let displacing = limits::displacing(self.execution, None);
+        self.made.commands.extend(displacing);
         if self.execution.status == Status::Pending {
             return self.start();
         }
@@ -560,8 +568,12 @@ impl Turning<'_> {
     pub(super) fn offer(&mut self, place: Place) -> Result<(), Needs> {
         match make_task(self.execution, &self.payloads, place, 1, 1) {
             Ok(_) => {
-                self.start_clocks(place);
-                self.emit(Event::TaskOffered { task: self.key(place) });
+                if self.phase(place) == Phase::Waiting {
+                    self.start_clocks(place);
+                }
+                if let Stand::Runs(slot) = self.place_for(place)? {
+                    self.emit(Event::TaskOffered { task: self.key(place), slot });
+                }
             }
             Err(EvaluationError::Needs(missing)) => return Err(Needs::Payloads(missing)),
             Err(EvaluationError::Failed(failure)) => return self.decision_failed(place, failure),
@@ -587,10 +599,11 @@ impl Turning<'_> {
         self.send(place, attempt, dispatch)
     }
 
-    fn send(&mut self, place: Place, attempt: u32, dispatch: u32) -> Result<(), Needs> {
+    pub(super) fn send(&mut self, place: Place, attempt: u32, dispatch: u32) -> Result<(), Needs> {
         match make_task(self.execution, &self.payloads, place, attempt, dispatch) {
             Ok(task) => {
-                self.emit(Event::TaskDispatched { task: self.key(place), attempt, dispatch });
+                let Stand::Runs(slot) = self.place_for(place)? else { return Ok(()) };
+                self.emit(Event::TaskDispatched { task: self.key(place), attempt, dispatch, slot });
                 self.made.commands.push(Command::Dispatch(Box::new(task)));
                 self.ordered += 1;
             }

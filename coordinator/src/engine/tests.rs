@@ -4,6 +4,7 @@ mod cancel;
 mod containers;
 mod decided;
 mod desk;
+mod limits;
 mod pausing;
 mod people;
 mod properties;
@@ -34,7 +35,7 @@ use shared::{
     workflow::{self, Problems, Workflow},
 };
 
-use super::{Command, Decision, Input, Needs, Rules, Surroundings, commands_again, decide};
+use super::{Command, Decision, Full, Input, Needs, Rules, Surroundings, commands_again, decide};
 
 /// The schema of a config.
 macro_rules! schema_of {
@@ -189,6 +190,7 @@ struct Case {
     /// Room in the dispatch window at each decision.
     room: u32,
     queue_is_deep: bool,
+    full: Full,
     queue_lost_before: Option<Timestamp>,
     payloads: super::Loaded,
     timers: BTreeMap<TimerKey, Timestamp>,
@@ -262,6 +264,7 @@ impl Case {
             rules: Rules::default(),
             room: 1_000,
             queue_is_deep: false,
+            full: Full::new(),
             queue_lost_before: None,
             payloads: HashMap::new(),
             timers: BTreeMap::new(),
@@ -299,6 +302,7 @@ impl Case {
             payloads: &self.payloads,
             queue_lost_before: self.queue_lost_before,
             queue_is_deep: self.queue_is_deep,
+            full: &self.full,
         }
     }
 

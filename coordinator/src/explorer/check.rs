@@ -23,6 +23,35 @@ use crate::audit::Watch;
 
 pub(super) type Wrong = (&'static str, String);
 
+/// Whether the places that an execution's tasks hold and wait for are those of its journal.
+fn places(state: &Execution, storage: &Storage) -> Option<String> {
+    let mut held = BTreeSet::new();
+    let mut waiting = BTreeSet::new();
+    for place in state.open_scopes().flat_map(|scope| state.places(scope)) {
+        if let Some(slot) = &state.at(place).slot {
+            let of = if slot.is_held { &mut held } else { &mut waiting };
+            of.insert((slot.key.clone(), state.key(place)));
+        }
+    }
+    if state.is_paused() {
+        waiting.clear();
+    }
+    let name = |(key, _, task): (&str, ExecutionId, Option<&TaskKey>)| Some((key.to_owned(), task?.clone()));
+    let rows = storage.slots.held().filter(|(_, of, ..)| *of == state.id);
+    let rows: BTreeSet<_> = rows.filter_map(|(key, of, task, _)| name((key, of, task))).collect();
+    if rows != held {
+        return Some(format!("holds {rows:?}, and its journal says {held:?}"));
+    }
+    let rows = storage.slots.waiting().filter(|(_, of, _)| *of == state.id);
+    let rows: BTreeSet<_> = rows.filter_map(name).collect();
+    if rows != waiting {
+        return Some(format!("waits for {rows:?}, and its journal says {waiting:?}"));
+    }
+    let blocked = storage.slots.blocked_by(state.id);
+    let line = state.line.as_deref().map(|line| line.key.as_str());
+    (blocked != line).then(|| format!("waits for {blocked:?}, and its journal says {line:?}"))
+}
+
 /// I26: timers, questions and waits stand in the rows exactly when they stand in the state.
 pub(super) fn rows(state: &Execution, storage: &Storage) -> Option<Wrong> {
     let id = state.id;
@@ -68,6 +97,9 @@ pub(super) fn rows(state: &Execution, storage: &Storage) -> Option<Wrong> {
         if !runs {
             return wrong(format!("the timer {key} is set for what is over"));
         }
+    }
+    if let Some(message) = places(state, storage) {
+        return Some(("I15", format!("{id}: {message}")));
     }
     let timer = |key: TimerKey| storage.timers.contains_key(&(id, key));
     for scope in state.open_scopes() {
@@ -125,6 +157,17 @@ pub(super) struct History {
     calls: Vec<Call>,
     missed: Vec<(TaskKey, Wait)>,
     answers: u64,
+    displaces: Vec<Displaced>,
+}
+
+/// Who was to make room for what `waits` here; all of the execution when it is absent.
+#[derive(Debug)]
+struct Displaced {
+    of: ExecutionId,
+    task: Option<TaskKey>,
+    waits: Option<TaskKey>,
+    at: Timestamp,
+    until: Option<Timestamp>,
 }
 
 impl History {
@@ -150,6 +193,7 @@ impl History {
             calls: Vec::new(),
             missed: Vec::new(),
             answers: 0,
+            displaces: Vec::new(),
         }
     }
 
@@ -177,6 +221,12 @@ impl History {
             }
             at = open.owner.map(|owner| owner.scope);
         }
+    }
+
+    /// What waited goes on.
+    fn has_its_place(&mut self, task: Option<&TaskKey>, at: Timestamp) {
+        let waiting = self.displaces.iter_mut().filter(|it| it.waits.as_ref() == task && it.until.is_none());
+        waiting.for_each(|displaced| displaced.until = Some(at));
     }
 
     /// A container ends with nothing running inside it.
@@ -250,6 +300,16 @@ impl History {
         self.loops(world);
         self.calls(state, world);
         self.waits(world);
+        let unasked = self.displaces.iter().find(|displaced| {
+            let waited = displaced.until.unwrap_or(state.last_at).since(displaced.at);
+            let who = (displaced.of, displaced.task.clone(), self.id);
+            // Asked at once, unless that was lost; then by its own sweeps.
+            waited > std::time::Duration::from_mins(40) && !world.storage.asked_to_leave.contains(&who)
+        });
+        if let Some(message) = unasked.map(|displaced| format!("{displaced:?} was never asked to make room"))
+        {
+            self.is_wrong("I31", message);
+        }
         let kills: Vec<MessageId> = world
             .kills
             .iter()
@@ -409,8 +469,9 @@ impl Watch for History {
         let place = event.task().and_then(|task| state.place_of(task).ok());
         match event {
             Event::TaskReady { task }
+            | Event::TaskLimited { task, .. }
             | Event::TaskDispatched { task, .. }
-            | Event::TaskOffered { task }
+            | Event::TaskOffered { task, .. }
             | Event::Opened { task, .. }
             | Event::Delayed { task, .. }
             | Event::Awaiting { task, .. }
@@ -433,6 +494,27 @@ impl Watch for History {
             && !self.received.insert(id.clone())
         {
             self.is_wrong("I25", format!("{task} received {id} again"));
+        }
+        match event {
+            Event::Blocked { displaces, .. } => {
+                for of in displaces {
+                    let (of, at) = (*of, turn.at);
+                    self.displaces.push(Displaced { of, task: None, waits: None, at, until: None });
+                }
+            }
+            Event::TaskLimited { task, displaces, .. } => {
+                for (of, displaced) in displaces {
+                    let (waits, displaced) = (Some(task.clone()), Some(displaced.clone()));
+                    let (of, at) = (*of, turn.at);
+                    self.displaces.push(Displaced { of, task: displaced, waits, at, until: None });
+                }
+            }
+            Event::Started => self.has_its_place(None, turn.at),
+            other => {
+                if let Some(task) = other.task() {
+                    self.has_its_place(Some(task), turn.at);
+                }
+            }
         }
         if let Event::TaskCompleted { task, attempt, .. } = event {
             self.counted.push((task.clone(), *attempt));

@@ -65,6 +65,7 @@ impl Plan {
             | Bug::B37EventsNotLookedFor
             | Bug::B44RestOfATurnForgotten
             | Bug::B54CloseNotRepeated
+            | Bug::B69DisplacedNotToldAgain
             | Bug::B57RestNotRepeated => Self { sweep: false, lease_all: seed.is_multiple_of(2), ..plain },
             Bug::B64CarriedPayloadsLeftBehind => Self { small: true, ..plain },
             Bug::B5NoSweep => Self { ..plain },
@@ -118,6 +119,8 @@ pub(crate) struct Tally {
     pub(crate) retries: u64,
     pub(crate) carried: u64,
     pub(crate) refused: u64,
+    /// Turns that were decided again as a place was not to be had.
+    pub(crate) without_a_place: u64,
 }
 
 impl Tally {
@@ -153,6 +156,7 @@ impl Tally {
             retries,
             carried,
             refused,
+            without_a_place,
         } = other;
         self.actions += actions;
         self.submitted += submitted;
@@ -184,6 +188,7 @@ impl Tally {
         self.retries += retries;
         self.carried += carried;
         self.refused += refused;
+        self.without_a_place += without_a_place;
     }
 }
 

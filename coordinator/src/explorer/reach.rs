@@ -49,6 +49,16 @@ impl World {
                 hints.extend(self.close(names, question.kill));
             }
         }
+        for displaced in outgoing.displaced.drain(..) {
+            if self.dice.chance(faults) {
+                return false;
+            }
+            let who = (displaced.execution, displaced.task.clone(), displaced.by);
+            self.storage.asked_to_leave.insert(who);
+            let (request, message) = relations::displacing(displaced, self.now);
+            let kept = self.storage.request(request.id, request.execution, request.body, request.at);
+            hints.extend(kept.then_some(message));
+        }
         for lookout in outgoing.waits.drain(..) {
             if self.dice.chance(faults) {
                 return false;

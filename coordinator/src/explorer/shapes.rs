@@ -543,7 +543,84 @@ components:
     when: 'components.list.output | length == 3'
     config: { all: '${{ components.l.output }}', n: '${{ components.l.output | length }}' }
 ",
+    // Two places for the tasks of all rounds and executions, kept over lost workers and given back in a backoff.
+    r"
+workflow: v1
+name: limited
+components:
+  l:
+    type: loop
+    config: { items: [1, 2, 3, 4], max_parallel: 4 }
+    components:
+      a:
+        type: work
+        config: { fail_first: '${{ 1 if item == 2 else 0 }}' }
+        retry: { max_attempts: 2, backoff: fixed, initial: 3s, on: [unavailable] }
+        concurrency: { key: erp, limit: 2 }
+  b: { type: work, needs: [l], concurrency: { key: erp, limit: 2 } }
+",
+    // Tasks that lose their turn in a race, a time limit or a stop while they wait in line.
+    r"
+workflow: v1
+name: crowded
+components:
+  r:
+    type: race
+    components:
+      fast: { type: work }
+      slow: { type: work, concurrency: { key: narrow, limit: 1 } }
+      late: { type: work, concurrency: { key: narrow, limit: 1 } }
+  w: { type: work, needs: [r], queue_timeout: 20s, concurrency: { key: narrow, limit: 1 } }
+  after: { type: work, needs: [w, w.timeout], join: any }
+",
+    // The keys take turns for one place.
+    r"
+workflow: v1
+name: turns
+parameters: { key: { type: string, default: k } }
+concurrency: { key: '${{ parameters.key }}', limit: 1, on_conflict: fair }
+components:
+  a: { type: work }
+  b: { type: work, needs: [a], concurrency: { key: '${{ parameters.key }}', limit: 1, on_conflict: fair } }
+",
+    // Only one of a kind runs; what comes meanwhile does not.
+    r"
+workflow: v1
+name: fails_dropped
+parameters: { key: { type: string, default: k } }
+concurrency: { key: '${{ parameters.key }}', on_conflict: drop_new }
+components:
+  l:
+    type: loop
+    config: { items: [1, 2], max_parallel: 2 }
+    components:
+      a: { type: work, concurrency: { key: one, on_conflict: drop_new } }
+  b: { type: work, needs: [l] }
+",
+    // The newest counts.
+    r"
+workflow: v1
+name: fails_replaced
+concurrency: { key: one, on_conflict: cancel_running }
+finally:
+  f: { type: work }
+components:
+  a: { type: work }
+  pause: { type: delay, needs: [a], config: { for: 2h } }
+  b: { type: work, needs: [pause] }
+",
+    // The newest task counts, also over those that wait.
+    r"
+workflow: v1
+name: fails_displaced
+components:
+  a: { type: work, concurrency: { key: seat, on_conflict: cancel_running } }
+  b: { type: work, needs: [a, a.error], join: any, concurrency: { key: other, limit: 1 } }
+",
 ];
+
+/// The last so many shapes are about places.
+pub(super) const LIMITED: usize = 6;
 
 /// Every shape, compiled once.
 pub(super) fn shapes() -> &'static [Arc<Workflow>] {

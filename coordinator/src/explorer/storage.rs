@@ -10,6 +10,7 @@ use shared::{
     component::Failure,
     execution::{Event, Payload, Received, Status, TaskKey, TimerKey, Turn},
     ids::{ExecutionId, PayloadId, RequestId, Token},
+    port::slots::SlotRows,
     port::store::{Commit, HumanTaskChange, HumanTaskStatus, Kept, TimerChange, WaitChange},
     time::Timestamp,
     wire::RequestBody,
@@ -22,7 +23,6 @@ use crate::seeded::{Bug, has};
 pub(super) struct Row {
     pub(super) status: Status,
     pub(super) sweep_at: Option<Timestamp>,
-    pub(super) blocked_by: Option<String>,
     pub(super) output: Option<Payload>,
     pub(super) failure: Option<Failure>,
 }
@@ -35,7 +35,6 @@ impl Row {
         Self {
             status: Status::Pending,
             sweep_at: Some(first.at.after(std::time::Duration::from_secs(10))),
-            blocked_by: None,
             output: None,
             failure: None,
         }
@@ -47,8 +46,7 @@ pub(super) struct Storage {
     pub(super) journals: BTreeMap<ExecutionId, Vec<Turn>>,
     pub(super) rows: BTreeMap<ExecutionId, Row>,
     pub(super) timers: BTreeMap<(ExecutionId, TimerKey), (Timestamp, Option<Token>)>,
-    /// Key and holder.
-    pub(super) slots: Vec<(String, ExecutionId)>,
+    pub(super) slots: SlotRows,
     pub(super) requests: Vec<(RequestId, ExecutionId, RequestBody, Timestamp)>,
     pub(super) idempotency: HashMap<String, ExecutionId>,
     /// The most holders a key had at once, with its limit.
@@ -61,6 +59,8 @@ pub(super) struct Storage {
     pub(super) events: Vec<(Timestamp, Received)>,
     /// Children that were asked to end while they were open, or found ended.
     pub(super) asked_to_close: HashSet<ExecutionId>,
+    /// Who was asked to make room, and by whom.
+    pub(super) asked_to_leave: HashSet<(ExecutionId, Option<TaskKey>, ExecutionId)>,
     /// Turns in all journals.
     pub(super) turns: u64,
 }
@@ -169,21 +169,12 @@ impl Storage {
         if drop_silently {
             return Kept::Committed;
         }
-        for claim in &commit.take {
-            let holders =
-                self.slots.iter().filter(|(key, holder)| *key == claim.key && *holder != id).count();
-            if holders >= claim.limit as usize {
-                if let Some(row) = self.rows.get_mut(&id) {
-                    row.blocked_by = Some(claim.key.clone());
-                }
-                return Kept::Refused { key: claim.key.clone() };
-            }
+        let at = commit.turn.at;
+        if let Err(full) = self.slots.commit((id, at), &commit.give, &commit.take, &commit.wait) {
+            return Kept::Refused { full };
         }
         for claim in &commit.take {
-            if !self.slots.iter().any(|(key, holder)| *key == claim.key && *holder == id) {
-                self.slots.push((claim.key.clone(), id));
-            }
-            let holders = self.slots.iter().filter(|(key, _)| *key == claim.key).count();
+            let holders = self.slots.held().filter(|(key, ..)| *key == claim.key).count();
             let most = self.most_holders.entry(claim.key.clone()).or_insert((0, claim.limit));
             most.0 = most.0.max(holders);
         }
@@ -193,9 +184,6 @@ impl Storage {
             self.turns += 1;
         }
         let Some(row) = self.rows.get_mut(&id) else { return Kept::Committed };
-        if commit.change.is_some() || commit.release || !commit.take.is_empty() {
-            row.blocked_by = None;
-        }
         if let Some(change) = &commit.change {
             row.status = change.status;
             row.output = change.output.clone().or(row.output.take());
@@ -235,7 +223,7 @@ impl Storage {
         }
         if commit.release {
             if !has(Bug::B28SlotNotReleased) {
-                self.slots.retain(|(_, holder)| *holder != id);
+                self.slots.release(id);
             }
             self.timers.retain(|(owner, _), _| *owner != id);
         }
@@ -259,7 +247,7 @@ impl Storage {
     ) -> bool {
         self.journals.get(&execution).is_some_and(|turns| {
             turns.iter().flat_map(|turn| &turn.events).any(|event| {
-                matches!(event, Event::TaskDispatched { task, attempt: a, dispatch: d }
+                matches!(event, Event::TaskDispatched { task, attempt: a, dispatch: d, .. }
                     if task == key && *a == attempt && *d == dispatch)
             })
         })

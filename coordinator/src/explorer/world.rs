@@ -294,7 +294,14 @@ impl World {
         if self.clients.iter().filter(|client| client.again.is_none()).count() >= 7 {
             return;
         }
-        let shape = self.dice.below(shapes::shapes().len());
+        let all = shapes::shapes().len();
+        // Places are worth something when many want them.
+        let is_crowded = self.plan.seed % 4 == 1 && self.dice.chance(80);
+        let shape = if is_crowded {
+            all - shapes::LIMITED + self.dice.below(shapes::LIMITED)
+        } else {
+            self.dice.below(all)
+        };
         let key = format!("key-{}", self.clients.len());
         self.clients.push(Client { key, shape, answers: BTreeSet::new(), checked: 0, again: None });
         self.submit_again(self.clients.len() - 1);
@@ -526,10 +533,9 @@ impl World {
                 row.sweep_at = Some(self.now.after(Duration::from_mins(1)));
                 found.push((*id, InboxBody::Sweep { execution: *id }));
             }
-            if row.blocked_by.is_some() {
-                found.push((*id, InboxBody::Wake { execution: *id }));
-            }
         }
+        let resting = self.storage.slots.lines_at_rest();
+        found.extend(resting.into_iter().map(|execution| (execution, InboxBody::Wake { execution })));
         for (id, execution, body, at) in &self.storage.requests {
             if sweep && self.now.since(*at) > Duration::from_secs(5) {
                 found.push((
@@ -758,9 +764,7 @@ impl World {
         // Slots that became free wake whoever waits for them.
         let freed = std::mem::take(&mut outgoing.freed);
         for key in freed {
-            let waiting = self.storage.rows.iter().find(|(_, row)| row.blocked_by.as_ref() == Some(&key));
-            if let Some((execution, _)) = waiting {
-                let execution = *execution;
+            for execution in self.storage.slots.next_in_line(&key) {
                 let id = MessageId::from_uuid(self.dice.uuid());
                 self.broker.inbox.publish(InboxMessage {
                     id,
@@ -778,6 +782,7 @@ impl World {
         let reaches = !(outgoing.parents.is_empty()
             && outgoing.close.is_empty()
             && outgoing.waits.is_empty()
+            && outgoing.displaced.is_empty()
             && outgoing.questions.is_empty()
             && outgoing.wake.is_empty()
             && outgoing.children.is_empty());
@@ -867,7 +872,11 @@ impl World {
                     }
                     again.push(work);
                 }
-                Settled::Blocked => desk.drop_execution(work.execution),
+                Settled::NoPlace(full) => {
+                    self.tally.without_a_place += 1;
+                    desk.drop_execution(work.execution);
+                    again.push(work.with_full(full));
+                }
             }
         }
         for request in forgotten {
@@ -1418,11 +1427,9 @@ impl World {
                 .people
                 .iter()
                 .any(|((owner, _), person)| *owner == id && person.status == HumanTaskStatus::Open)
-            || self.storage.rows[&id].blocked_by.as_ref().is_some_and(|key| {
-                self.storage
-                    .slots
-                    .iter()
-                    .any(|(held, holder)| held == key && self.has_a_reason_but(*holder, id))
+            || self.storage.slots.waiting().filter(|(_, of, _)| *of == id).any(|(key, ..)| {
+                let held = self.storage.slots.held();
+                held.filter(|(of, ..)| *of == key).any(|(_, holder, ..)| self.has_a_reason_but(holder, id))
             })
             || self
                 .children_of(id)
@@ -1431,7 +1438,8 @@ impl World {
 
     /// Whether the holder of a slot stands for a reason of its own.
     fn has_a_reason_but(&self, holder: ExecutionId, waiting: ExecutionId) -> bool {
-        self.storage.timers.keys().any(|(owner, _)| *owner == holder)
+        self.storage.rows[&holder].status == Status::Paused
+            || self.storage.timers.keys().any(|(owner, _)| *owner == holder)
             || self
                 .storage
                 .people
@@ -1535,8 +1543,17 @@ impl World {
                 self.broken("I15", format!("{most} executions held `{key}`, which lets {limit} through"));
             }
         }
-        if let Some((key, holder)) = self.storage.slots.first().cloned() {
-            self.broken("I15", format!("`{key}` is still held by {holder}, which has ended"));
+        let held = self.storage.slots.held().next();
+        if let Some(message) =
+            held.map(|(key, of, ..)| format!("`{key}` is still held by {of}, which has ended"))
+        {
+            self.broken("I15", message);
+        }
+        let waiting = self.storage.slots.waiting().next();
+        if let Some(message) =
+            waiting.map(|(key, of, ..)| format!("{of}, which has ended, still waits for `{key}`"))
+        {
+            self.broken("I15", message);
         }
         self.check_effects();
     }

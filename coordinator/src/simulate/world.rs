@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::{MOST_DAYS, MOST_STEPS, Mocks, Reply, Says, Seen, Simulated, Simulation, Stuck};
 use crate::engine::{
-    ChildOrder, Command, Decision, Input, Limits, Loaded, Needs, Rules, Surroundings, decide,
+    ChildOrder, Command, Decision, Full, Input, Limits, Loaded, Needs, Rules, Surroundings, decide,
 };
 
 /// Something that will reach the engine.
@@ -177,6 +177,7 @@ impl<'a> World<'a> {
             payloads: &self.payloads,
             queue_lost_before: None,
             queue_is_deep: false,
+            full: &Full::new(),
         };
         let decision = match decide(execution, std::slice::from_ref(input), cause, &around) {
             Ok(decision) => decision,
@@ -210,6 +211,8 @@ impl<'a> World<'a> {
                 | Command::Poison(..)
                 | Command::TellParent { .. }
                 | Command::AskParent { .. }
+                // Nobody else is there to make room: every place is free.
+                | Command::Displace { .. }
                 // What is waited for is told by mocks.
                 | Command::FindEvents { .. } => {}
             }
@@ -218,7 +221,7 @@ impl<'a> World<'a> {
             match event {
                 Event::Asked { task, ask } => self.ask(execution, task, ask),
                 Event::Awaiting { task, event, key, .. } => self.await_event(task, event, key),
-                Event::TaskOffered { task } => self.stuck.push(Stuck::Outside { task: task.to_string() }),
+                Event::TaskOffered { task, .. } => self.stuck.push(Stuck::Outside { task: task.to_string() }),
                 _ => {}
             }
         }

@@ -15,7 +15,7 @@ use crate::{
         WorkerId, WorkflowId,
     },
     time::Timestamp,
-    workflow::{Part, Priority},
+    workflow::{OnConflict, Part, Priority},
 };
 
 /// Which round of which loops a task belongs to; empty outside loops.
@@ -349,6 +349,8 @@ pub struct TriggerOrigin {
 pub struct OriginSlot {
     pub key: String,
     pub limit: u32,
+    #[serde(default, skip_serializing_if = "OnConflict::is_queue")]
+    pub on_conflict: OnConflict,
 }
 
 /// Why a component was skipped.
@@ -361,6 +363,8 @@ pub enum SkipReason {
     WhenFalse,
     /// Its scope ends.
     ScopeEnded,
+    /// No place was free under its `concurrency`, which drops what comes then.
+    NoPlace,
     /// A race of which every child was skipped.
     NothingRan,
 }
@@ -381,14 +385,43 @@ pub enum Event {
     },
     /// It starts later.
     Scheduled { until: Timestamp },
+    /// It waits in line for a place under `key`: so many hold it already, or come before it.
+    Blocked {
+        key: String,
+        limit: u32,
+        /// The executions that are asked to make room.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        displaces: Vec<ExecutionId>,
+    },
     /// It was admitted and holds its slots.
     Started,
     /// A task may run, and waits until the dispatch window has room.
     TaskReady { task: TaskKey },
+    /// A task may run, and waits in line for a place under `key`.
+    TaskLimited {
+        task: TaskKey,
+        key: String,
+        limit: u32,
+        /// The tasks that are asked to make room.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        displaces: Vec<(ExecutionId, TaskKey)>,
+    },
     /// A task may run, and waits for a worker outside this platform to ask for it.
-    TaskOffered { task: TaskKey },
+    TaskOffered {
+        task: TaskKey,
+        /// The key of which it takes a place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slot: Option<String>,
+    },
     /// A task message was ordered. `dispatch` counts the messages of one attempt, from 1.
-    TaskDispatched { task: TaskKey, attempt: u32, dispatch: u32 },
+    TaskDispatched {
+        task: TaskKey,
+        attempt: u32,
+        dispatch: u32,
+        /// The key of which it takes a place; absent when it has one, or needs none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slot: Option<String>,
+    },
     /// A worker may run an `at_most_once` attempt: the one durable grant of it.
     TaskGranted { task: TaskKey, attempt: u32, worker: WorkerId, token: Token },
     /// A running attempt was handed over from its delivery to a lease.
@@ -576,6 +609,7 @@ impl Event {
         match self {
             Self::Accepted(_)
             | Self::Scheduled { .. }
+            | Self::Blocked { .. }
             | Self::Started
             | Self::CancelRequested { .. }
             | Self::Paused { .. }
@@ -591,7 +625,8 @@ impl Event {
             | Self::Finished { .. } => None,
             Self::Carried { task, .. }
             | Self::TaskReady { task }
-            | Self::TaskOffered { task }
+            | Self::TaskLimited { task, .. }
+            | Self::TaskOffered { task, .. }
             | Self::TaskDispatched { task, .. }
             | Self::TaskGranted { task, .. }
             | Self::TaskLeased { task, .. }

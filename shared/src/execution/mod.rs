@@ -15,8 +15,8 @@ pub use event::{
 };
 pub use first::{first_turn, start_hint};
 pub use state::{
-    Cancel, Child, ComponentState, Container, Execution, Failing, Fence, Inner, Joined, Outcome, Pause,
-    Person, Phase, Place, ROOT, Record, ReplayError, Rounds, ScopeState, Undo, Wait,
+    Cancel, Child, ComponentState, Container, Execution, Failing, Fence, GivenBack, Inner, Joined, Line,
+    Outcome, Pause, Person, Phase, Place, ROOT, Record, ReplayError, Rounds, ScopeState, Slot, Undo, Wait,
 };
 
 use serde::{Deserialize, Serialize};

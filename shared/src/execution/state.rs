@@ -54,6 +54,8 @@ pub enum Phase {
     Waiting,
     /// May run; waits for room in the dispatch window.
     Ready,
+    /// May run; waits in line for a place under its `concurrency`.
+    Limited,
     /// For a worker outside this platform.
     Offered,
     /// With a queue or a worker.
@@ -86,6 +88,7 @@ impl Phase {
         match self {
             Self::Waiting => "waiting",
             Self::Ready => "ready",
+            Self::Limited => "limited",
             Self::Offered => "offered",
             Self::Retrying(_) => "retrying",
             Self::Delayed(_) => "delayed",
@@ -98,6 +101,37 @@ impl Phase {
             Self::Cancelled => "cancelled",
         }
     }
+
+    /// Whether a task keeps its place under its `concurrency`, or in the line for one.
+    const fn keeps_its_place(self) -> bool {
+        matches!(self, Self::Ready | Self::Limited | Self::Offered | Self::Dispatched)
+    }
+}
+
+/// A place under a `concurrency`, or in the line for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    pub key: String,
+    pub limit: u32,
+    /// Whether it is held; it is waited for otherwise.
+    pub is_held: bool,
+}
+
+/// A task that gave back its place under a `concurrency`, or in the line for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenBack {
+    pub task: TaskKey,
+    pub key: String,
+}
+
+/// What an execution that has not begun waits in line for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub key: String,
+    pub limit: u32,
+    /// The message whose turn put it there, and the executions that are asked to make room.
+    pub cause: MessageId,
+    pub displaces: Vec<ExecutionId>,
 }
 
 /// Where a component stands in an execution: in one opened scope. Not stable beyond the scope's end.
@@ -132,6 +166,8 @@ pub struct ComponentState {
     /// The inbox message whose turn sent the last of them, or ordered what it waits for.
     pub cause: MessageId,
     pub fence: Option<Box<Fence>>,
+    /// Its place under its `concurrency`.
+    pub slot: Option<Box<Slot>>,
     pub output: Option<Payload>,
     /// Own ports that fired.
     pub ports: Vec<String>,
@@ -153,6 +189,8 @@ pub struct ComponentState {
 /// What a component holds that is more than a task.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Inner {
+    /// The tasks that are asked to make room for it while it waits in line.
+    Displacing(Vec<(ExecutionId, TaskKey)>),
     Container(Container),
     Child(Child),
     Person(Person),
@@ -339,6 +377,12 @@ pub struct Execution {
     pub dispatched: BTreeSet<Place>,
     /// Tasks held back until the dispatch window has room.
     pub ready: BTreeSet<Place>,
+    /// Tasks in line for a place under their `concurrency`, in the order of coming.
+    pub limited: Vec<Place>,
+    /// What the turn under way gave back so far. Not part of the state.
+    given_back: Vec<GivenBack>,
+    /// What it waits in line for before it begins.
+    pub line: Option<Box<Line>>,
     /// Loops that are open.
     pub loops: BTreeSet<Place>,
     /// Completed components that can be undone, in the order they completed.
@@ -391,6 +435,7 @@ impl PartialEq for Execution {
             && self.free == other.free
             && self.lookup == other.lookup
             && (&self.dispatched, &self.ready, &self.loops) == (&other.dispatched, &other.ready, &other.loops)
+            && (&self.limited, &self.line) == (&other.limited, &other.line)
             && (&self.undo, &self.undo_failed, &self.detached, &self.left)
                 == (&other.undo, &other.undo_failed, &other.detached, &other.left)
             && (&self.signals, &self.received, self.has_asked)
@@ -438,6 +483,9 @@ impl Execution {
             lookup: HashMap::new(),
             dispatched: BTreeSet::new(),
             ready: BTreeSet::new(),
+            limited: Vec::new(),
+            given_back: Vec::new(),
+            line: None,
             loops: BTreeSet::new(),
             undo: Vec::new(),
             undo_failed: Vec::new(),
@@ -479,8 +527,14 @@ impl Execution {
         for event in &turn.events {
             self.apply(event, turn.at, turn.cause)?;
         }
+        self.given_back.clear();
         self.close_turn(turn.at);
         Ok(())
+    }
+
+    /// The places that the turn under way gave back since this was asked last.
+    pub fn take_given_back(&mut self) -> Vec<GivenBack> {
+        std::mem::take(&mut self.given_back)
     }
 
     /// Counts a turn whose events were applied one by one.
@@ -505,6 +559,7 @@ impl Execution {
             dispatched_at: at,
             cause,
             fence: None,
+            slot: None,
             output: None,
             ports: Vec::new(),
             failure: None,
@@ -701,14 +756,41 @@ impl Execution {
             Event::Accepted(_) => return Err(ReplayError::NotAccepted),
             Event::Scheduled { .. } | Event::Noted { .. } => {}
             Event::Carried { task, result, .. } => self.carry(task, result)?,
+            Event::Blocked { key, limit, displaces } => {
+                self.line = Some(Box::new(Line {
+                    key: key.clone(),
+                    limit: *limit,
+                    cause,
+                    displaces: displaces.clone(),
+                }));
+            }
             Event::Started => {
                 self.status = Status::Running;
                 self.started_at = Some(at);
+                self.line = None;
             }
             Event::TaskReady { task } => self.begin(task, Phase::Ready, at)?,
-            Event::TaskOffered { task } => self.begin(task, Phase::Offered, at)?,
-            Event::TaskDispatched { task, attempt, dispatch } => {
+            Event::TaskLimited { task, key, limit, displaces } => {
                 let place = self.place_of(task)?;
+                let state = self.at_mut(place);
+                if state.attempt == 0 && state.phase == Phase::Waiting {
+                    state.since = at;
+                }
+                state.cause = cause;
+                state.slot = Some(Box::new(Slot { key: key.clone(), limit: *limit, is_held: false }));
+                if !displaces.is_empty() {
+                    state.inner = Some(Box::new(Inner::Displacing(displaces.clone())));
+                }
+                self.set_phase(place, Phase::Limited);
+            }
+            Event::TaskOffered { task, slot } => {
+                let place = self.place_of(task)?;
+                self.hold(place, slot.as_deref());
+                self.begin(task, Phase::Offered, at)?;
+            }
+            Event::TaskDispatched { task, attempt, dispatch, slot } => {
+                let place = self.place_of(task)?;
+                self.hold(place, slot.as_deref());
                 let state = self.at_mut(place);
                 if state.attempt == 0 && state.phase == Phase::Waiting {
                     state.since = at;
@@ -795,6 +877,8 @@ impl Execution {
                 self.end_pause();
             }
             Event::Paused { by, reason } => {
+                // It stands in no line meanwhile, and comes to its end again afterwards.
+                self.line = None;
                 self.pause = Some(Pause { by: by.clone(), reason: reason.clone(), since: at });
                 self.status = Status::Paused;
                 self.paused_by.push(cause);
@@ -1048,6 +1132,22 @@ impl Execution {
         Ok(())
     }
 
+    /// A task takes a place under its `concurrency`.
+    fn hold(&mut self, place: Place, key: Option<&str>) {
+        if let Some(key) = key {
+            let limit = self.component(place).concurrency.as_ref().map_or(0, |concurrency| concurrency.limit);
+            self.at_mut(place).slot = Some(Box::new(Slot { key: key.to_owned(), limit, is_held: true }));
+        }
+    }
+
+    /// A task goes on without its place, if it has one.
+    fn give_back(&mut self, place: Place) {
+        if let Some(slot) = self.at_mut(place).slot.take() {
+            let task = self.key(place);
+            self.given_back.push(GivenBack { task, key: slot.key });
+        }
+    }
+
     fn begin(&mut self, task: &TaskKey, phase: Phase, at: Timestamp) -> Result<(), ReplayError> {
         let place = self.place_of(task)?;
         self.set_phase(place, phase);
@@ -1147,12 +1247,20 @@ impl Execution {
     fn close_scope(&mut self, id: u32) {
         let Some(scope) = self.scopes[id as usize].take() else { return };
         self.held.retain(|place| place.scope != id);
+        self.limited.retain(|place| place.scope != id);
         let workflow = Arc::clone(&self.workflow);
         for (state, index) in scope.components.iter().zip(&workflow.scopes[scope.scope].components) {
             let place = Place { scope: id, component: *index as u32 };
             self.dispatched.remove(&place);
             self.ready.remove(&place);
             self.loops.remove(&place);
+            if let Some(slot) = &state.slot {
+                let task = TaskKey {
+                    component: workflow.components[*index].id.clone(),
+                    iteration: scope.iteration.clone(),
+                };
+                self.given_back.push(GivenBack { task, key: slot.key.clone() });
+            }
             if let Some(Inner::Container(container)) = state.inner.as_deref() {
                 for inside in container.open.clone() {
                     self.close_scope(inside);
@@ -1180,6 +1288,16 @@ impl Execution {
         }
         if phase == Phase::Dispatched && before != Phase::Dispatched {
             self.dispatched.insert(place);
+        }
+        if before == Phase::Limited && phase != Phase::Limited {
+            self.limited.retain(|limited| *limited != place);
+            self.at_mut(place).inner = None;
+        }
+        if phase == Phase::Limited && before != Phase::Limited {
+            self.limited.push(place);
+        }
+        if !phase.keeps_its_place() {
+            self.give_back(place);
         }
         if before == Phase::Ready && phase != Phase::Ready {
             self.ready.remove(&place);

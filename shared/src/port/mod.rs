@@ -9,6 +9,7 @@ pub mod people;
 pub mod progress;
 pub mod queue;
 pub mod secrets;
+pub mod slots;
 pub mod sources;
 pub mod store;
 pub mod triggers;

@@ -1,11 +1,12 @@
 //! The store: the one truth. PostgreSQL, SQLite, and memory for tests.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use super::slots::{FullSlot, SlotClaim, SlotOwner, SlotOwners};
 use super::{Cause, people::People, triggers::TriggerDraft};
 pub use super::{triggers::Triggers, versions::Versions};
 use crate::{
@@ -132,14 +133,6 @@ pub struct FinishedTask {
     pub finished_at: Timestamp,
 }
 
-/// A slot that a turn takes: a row with an owner, never a counter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SlotClaim {
-    pub key: String,
-    /// How many executions may hold the key at once.
-    pub limit: u32,
-}
-
 /// A turn, and what it changes beside the journal.
 #[derive(Debug, Clone)]
 pub struct Commit {
@@ -148,9 +141,14 @@ pub struct Commit {
     pub workflow: WorkflowId,
     pub change: Option<StatusChange>,
     pub timers: Vec<TimerChange>,
-    /// All or none; when one is full the turn is not kept.
+    /// Given back before anything is taken: the slots of these tasks, and their places in line; of the execution as
+    /// a whole where there is no task.
+    pub give: Vec<Option<TaskKey>>,
+    /// All or none; when one is full the turn is not kept. Who takes a slot leaves its line.
     pub take: Vec<SlotClaim>,
-    /// Gives back every slot the execution holds and removes its timers (terminal turns).
+    /// Places in line to be had; those that it has stay as they are. When one need not wait the turn is not kept.
+    pub wait: Vec<SlotClaim>,
+    /// Gives back every slot the execution holds or waits for and removes its timers (terminal turns).
     pub release: bool,
     /// Whether the execution has ever asked people or waited for an event: with `release`, what is left of that
     /// ends too.
@@ -234,9 +232,9 @@ pub enum Kept {
     Committed,
     /// Another turn holds that sequence number: load the execution again and decide again.
     Superseded,
-    /// A slot is full; the execution's row says so (`blocked_by`) and nothing else changed.
+    /// A slot to be taken is full, or one to be waited for is free: what stands about these keys. Nothing changed.
     Refused {
-        key: String,
+        full: HashMap<String, FullSlot>,
     },
 }
 
@@ -301,8 +299,8 @@ pub trait Journal: Send + Sync {
     /// The canonical text of a snapshot.
     async fn snapshot(&self, hash: &str) -> Result<Option<String>, StoreError>;
 
-    /// Executions that wait for this slot key, highest priority and longest waiting first.
-    async fn blocked_by(&self, key: &str, limit: u32) -> Result<Vec<ExecutionId>, StoreError>;
+    /// Executions that wait in line for this slot key and for which there is a place, in their order, each once.
+    async fn next_in_line(&self, key: &str, limit: u32) -> Result<Vec<ExecutionId>, StoreError>;
 
     /// Keeps what came too late, beside the journal.
     async fn record_late(&self, late: Vec<LateResult>) -> Result<(), StoreError>;
@@ -364,6 +362,9 @@ pub trait Sweeps: Send + Sync {
 
     /// Makes every open execution of these shards due for a sweep at once: the queue has lost everything.
     async fn sweep_all(&self, shards: &[Shard]) -> Result<u64, StoreError>;
+
+    /// As [`Journal::next_in_line`], over all keys: whoever freed their places did not live to say so.
+    async fn lines_at_rest(&self, limit: u32) -> Result<Vec<ExecutionId>, StoreError>;
 
     /// When the sweep should look at these executions again.
     async fn sweep_again(&self, at: Vec<(ExecutionId, Timestamp)>) -> Result<(), StoreError>;
@@ -542,14 +543,6 @@ pub struct ExecutionFilter {
     pub created_to: Option<Timestamp>,
 }
 
-/// Who holds a slot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SlotHolder {
-    pub key: String,
-    pub execution: ExecutionId,
-    pub taken_at: Timestamp,
-}
-
 /// A row that stands where it should not, found by comparing tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
@@ -595,8 +588,8 @@ pub trait Views: Send + Sync {
     async fn execution_late(&self, tenant: TenantId, id: ExecutionId) -> Result<Vec<LateResult>, StoreError>;
     /// How many executions there are in each status, over all tenants.
     async fn execution_counts(&self) -> Result<Vec<(Status, u64)>, StoreError>;
-    /// Who holds a slot key.
-    async fn slot_holders(&self, key: &str, limit: u32) -> Result<Vec<SlotHolder>, StoreError>;
+    /// Who holds a slot key and who waits for it, at most `limit` of each.
+    async fn slot_owners(&self, key: &str, limit: u32) -> Result<SlotOwners, StoreError>;
     /// Ids of executions after `after` in id order, over all tenants, for the audit.
     async fn audit_page(
         &self,

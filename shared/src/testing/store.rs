@@ -3,7 +3,7 @@
 //! [`conformance!`](crate::testing::store::conformance) turns them into tests of an adapter. Nothing here looks at
 //! how a store keeps what it promises.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, collections::HashMap, sync::Arc, time::Duration};
 
 use serde_json::{Map, json};
 
@@ -15,9 +15,9 @@ use crate::{
         WorkerId, WorkflowId,
     },
     port::store::{
-        Commit, DeadLetter, DeadLetterFilter, DynStore, ExecutionFilter, FinishedTask, Kept, LateResult,
-        LeaseRenewal, Page, Request, Saved, SlotClaim, StatusChange, Stored, Submission, Submitted,
-        TimerChange, WorkflowDraft, WorkflowFilter, WorkflowRow,
+        Commit, DeadLetter, DeadLetterFilter, DynStore, ExecutionFilter, FinishedTask, FullSlot, Kept,
+        LateResult, LeaseRenewal, Page, Request, Saved, SlotClaim, SlotOwner, SlotOwners, StatusChange,
+        Stored, Submission, Submitted, TimerChange, WorkflowDraft, WorkflowFilter, WorkflowRow,
     },
     time::Timestamp,
     wire::{RequestBody, WorkerRecord},
@@ -71,9 +71,14 @@ macro_rules! store_conformance {
             a_slot_is_given_to_as_many_as_its_limit
             a_slot_already_held_is_not_counted_twice
             all_slots_or_none
-            a_refused_slot_says_who_waits
-            who_waits_comes_by_priority_then_time
-            a_kept_turn_no_longer_waits
+            a_refusal_names_those_in_the_way_when_asked
+            who_stands_in_line_is_shown_and_called
+            who_need_not_wait_is_told
+            a_line_goes_by_priority_then_time
+            groups_of_a_line_take_turns
+            tasks_give_back_what_they_hold_and_wait_for
+            the_end_of_one_makes_room_for_another_in_one_call
+            who_waits_is_called_whoever_is_quicker
             an_end_gives_back_slots_and_timers
             rivals_for_a_slot_never_exceed_its_limit
             a_timer_is_replaced_and_cleared
@@ -223,7 +228,9 @@ pub(super) fn turn(workflow: &WorkflowRow, execution: ExecutionId, seq: u32) -> 
         workflow: workflow.id,
         change: None,
         timers: Vec::new(),
+        give: Vec::new(),
         take: Vec::new(),
+        wait: Vec::new(),
         release: false,
         has_asked: false,
         finished: Vec::new(),
@@ -244,9 +251,40 @@ pub(super) fn to(mut commit: Commit, status: Status) -> Commit {
     commit
 }
 
+fn claim(key: &str, limit: u32) -> SlotClaim {
+    SlotClaim {
+        key: key.to_owned(),
+        limit,
+        task: None,
+        priority: Priority::Normal,
+        group: None,
+        displaces: false,
+    }
+}
+
 fn taking(mut commit: Commit, key: &str, limit: u32) -> Commit {
-    commit.take.push(SlotClaim { key: key.to_owned(), limit });
+    commit.take.push(claim(key, limit));
     commit
+}
+
+fn waiting(mut commit: Commit, claim: SlotClaim) -> Commit {
+    commit.wait.push(claim);
+    commit
+}
+
+fn refused(key: &str, free: u32) -> Kept {
+    let full = FullSlot { free, owners: SlotOwners::default() };
+    Kept::Refused { full: HashMap::from([(key.to_owned(), full)]) }
+}
+
+async fn holders(store: &DynStore, key: &str) -> Vec<ExecutionId> {
+    let owners = store.slot_owners(key, 100).await.expect("read");
+    owners.holders.into_iter().map(|holder| holder.execution).collect()
+}
+
+async fn line(store: &DynStore, key: &str) -> Vec<ExecutionId> {
+    let owners = store.slot_owners(key, 100).await.expect("read");
+    owners.waiting.into_iter().map(|waiting| waiting.execution).collect()
 }
 
 fn setting(mut commit: Commit, key: TimerKey, due_at: Timestamp, token: Option<Token>) -> Commit {
@@ -567,7 +605,7 @@ pub async fn a_refused_turn_changes_nothing(store: DynStore) {
     assert_eq!(keep_any(&store, stale).await, Kept::Superseded);
     assert_eq!(store.execution_get(TENANT, id).await.expect("read"), before);
     assert_eq!(store.execution_timers(TENANT, id).await.expect("read"), []);
-    assert_eq!(store.slot_holders("key", 10).await.expect("read"), []);
+    assert_eq!(holders(&store, "key").await, []);
 }
 
 pub async fn of_many_rivals_one_is_kept(store: DynStore) {
@@ -773,19 +811,13 @@ pub async fn a_slot_is_given_to_as_many_as_its_limit(store: DynStore) {
         .map(|id| taking(to(turn(&workflow, id, 2), Status::Running), "key", 2))
         .to_vec();
     let answers = store.commit(batch).await.expect("an answer");
-    assert_eq!(answers, [Kept::Committed, Kept::Committed, Kept::Refused { key: "key".to_owned() }]);
-    let mut holders: Vec<ExecutionId> = store
-        .slot_holders("key", 10)
-        .await
-        .expect("read")
-        .into_iter()
-        .map(|holder| holder.execution)
-        .collect();
-    holders.sort_unstable();
+    assert_eq!(answers, [Kept::Committed, Kept::Committed, refused("key", 0)]);
+    let mut held = holders(&store, "key").await;
+    held.sort_unstable();
     let mut wanted = [first, second];
     wanted.sort_unstable();
-    assert_eq!(holders, wanted);
-    assert_eq!(store.slot_holders("key", 1).await.expect("read").len(), 1);
+    assert_eq!(held, wanted);
+    assert_eq!(store.slot_owners("key", 1).await.expect("read").holders.len(), 1);
     assert_eq!(journal(&store, third).await.len(), 1, "a refused turn is not kept");
 }
 
@@ -793,7 +825,7 @@ pub async fn a_slot_already_held_is_not_counted_twice(store: DynStore) {
     let (workflow, id) = execution(&store).await;
     keep(&store, taking(turn(&workflow, id, 2), "key", 1)).await;
     keep(&store, taking(turn(&workflow, id, 3), "key", 1)).await;
-    assert_eq!(store.slot_holders("key", 10).await.expect("read").len(), 1);
+    assert_eq!(holders(&store, "key").await, [id]);
 }
 
 pub async fn all_slots_or_none(store: DynStore) {
@@ -801,52 +833,169 @@ pub async fn all_slots_or_none(store: DynStore) {
     let second = another(&store, &workflow).await;
     keep(&store, taking(turn(&workflow, first, 2), "full", 1)).await;
     let both = taking(taking(turn(&workflow, second, 2), "free", 1), "full", 1);
-    assert_eq!(keep_any(&store, both).await, Kept::Refused { key: "full".to_owned() });
-    assert_eq!(store.slot_holders("free", 10).await.expect("read"), []);
+    assert_eq!(keep_any(&store, both).await, refused("full", 0));
+    assert_eq!(holders(&store, "free").await, []);
 }
 
-pub async fn a_refused_slot_says_who_waits(store: DynStore) {
+pub async fn a_refusal_names_those_in_the_way_when_asked(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let [second, third] = [another(&store, &workflow).await, another(&store, &workflow).await];
+    let task = Some(TaskKey::of("fetch".into()));
+    let of_task = SlotClaim { task: task.clone(), ..claim("key", 1) };
+    let mut taken = turn(&workflow, first, 2);
+    taken.take.push(of_task);
+    taken.turn.at = Timestamp::from_micros(10);
+    keep(&store, taken).await;
+    let mut waits = waiting(turn(&workflow, second, 2), claim("key", 1));
+    waits.turn.at = Timestamp::from_micros(20);
+    keep(&store, waits).await;
+    let mut late = turn(&workflow, third, 2);
+    late.take.push(SlotClaim { displaces: true, ..claim("key", 1) });
+    let owner = |execution, task, at| SlotOwner { execution, task, since: Timestamp::from_micros(at) };
+    let owners = SlotOwners { holders: vec![owner(first, task, 10)], waiting: vec![owner(second, None, 20)] };
+    let full = HashMap::from([("key".to_owned(), FullSlot { free: 0, owners })]);
+    assert_eq!(keep_any(&store, late).await, Kept::Refused { full });
+}
+
+pub async fn who_stands_in_line_is_shown_and_called(store: DynStore) {
     let (workflow, first) = execution(&store).await;
     let second = another(&store, &workflow).await;
     keep(&store, taking(turn(&workflow, first, 2), "key", 1)).await;
     let before = store.execution_get(TENANT, second).await.expect("read").expect("there");
-    let refused = taking(to(turn(&workflow, second, 2), Status::Running), "key", 1);
-    assert_eq!(keep_any(&store, refused).await, Kept::Refused { key: "key".to_owned() });
+    let refusal = taking(to(turn(&workflow, second, 2), Status::Running), "key", 1);
+    assert_eq!(keep_any(&store, refusal).await, refused("key", 0));
+    assert_eq!(store.execution_get(TENANT, second).await.expect("read"), Some(before.clone()));
+    keep(&store, waiting(turn(&workflow, second, 2), claim("key", 1))).await;
     let row = store.execution_get(TENANT, second).await.expect("read").expect("there");
-    assert_eq!(row.blocked_by.as_deref(), Some("key"));
-    assert_eq!(row.status, before.status, "nothing else changed");
-    assert_eq!(store.blocked_by("key", 10).await.expect("read"), [second]);
-    assert_eq!(store.blocked_by("other", 10).await.expect("read"), []);
+    assert_eq!((row.blocked_by.as_deref(), row.status), (Some("key"), before.status));
+    assert_eq!(line(&store, "key").await, [second]);
+    for key in ["key", "other"] {
+        assert_eq!(store.next_in_line(key, 10).await.expect("read"), []);
+    }
+    assert_eq!(store.lines_at_rest(10).await.expect("read"), []);
+    keep(&store, to(turn(&workflow, first, 3), Status::Completed)).await;
+    assert_eq!(store.next_in_line("key", 10).await.expect("read"), [second]);
+    assert_eq!(store.lines_at_rest(10).await.expect("read"), [second]);
+    let row = keep_any(&store, taking(to(turn(&workflow, second, 3), Status::Running), "key", 1)).await;
+    assert_eq!(row, Kept::Committed);
+    let row = store.execution_get(TENANT, second).await.expect("read").expect("there");
+    assert_eq!((row.blocked_by, row.status), (None, Status::Running));
+    assert_eq!((line(&store, "key").await, holders(&store, "key").await), (vec![], vec![second]));
 }
 
-pub async fn who_waits_comes_by_priority_then_time(store: DynStore) {
+pub async fn who_need_not_wait_is_told(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let waits = waiting(turn(&workflow, id, 2), claim("key", 3));
+    assert_eq!(keep_any(&store, waits).await, refused("key", 3));
+    assert_eq!((line(&store, "key").await, journal(&store, id).await.len()), (vec![], 1));
+}
+
+pub async fn a_line_goes_by_priority_then_time(store: DynStore) {
     let (workflow, holder) = execution(&store).await;
     keep(&store, taking(turn(&workflow, holder, 2), "key", 1)).await;
-    let mut urgent = accepted(&workflow);
-    urgent.priority = Priority::High;
-    let [late, early, urgent] =
-        [another(&store, &workflow).await, another(&store, &workflow).await, start(&store, urgent).await];
-    for (id, at) in [(early, 10), (late, 20), (urgent, 30), (early, 40)] {
-        let mut refused = taking(turn(&workflow, id, 2), "key", 1);
-        refused.turn.at = Timestamp::from_micros(at);
-        assert_eq!(keep_any(&store, refused).await, Kept::Refused { key: "key".to_owned() });
+    let mut ids = Vec::new();
+    let urgent = |urgent| if urgent { Priority::High } else { Priority::Normal };
+    for (at, is_urgent) in [(20, false), (10, false), (30, true)] {
+        let id = another(&store, &workflow).await;
+        let claim = SlotClaim { priority: urgent(is_urgent), ..claim("key", 1) };
+        let mut waits = waiting(turn(&workflow, id, 2), claim);
+        waits.turn.at = Timestamp::from_micros(at);
+        keep(&store, waits).await;
+        ids.push(id);
     }
-    assert_eq!(store.blocked_by("key", 10).await.expect("read"), [urgent, early, late]);
-    assert_eq!(store.blocked_by("key", 1).await.expect("read"), [urgent]);
+    let mut again = waiting(turn(&workflow, ids[1], 3), claim("key", 1));
+    again.turn.at = Timestamp::from_micros(40);
+    keep(&store, again).await;
+    assert_eq!(line(&store, "key").await, [ids[2], ids[1], ids[0]], "who asks again keeps its place");
+    keep(&store, to(turn(&workflow, holder, 3), Status::Completed)).await;
+    let late = taking(turn(&workflow, another(&store, &workflow).await, 2), "key", 1);
+    assert_eq!(keep_any(&store, late).await, refused("key", 0), "who comes now comes after them");
+    let second = taking(turn(&workflow, ids[1], 4), "key", 1);
+    assert_eq!(keep_any(&store, second).await, refused("key", 0), "it is not its turn");
+    keep(&store, taking(turn(&workflow, ids[2], 3), "key", 1)).await;
+    assert_eq!(line(&store, "key").await, [ids[1], ids[0]]);
 }
 
-pub async fn a_kept_turn_no_longer_waits(store: DynStore) {
+pub async fn groups_of_a_line_take_turns(store: DynStore) {
+    let (workflow, holder) = execution(&store).await;
+    let of = |group: &str| SlotClaim { group: Some(group.to_owned()), ..claim("key", 1) };
+    let mut first = turn(&workflow, holder, 2);
+    first.take.push(of("a"));
+    keep(&store, first).await;
+    let mut ids = Vec::new();
+    for (at, group) in [(1, "a"), (2, "a"), (3, "a"), (4, "b"), (5, "b"), (6, "c")] {
+        let id = another(&store, &workflow).await;
+        let mut waits = waiting(turn(&workflow, id, 2), of(group));
+        waits.turn.at = Timestamp::from_micros(at);
+        keep(&store, waits).await;
+        ids.push(id);
+    }
+    assert_eq!(line(&store, "key").await, [ids[0], ids[3], ids[5], ids[1], ids[4], ids[2]]);
+    // Two turns later somebody new comes before who has had its turn.
+    for (before, next, group) in [(holder, ids[0], "a"), (ids[0], ids[3], "b")] {
+        let seq = journal(&store, before).await.len() as u32 + 1;
+        keep(&store, to(turn(&workflow, before, seq), Status::Completed)).await;
+        let mut takes = turn(&workflow, next, 3);
+        takes.take.push(of(group));
+        keep(&store, takes).await;
+    }
+    let new = another(&store, &workflow).await;
+    let mut waits = waiting(turn(&workflow, new, 2), of("d"));
+    waits.turn.at = Timestamp::from_micros(9);
+    keep(&store, waits).await;
+    assert_eq!(line(&store, "key").await, [ids[5], ids[1], ids[4], new, ids[2]]);
+}
+
+pub async fn tasks_give_back_what_they_hold_and_wait_for(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let second = another(&store, &workflow).await;
+    let task = |id: &str| Some(TaskKey::of(id.into()));
+    let of = |id: &str| SlotClaim { task: task(id), ..claim("key", 2) };
+    let mut takes = turn(&workflow, first, 2);
+    takes.take.extend([of("a"), of("b")]);
+    takes.wait.push(of("c"));
+    keep(&store, takes).await;
+    keep(&store, waiting(turn(&workflow, second, 2), of("x"))).await;
+    assert_eq!(holders(&store, "key").await, [first, first]);
+    assert_eq!(line(&store, "key").await.len(), 2);
+    let row = store.execution_get(TENANT, first).await.expect("read").expect("there");
+    assert_eq!(row.blocked_by, None, "its tasks wait, and it does not");
+    // One gives its place back and the one in line takes it, in one turn.
+    let mut swaps = turn(&workflow, first, 3);
+    swaps.give.push(task("a"));
+    swaps.take.push(of("c"));
+    keep(&store, swaps).await;
+    assert_eq!((holders(&store, "key").await.len(), line(&store, "key").await), (2, vec![second]));
+    let mut gives = turn(&workflow, first, 4);
+    gives.give.extend([task("b"), task("nothing")]);
+    keep(&store, gives).await;
+    assert_eq!(store.next_in_line("key", 10).await.expect("read"), [second]);
+    let mut leaves = turn(&workflow, second, 3);
+    leaves.give.push(task("x"));
+    keep(&store, leaves).await;
+    assert_eq!((holders(&store, "key").await, line(&store, "key").await), (vec![first], vec![]));
+    // A turn that is not kept gives nothing back.
+    let mut stale = turn(&workflow, first, 4);
+    stale.give.push(task("c"));
+    assert_eq!(keep_any(&store, stale).await, Kept::Superseded);
+    let mut refusal = turn(&workflow, first, 5);
+    refusal.give.push(task("c"));
+    refusal.wait.push(of("d"));
+    assert_eq!(keep_any(&store, refusal).await, refused("key", 2));
+    assert_eq!(holders(&store, "key").await, [first]);
+}
+
+pub async fn the_end_of_one_makes_room_for_another_in_one_call(store: DynStore) {
     let (workflow, first) = execution(&store).await;
     let second = another(&store, &workflow).await;
     keep(&store, taking(turn(&workflow, first, 2), "key", 1)).await;
-    let wanted = taking(to(turn(&workflow, second, 2), Status::Running), "key", 1);
-    assert_eq!(keep_any(&store, wanted.clone()).await, Kept::Refused { key: "key".to_owned() });
-    // The end of one makes room for the other, in one call.
+    keep(&store, waiting(turn(&workflow, second, 2), claim("key", 1))).await;
+    let wanted = taking(to(turn(&workflow, second, 3), Status::Running), "key", 1);
     let batch = vec![to(turn(&workflow, first, 3), Status::Completed), wanted];
     assert_eq!(store.commit(batch).await.expect("an answer"), vec![Kept::Committed; 2]);
     let row = store.execution_get(TENANT, second).await.expect("read").expect("there");
     assert_eq!((row.status, row.blocked_by), (Status::Running, None));
-    assert_eq!(store.blocked_by("key", 10).await.expect("read"), []);
+    assert_eq!(line(&store, "key").await, []);
 }
 
 pub async fn an_end_gives_back_slots_and_timers(store: DynStore) {
@@ -856,7 +1005,7 @@ pub async fn an_end_gives_back_slots_and_timers(store: DynStore) {
     let end = to(turn(&workflow, id, 3), Status::Cancelled);
     keep(&store, setting(end, TimerKey::CancelGrace, Timestamp::from_micros(9), None)).await;
     for key in ["one", "two"] {
-        assert_eq!(store.slot_holders(key, 10).await.expect("read"), []);
+        assert_eq!(holders(&store, key).await, []);
     }
     assert_eq!(store.execution_timers(TENANT, id).await.expect("read"), []);
     assert_eq!(store.timers_due(&shards(), Timestamp::from_micros(99), 10).await.expect("read"), []);
@@ -877,13 +1026,39 @@ pub async fn rivals_for_a_slot_never_exceed_its_limit(store: DynStore) {
     for call in calls.collect::<Vec<_>>() {
         match call.await.expect("no panic") {
             Kept::Committed => kept += 1,
-            Kept::Refused { key } => assert_eq!(key, "a"),
+            Kept::Refused { full } => assert_eq!(full.into_keys().collect::<Vec<_>>(), ["a"]),
             Kept::Superseded => panic!("nobody else writes it"),
         }
     }
     assert_eq!(kept, 3);
-    assert_eq!(store.slot_holders("a", 99).await.expect("read").len(), 3);
-    assert_eq!(store.slot_holders("b", 99).await.expect("read").len(), 3);
+    assert_eq!(holders(&store, "a").await.len(), 3);
+    assert_eq!(holders(&store, "b").await.len(), 3);
+}
+
+pub async fn who_waits_is_called_whoever_is_quicker(store: DynStore) {
+    let (workflow, _) = execution(&store).await;
+    for _ in 0..20 {
+        let [first, second] = [another(&store, &workflow).await, another(&store, &workflow).await];
+        keep(&store, taking(turn(&workflow, first, 2), "key", 1)).await;
+        // As coordinators do: one gives its place back and looks who is next, the other begins to wait meanwhile.
+        let gives = tokio::spawn({
+            let (store, end) = (Arc::clone(&store), to(turn(&workflow, first, 3), Status::Completed));
+            async move {
+                keep(&store, end).await;
+                store.next_in_line("key", 10).await.expect("read")
+            }
+        });
+        let waits = waiting(turn(&workflow, second, 2), claim("key", 1));
+        let answer = keep_any(&store, waits).await;
+        let next = gives.await.expect("no panic");
+        match answer {
+            Kept::Committed => assert_eq!(next, [second], "it waits, and nobody calls it"),
+            other => assert_eq!(other, refused("key", 1)),
+        }
+        let seq = journal(&store, second).await.len() as u32 + 1;
+        let end = to(turn(&workflow, second, seq), Status::Cancelled);
+        keep(&store, Commit { give: vec![None], ..end }).await;
+    }
 }
 
 pub async fn a_timer_is_replaced_and_cleared(store: DynStore) {

@@ -51,7 +51,7 @@ pub(crate) const COMPONENT: &[&str] = &[
 ];
 pub(crate) const RETRY: &[&str] = &["max_attempts", "backoff", "initial", "cap", "jitter", "on"];
 pub(crate) const WORKER: &[&str] = &["tags", "pool", "priority"];
-pub(crate) const CONCURRENCY: &[&str] = &["key", "limit"];
+pub(crate) const CONCURRENCY: &[&str] = &["key", "limit", "on_conflict"];
 pub(crate) const PARAMETER: &[&str] = &[
     "type",
     "title",
@@ -129,6 +129,7 @@ fn component(map: &Map<String, Value>, catalogue: &Catalogue) -> Value {
         ("config", value) => sorted(value),
         ("retry", value) => under(value, RETRY),
         ("worker", value) => under(value, WORKER),
+        ("concurrency", value) => under(value, CONCURRENCY),
         ("components" | "catch" | "finally", value) => components(value, catalogue),
         ("compensate", Value::Object(map)) => component(map, catalogue),
         (_, value) => value.clone(),

@@ -13,9 +13,10 @@ use super::{
     canonical,
     containers::{Plan, is_container, is_timeless},
     graph::{self, Point},
+    limits::{Concurrency, OnConflict},
     model::{
-        Component, Concurrency, Delivery, Join, Need, OnUnhandledFailure, Output, Parameter, ParameterType,
-        Placement, Priority, Scope, Scopes, Workflow,
+        Component, Delivery, Join, Need, OnUnhandledFailure, Output, Parameter, ParameterType, Placement,
+        Priority, Scope, Scopes, Workflow,
     },
     problem::{Problem, Problems, Severity, nearest},
     references::{Seen, Tables},
@@ -307,6 +308,9 @@ pub(super) struct Draft<'a> {
     total_timeout: Option<Duration>,
     delivery: Delivery,
     placement: Placement,
+    pub(super) concurrency: Option<Concurrency>,
+    /// What the key of `concurrency` uses.
+    pub(super) concurrency_uses: Vec<Use>,
     pub(super) scope: usize,
     pub(super) position: usize,
     pub(super) scopes: Scopes,
@@ -549,7 +553,7 @@ impl<'a> Checker<'a> {
         let on_unhandled_failure = self
             .choice::<OnUnhandledFailure>(document, "on_unhandled_failure", &[], &["finish", "stop"])
             .unwrap_or_default();
-        let concurrency = self.concurrency(document, &names);
+        let concurrency = self.workflow_concurrency(document, &names);
         let compensate_on_cancel = match document.get("compensate_on_cancel") {
             None => false,
             Some(Value::Bool(flag)) => *flag,
@@ -591,6 +595,7 @@ impl<'a> Checker<'a> {
                 }
             }
             self.every_use(&plan, &tables, &names);
+            self.same_limits(&plan);
         }
         if self.found.iter().any(|found| found.severity == Severity::Error) {
             return None;
@@ -747,19 +752,51 @@ impl<'a> Checker<'a> {
         triggers
     }
 
-    fn concurrency(&mut self, document: &Map<String, Value>, names: &HashSet<&str>) -> Option<Concurrency> {
-        let fields = self.map(document, "concurrency", &[])?;
-        let path = ["concurrency"];
-        self.fields(fields, canonical::CONCURRENCY, &path, "`concurrency`");
-        let limit = self.count(fields, "limit", &path, u64::from(u32::MAX)).unwrap_or(1);
+    /// What `concurrency` of the workflow or of a component says, and what its key uses.
+    pub(super) fn concurrency(
+        &mut self,
+        parent: &Map<String, Value>,
+        path: &[&str],
+    ) -> Option<(Concurrency, Vec<Use>)> {
+        let fields = self.map(parent, "concurrency", path)?;
+        let whole = below(path, "concurrency");
+        self.fields(fields, canonical::CONCURRENCY, &whole, "`concurrency`");
+        let limit = self.count(fields, "limit", &whole, u64::from(u32::MAX)).unwrap_or(1);
+        let names = ["queue", "drop_new", "cancel_running", "fair"];
+        let on_conflict =
+            self.choice::<OnConflict>(fields, "on_conflict", &whole, &names).unwrap_or_default();
         let Some(key) = fields.get("key") else {
-            self.report(Found::new("missing_field", "`key` is required", &path).at_key());
+            self.report(
+                Found::new("missing_field", "`key` is required", &whole)
+                    .at_key()
+                    .suggest("add a text, the same for all or with `${{ }}`"),
+            );
             return None;
         };
+        let key_path = below(&whole, "key");
         if !key.is_string() {
-            self.wrong_type(&["concurrency", "key"], "text", key);
+            self.wrong_type(&key_path, "text", key);
         }
-        let (key, uses) = self.template(key, &["concurrency", "key"], &|_| Field::Template);
+        let (key, uses) = self.template(key, &key_path, &|_| Field::Template);
+        if on_conflict == OnConflict::Fair && uses.is_empty() {
+            self.report(
+                Found::new(
+                    "contradictory_limits",
+                    "`fair` lets keys take turns, and this key is the same for all",
+                    &key_path,
+                )
+                .suggest("make the key of what should take turns, such as `${{ parameters.customer }}`, or write `on_conflict: queue`"),
+            );
+        }
+        Some((Concurrency { key, limit, on_conflict }, uses))
+    }
+
+    fn workflow_concurrency(
+        &mut self,
+        document: &Map<String, Value>,
+        names: &HashSet<&str>,
+    ) -> Option<Concurrency> {
+        let (concurrency, uses) = self.concurrency(document, &[])?;
         if !self.trusted {
             let none = HashMap::new();
             for used in &uses {
@@ -779,7 +816,7 @@ impl<'a> Checker<'a> {
                 }
             }
         }
-        Some(Concurrency { key, limit })
+        Some(concurrency)
     }
 
     /// Compiles a value with expressions and reports what is wrong in it.
@@ -816,17 +853,6 @@ impl<'a> Checker<'a> {
                 return Draft::new(id, path);
             }
         };
-        if fields.contains_key("concurrency") {
-            self.report(
-                Found::new(
-                    "not_supported",
-                    "`concurrency` of a component is not supported by this build",
-                    &below(&path, "concurrency"),
-                )
-                .at_key()
-                .suggest("set `concurrency` on the workflow"),
-            );
-        }
         self.fields(fields, canonical::COMPONENT, &path, "a component");
 
         let mut draft = Draft::new(id, path.clone());
@@ -873,7 +899,67 @@ impl<'a> Checker<'a> {
         draft.delivery =
             self.choice(fields, "delivery", &path, &["at_least_once", "at_most_once"]).unwrap_or_default();
         draft.placement = self.placement(fields, &path);
+        if let Some((concurrency, uses)) = self.concurrency(fields, &path) {
+            self.task_limit(&draft, &concurrency);
+            draft.concurrency = Some(concurrency);
+            draft.concurrency_uses = uses;
+        }
         draft
+    }
+
+    /// What only some components can have of `concurrency`.
+    fn task_limit(&mut self, draft: &Draft<'_>, concurrency: &Concurrency) {
+        let Some(kind) = draft.kind else { return };
+        let whole = below(&draft.path, "concurrency");
+        if kind.runs == Runs::Coordinator {
+            let found = Found::new(
+                "concurrency_place",
+                format!("`{}` is decided by the engine and holds no place", kind.kind),
+                &whole,
+            );
+            let suggestion = if is_container(kind.kind) {
+                "give `concurrency` to the components inside"
+            } else {
+                "set `concurrency` on the workflow, or on a component that a worker runs"
+            };
+            self.report(found.at_key().suggest(suggestion));
+        }
+        if draft.delivery == Delivery::AtMostOnce && concurrency.on_conflict == OnConflict::CancelRunning {
+            self.report(
+                Found::new(
+                    "contradictory_limits",
+                    "`cancel_running` would end a task whose outcome is then unknown, and it is `at_most_once`",
+                    &below(&whole, "on_conflict"),
+                )
+                .suggest("write `on_conflict: queue`, or `delivery: at_least_once`"),
+            );
+        }
+    }
+
+    /// Components that name the same key share its places, so they must agree on how many there are.
+    fn same_limits(&mut self, plan: &Plan<'_>) {
+        let mut first: HashMap<String, (&str, u32, OnConflict)> = HashMap::new();
+        for draft in &plan.drafts {
+            let Some(concurrency) = &draft.concurrency else { continue };
+            let written = draft.fields.and_then(|fields| fields.get("concurrency")?.get("key")?.as_str());
+            let Some(written) = written else { continue };
+            let of = (&*draft.id, concurrency.limit, concurrency.on_conflict);
+            let (id, limit, on_conflict) = *first.entry(written.to_owned()).or_insert(of);
+            if (limit, on_conflict) != (of.1, of.2) {
+                self.report(
+                    Found::new(
+                        "contradictory_limits",
+                        format!(
+                            "`{}` and `{id}` share this key and disagree on its limit or conflict",
+                            draft.id
+                        ),
+                        &below(&draft.path, "concurrency"),
+                    )
+                    .at_key()
+                    .suggest("give both the same `limit` and `on_conflict`, or keys of their own"),
+                );
+            }
+        }
     }
 
     fn kind<'v>(&mut self, fields: &Map<String, Value>, path: &[&str], id: &str) -> Option<&'v Descriptor>
@@ -1349,6 +1435,8 @@ impl<'a> Draft<'a> {
             total_timeout: None,
             delivery: Delivery::default(),
             placement: Placement { pool: Arc::from("default"), tags: Vec::new(), priority: None },
+            concurrency: None,
+            concurrency_uses: Vec::new(),
             scope: 0,
             position: 0,
             scopes: Scopes::default(),
@@ -1406,6 +1494,7 @@ fn components(drafts: Vec<Draft<'_>>, scopes: &[Scope], mut points: Vec<(usize, 
                 queue_timeout: draft.queue_timeout,
                 delivery: draft.delivery,
                 placement: draft.placement,
+                concurrency: draft.concurrency,
                 outgoing,
                 timeout_is_read,
                 scope: draft.scope,

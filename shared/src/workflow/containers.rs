@@ -461,6 +461,7 @@ impl<'a> Checker<'a> {
                 "needs" | "join" | "when" => "it runs by itself, when the execution is undone",
                 "components" | "catch" | "finally" => "it is one component, no container",
                 "compensate" => "what undoes is not undone",
+                "concurrency" => "what undoes waits for nobody",
                 "cache" => "`cache` is not supported by this build",
                 _ => continue,
             };

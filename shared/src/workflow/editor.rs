@@ -52,11 +52,22 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
     definitions.insert(
         "concurrency".to_owned(),
         json!({
-            "description": "So many executions with the same key run at once; the others wait.",
+            "description": "So many with the same key run at once; `on_conflict` says what becomes of the others.",
             "type": "object",
             "required": ["key"],
             "additionalProperties": false,
-            "properties": { "key": { "type": "string" }, "limit": { "type": "integer", "minimum": 1 } }
+            "properties": {
+                "key": {
+                    "description": "Text, the same for all or with `${{ }}`. What gives null or nothing is not limited.",
+                    "type": "string"
+                },
+                "limit": { "type": "integer", "minimum": 1, "default": 1 },
+                "on_conflict": {
+                    "description": "`queue` waits; `drop_new` does not run; `cancel_running` ends the oldest in its way; `fair` waits, and the keys take turns under one limit.",
+                    "enum": ["queue", "drop_new", "cancel_running", "fair"],
+                    "default": "queue"
+                }
+            }
         }),
     );
     definitions.insert(

@@ -176,7 +176,7 @@ impl<'t> Writer<'t> {
                 | (Place::Component, "components" | "catch" | "finally") => Place::Components,
                 (Place::Document, "triggers") => Place::Triggers,
                 (Place::Triggers, _) => Place::Fixed(super::triggers::FIELDS),
-                (Place::Document, "concurrency") => Place::Fixed(CONCURRENCY),
+                (Place::Document | Place::Component, "concurrency") => Place::Fixed(CONCURRENCY),
                 (Place::Parameters, _) => Place::Fixed(PARAMETER),
                 (Place::Components, _) | (Place::Component, "compensate") => Place::Component,
                 (Place::Component, "retry") => Place::Fixed(RETRY),

@@ -11,6 +11,7 @@ mod containers;
 mod editor;
 mod format;
 mod graph;
+mod limits;
 mod model;
 mod parameters;
 mod pins;
@@ -25,9 +26,10 @@ pub use compare::{Change, Difference, Subject, compare};
 pub use containers::{MAX_NESTING, is_container};
 pub use editor::json_schema;
 pub use format::format;
+pub use limits::{Concurrency, OnConflict, limit_key};
 pub use model::{
-    Component, Concurrency, Delivery, Join, Need, OnUnhandledFailure, Output, Parameter, ParameterType, Part,
-    Placement, Priority, Scope, Scopes, Workflow,
+    Component, Delivery, Join, Need, OnUnhandledFailure, Output, Parameter, ParameterType, Part, Placement,
+    Priority, Scope, Scopes, Workflow,
 };
 pub use pins::{Call, pin};
 pub(crate) use problem::nearest;

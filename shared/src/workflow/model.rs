@@ -9,6 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::limits::Concurrency;
 use crate::{
     component::{Effect, Runs},
     expression::{Expression, Template},
@@ -97,13 +98,6 @@ pub enum ParameterType {
     Array,
     Object,
     Any,
-}
-
-/// At most `limit` executions at once hold the key that `key` gives for their parameters.
-#[derive(Debug)]
-pub struct Concurrency {
-    pub key: Template,
-    pub limit: u32,
 }
 
 /// What an unhandled failure does to its siblings.
@@ -271,6 +265,8 @@ pub struct Component {
     pub queue_timeout: Option<Duration>,
     pub delivery: Delivery,
     pub placement: Placement,
+    /// How many of its tasks run at once, over all executions of the workflow.
+    pub concurrency: Option<Concurrency>,
     /// Connections out: the reader's index and the port, in the order of the readers.
     pub outgoing: Vec<(usize, Output)>,
     /// Whether a connection leaves the `timeout` port.

@@ -31,10 +31,11 @@ pub(super) enum Kind {
     Delayed,
     AtMostOnce,
     Leased,
+    Limited,
 }
 
 const KINDS: &[(Kind, u64)] = &[
-    (Kind::Chain, 26),
+    (Kind::Chain, 18),
     (Kind::Diamond, 18),
     (Kind::FanOut, 6),
     (Kind::FailsThenSucceeds, 14),
@@ -42,6 +43,7 @@ const KINDS: &[(Kind, u64)] = &[
     (Kind::Delayed, 12),
     (Kind::AtMostOnce, 11),
     (Kind::Leased, 3),
+    (Kind::Limited, 8),
 ];
 
 /// Clients at once.
@@ -121,10 +123,25 @@ impl Kind {
                 format!("  a:\n    {once}{}", end("a"))
             }
             Self::Leased => format!("  a:\n    {}{}", call("a", "delay_ms=5000"), end("a")),
+            Self::Limited => {
+                let more = "    retry: { max_attempts: 5, initial: 200ms, on: [http_5xx, connection, timeout] }\n    \
+                            concurrency: { key: erp, limit: 3 }\n";
+                let b = "    concurrency: { key: erp, limit: 3 }\n";
+                format!(
+                    "  a:\n    {}{more}  b:\n    needs: [a]\n    {}{b}{}",
+                    call("a", "fail=1"),
+                    call("b", "delay_ms=30"),
+                    end("b")
+                )
+            }
+        };
+        let limit = match self {
+            Self::Limited => "concurrency: { key: \"c${{ parameters.n % 3 }}\", limit: 2 }\n",
+            _ => "",
         };
         components.insert_str(0, "components:\n");
         format!(
-            "workflow: v1\nname: faults\nparameters:\n  n: {{ type: integer, required: true }}\n{components}"
+            "workflow: v1\nname: faults\nparameters:\n  n: {{ type: integer, required: true }}\n{limit}{components}"
         )
     }
 }

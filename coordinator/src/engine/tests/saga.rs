@@ -460,8 +460,9 @@ fn a_sub_workflow_asks_now_and_then_whether_it_is_still_wanted() {
 
 #[test]
 fn who_is_waited_for_takes_no_place_of_its_own() {
-    let places =
-        |case: &Case| super::super::slots(&case.state, &case.payloads, &case.rules).map(|it| it.len()).ok();
+    let places = |case: &Case| {
+        super::super::limits::claims(&case.state, &case.payloads, &case.rules).map(|it| it.len()).ok()
+    };
     assert_eq!(places(&called(OnParentClose::Cancel, true)), Some(0));
     assert_eq!(places(&called(OnParentClose::Leave, false)), Some(1));
 }

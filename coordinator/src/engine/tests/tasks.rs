@@ -2,7 +2,7 @@
 
 use shared::{
     execution::{Phase, StoredPayload},
-    port::store::SlotClaim,
+    port::slots::SlotClaim,
     workflow::{Delivery, Priority},
 };
 
@@ -503,13 +503,15 @@ fn starting_takes_the_slots_and_ending_gives_them_back() {
     );
     let start = case.take(Input::Start);
     let key = format!("workflow/{}/customer 7", case.state.accepted.workflow.as_uuid());
-    assert_eq!(
-        start.take,
-        [
-            SlotClaim { key: super::super::EXECUTIONS_KEY.to_owned(), limit: 10_000 },
-            SlotClaim { key, limit: 2 },
-        ]
-    );
+    let claim = |key: String, limit| SlotClaim {
+        key,
+        limit,
+        task: None,
+        priority: Priority::Normal,
+        group: None,
+        displaces: false,
+    };
+    assert_eq!(start.take, [claim(key, 2), claim(shared::port::slots::EXECUTIONS_KEY.to_owned(), 10_000)]);
     assert!(!start.release);
     assert!(case.take(Input::Start).take.is_empty(), "they were taken twice");
     assert!(case.complete("a", Value::Null).release);

@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
-    model::{Concurrency, Workflow},
+    limits::{Concurrency, limit_key},
+    model::Workflow,
     problem::Problem,
 };
 use crate::{
@@ -274,9 +275,11 @@ impl Trigger {
         let Some(concurrency) = &self.concurrency else { return Ok(None) };
         let key =
             concurrency.key.render(&EventScope(event)).map_err(|error| Unfit::Expression(failed(error)))?;
-        let text = key.value.as_str().map_or_else(|| key.value.to_string(), ToOwned::to_owned);
-        let key = text.replace('\0', "\u{fffd}").chars().take(MAX_KEY).collect();
-        Ok(Some(OriginSlot { key, limit: concurrency.limit }))
+        Ok(limit_key(&key.value).map(|key| OriginSlot {
+            key,
+            limit: concurrency.limit,
+            on_conflict: concurrency.on_conflict,
+        }))
     }
 
     /// The key under which an event starts one execution; its id when the author gives none.

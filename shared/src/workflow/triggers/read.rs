@@ -17,7 +17,8 @@ use crate::{
     time::parse_duration,
     workflow::{
         canonical::CONCURRENCY,
-        model::{Concurrency, Parameter},
+        limits::{Concurrency, OnConflict},
+        model::Parameter,
         problem::nearest,
         schema::{self, shown},
     },
@@ -284,6 +285,29 @@ impl Reader<'_> {
                 }
             },
         };
+        let on_conflict = match fields.get("on_conflict") {
+            None => OnConflict::Queue,
+            Some(value) => match serde_json::from_value(value.clone()) {
+                Ok(OnConflict::Fair) => {
+                    let place = [path[0], path[1], path[2], "on_conflict"];
+                    self.report(
+                        mistake("field_value", &place, "the events of a trigger do not take turns by key")
+                            .suggest("set `concurrency` with `fair` on the workflow"),
+                    );
+                    return None;
+                }
+                Ok(on_conflict) => on_conflict,
+                Err(_) => {
+                    let place = [path[0], path[1], path[2], "on_conflict"];
+                    let message = format!(
+                        "expected one of `queue`, `drop_new`, `cancel_running`, got {}",
+                        shown(value)
+                    );
+                    self.report(mistake("field_value", &place, message));
+                    return None;
+                }
+            },
+        };
         let Some(key) = fields.get("key") else {
             self.report(
                 mistake("missing_field", &path, "`key` is required")
@@ -296,7 +320,7 @@ impl Reader<'_> {
         if !key.is_string() {
             self.report(mistake("field_type", &key_path, format!("expected text, got {}", shown(key))));
         }
-        Some(Concurrency { key: self.template(key, &key_path.map(str::to_owned)), limit })
+        Some(Concurrency { key: self.template(key, &key_path.map(str::to_owned)), limit, on_conflict })
     }
 
     fn kind(&mut self, fields: &Map<String, Value>, path: &[&str; 2]) -> Option<&'static TriggerType> {
