@@ -1,4 +1,4 @@
-import { ActionIcon, Button, Modal, Tabs, Tooltip } from '@mantine/core';
+import { ActionIcon, Button, Tabs } from '@mantine/core';
 import { useMediaQuery } from '@mantine/hooks';
 import { Link } from '@tanstack/react-router';
 import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
@@ -36,6 +36,7 @@ import type { Types } from '../model/ports';
 import { useOffer, type Command } from '../ui/commands';
 import { Icon, type IconName } from '../ui/Icon';
 import { say, sayProblem } from '../ui/notify';
+import { onDemand } from '../ui/onDemand';
 import { Loading } from '../ui/States';
 import { Inspector, type Changes } from './Inspector';
 import { Outline } from './Outline';
@@ -47,6 +48,7 @@ import type { DocumentState } from './useDocument';
 import { useValidation } from './useValidation';
 
 const Source = lazy(() => import('./Source'));
+const Shortcuts = onDemand(() => import('./Shortcuts').then((part) => part.Shortcuts));
 
 interface Props {
   document: DocumentState;
@@ -97,34 +99,6 @@ function scopeOf(id: string): Scope {
   const hash = id.indexOf('#');
   if (hash < 0) return { parent: id, name: 'components' };
   return { parent: hash === 0 ? null : id.slice(0, hash), name: id.slice(hash + 1) as ScopeName };
-}
-
-function Shortcuts({ opened, close }: { opened: boolean; close: () => void }) {
-  const keys: [string, string][] = [
-    ['Ctrl K', 'all actions'],
-    ['/', 'add a component'],
-    ['Arrow keys', 'move what is selected'],
-    ['Alt arrows', 'go along connections'],
-    ['Del', 'delete'],
-    ['Esc', 'select nothing'],
-    ['Ctrl C, X, V', 'copy, cut, paste as YAML'],
-    ['Ctrl D', 'duplicate'],
-    ['Ctrl Z, Ctrl Shift Z', 'undo, redo'],
-    ['Ctrl A', 'select all'],
-    ['1, 0, + and −', 'fit, actual size, zoom'],
-    ['Shift L', 'tidy'],
-    ['F8, Shift F8', 'next, previous problem'],
-    ['O', 'outline'],
-    ['S', 'source'],
-    ['?', 'this list'],
-  ];
-  return (
-    <Modal opened={opened} onClose={close} title="Keys of the designer" size="lg" closeButtonProps={{ 'aria-label': 'Close' }}>
-      <div className="shortcuts">
-        {keys.map(([key, what]) => [<kbd key={key}>{key}</kbd>, <span key={what}>{what}</span>])}
-      </div>
-    </Modal>
-  );
 }
 
 /** The designer: palette, canvas, settings and source of one document. */
@@ -520,11 +494,9 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   const toolButton = (id: string, label: string) => {
     const found = command(id);
     return (
-      <Tooltip label={found?.reason ?? (found?.keys ? `${label} (${found.keys})` : label)} withArrow>
-        <ActionIcon variant="subtle" color="gray" aria-label={label} disabled={found?.reason !== undefined} onClick={found?.run}>
-          <Icon name={found?.icon ?? 'dot'} />
-        </ActionIcon>
-      </Tooltip>
+      <ActionIcon data-hint={found?.reason ?? (found?.keys ? `${label} (${found.keys})` : label)} variant="subtle" color="gray" aria-label={label} disabled={found?.reason !== undefined} onClick={found?.run}>
+        <Icon name={found?.icon ?? 'dot'} />
+      </ActionIcon>
     );
   };
   const isChosen = selection.size > 0 || line !== undefined;
@@ -544,11 +516,9 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
           <span className="only-wide">{toolButton('source', sourceOpen ? 'Hide the source' : 'Show the source')}</span>
           <span className="only-wide">{toolButton('keys', 'Keys')}</span>
           {back && (
-            <Tooltip label="Executions" withArrow>
-              <Link to="/executions" search={{ workflow: back }} className="icon-link" aria-label="Executions of this workflow">
-                <Icon name="list" />
-              </Link>
-            </Tooltip>
+            <Link data-hint="Executions" to="/executions" search={{ workflow: back }} className="icon-link" aria-label="Executions of this workflow">
+              <Icon name="list" />
+            </Link>
           )}
           <span className="toolbar-gap only-wide" />
         </span>
@@ -557,22 +527,21 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
             {execute.label}
           </Button>
         )}
-        <Tooltip label={publishReason ?? 'Make this the version that runs'} withArrow>
-          <Button
-            size="xs"
-            leftSection={<Icon name="upload" size={13} />}
-            loading={publish.isPending ?? false}
-            data-disabled={publishReason !== undefined || undefined}
-            aria-disabled={publishReason !== undefined}
-            onClick={() => {
-              if (publishReason === undefined) publish.run();
-              else if (errors > 0) goToProblem(0);
-              else say(publishReason);
-            }}
-          >
-            Publish
-          </Button>
-        </Tooltip>
+        <Button
+          data-hint={publishReason ?? 'Make this the version that runs'}
+          size="xs"
+          leftSection={<Icon name="upload" size={13} />}
+          loading={publish.isPending ?? false}
+          data-disabled={publishReason !== undefined || undefined}
+          aria-disabled={publishReason !== undefined}
+          onClick={() => {
+            if (publishReason === undefined) publish.run();
+            else if (errors > 0) goToProblem(0);
+            else say(publishReason);
+          }}
+        >
+          Publish
+        </Button>
       </div>
       {banner}
       <div className={`designer-body${sourceOpen ? ' has-source' : ''}`}>

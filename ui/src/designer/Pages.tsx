@@ -8,15 +8,17 @@ import { componentsQuery, draftQuery, workflowQuery } from '../api/queries';
 import { EMPTY, textOfDefinition } from '../model/document';
 import { useDocument } from './useDocument';
 import { Types } from '../model/ports';
-import { ExecuteDialog } from '../workflows/Execute';
+import { ExecuteDialog } from '../workflows/ExecuteButton';
 import { Icon } from '../ui/Icon';
 import { say, sayProblem } from '../ui/notify';
+import { onDemand } from '../ui/onDemand';
 import { useTitle } from '../ui/Page';
 import { Failed, Loading } from '../ui/States';
 import { Ago } from '../ui/Time';
 import { Designer } from './Designer';
-import { PublishDialog } from './Publish';
 import { forgetLocal, keepLocal, localDraft, useDraft, type SaveState } from './useDraft';
+
+const PublishDialog = onDemand(() => import('./Publish').then((part) => part.PublishDialog));
 
 const route = getRouteApi('/workflows/$id/edit');
 /** Where the drawing of a workflow that was never published is kept in this browser. */

@@ -1,4 +1,4 @@
-import { Button, Select, Switch, TextInput } from '@mantine/core';
+import { Button, Switch, TextInput } from '@mantine/core';
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useEffect, useState } from 'react';
@@ -6,6 +6,7 @@ import { useEffect, useState } from 'react';
 import type { Execution } from '../api/client';
 import { executionsQuery, workflowQuery } from '../api/queries';
 import { shortId } from '../ui/format';
+import { Choice } from '../ui/Choice';
 import { Icon } from '../ui/Icon';
 import { Page } from '../ui/Page';
 import { Empty, Failed, Loading, More } from '../ui/States';
@@ -88,23 +89,19 @@ export function ExecutionList() {
   return (
     <Page title="Executions">
       <div className="filters">
-        <Select
-          size="xs"
+        <Choice
           aria-label="Status"
-          placeholder="Any status"
-          clearable
+          none="Any status"
           data={STATUSES.map((status) => ({ value: status, label: status.replace(/^./, (c) => c.toUpperCase()) }))}
-          value={search.status ?? null}
-          onChange={(value) => set({ status: value ?? undefined } as Partial<typeof search>)}
+          value={search.status}
+          onChange={(status) => set({ status } as Partial<typeof search>)}
         />
-        <Select
-          size="xs"
+        <Choice
           aria-label="Accepted"
-          placeholder="At any time"
-          clearable
+          none="At any time"
           data={SPANS}
-          value={search.from ?? null}
-          onChange={(value) => set({ from: value ?? undefined } as Partial<typeof search>)}
+          value={search.from}
+          onChange={(from) => set({ from } as Partial<typeof search>)}
         />
         <TextInput size="xs" aria-label="Tag" placeholder="Tag" value={tag} onChange={(event) => setTag(event.currentTarget.value)} />
         <Switch

@@ -1,10 +1,11 @@
-import { ActionIcon, Button, Select, Switch, TextInput, Tooltip } from '@mantine/core';
+import { ActionIcon, Button, Switch, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { useEffect, useMemo, useRef, useState } from 'react';
 
 import type { LogEntry } from '../api/client';
 import { logsQuery } from '../api/queries';
+import { Choice } from '../ui/Choice';
 import { clock, instant } from '../ui/format';
 import { Icon } from '../ui/Icon';
 import { Empty, Failed, Loading } from '../ui/States';
@@ -122,8 +123,7 @@ export function Logs({
             ) : undefined
           }
         />
-        <Select
-          size="xs"
+        <Choice
           aria-label="Least level"
           data={[
             { value: 'debug', label: 'All levels' },
@@ -132,8 +132,7 @@ export function Logs({
             { value: 'error', label: 'Errors' },
           ]}
           value={level ?? 'debug'}
-          allowDeselect={false}
-          onChange={(value) => onSet({ level: value === 'debug' ? undefined : (value ?? undefined) })}
+          onChange={(value) => onSet({ level: value === 'debug' ? undefined : value })}
         />
         {component && (
           <span className="tag filter-tag">
@@ -147,11 +146,9 @@ export function Logs({
         <Switch size="xs" label="Follow" checked={follow} onChange={(event) => setFollow(event.currentTarget.checked)} />
         <span className="spacer" />
         <span className="dim num">{items.length} lines</span>
-        <Tooltip label="Download" withArrow>
-          <ActionIcon variant="subtle" color="gray" size="sm" onClick={download} aria-label="Download the log" disabled={items.length === 0}>
-            <Icon name="download" size={14} />
-          </ActionIcon>
-        </Tooltip>
+        <ActionIcon data-hint="Download" variant="subtle" color="gray" size="sm" onClick={download} aria-label="Download the log" disabled={items.length === 0}>
+          <Icon name="download" size={14} />
+        </ActionIcon>
       </div>
       {logs.isPending ? (
         <Loading rows={6} />

@@ -1,3 +1,5 @@
+import '../styles/dialog.css';
+
 import { Alert, Button, Modal, SegmentedControl } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
@@ -109,9 +111,9 @@ function Plan({ execution, from: given, close }: { execution: Execution; from: F
 }
 
 /** Asks how an execution that has ended is to be done again, and shows first what that means. */
-export function RetryDialog({ execution, from, close }: { execution: Execution; from: From | undefined; close: () => void }) {
+export function RetryDialog({ execution, from, opened, close }: { execution: Execution; from: From | undefined; opened: boolean; close: () => void }) {
   return (
-    <Modal opened={from !== undefined} onClose={close} title="Do it again" size="lg" closeButtonProps={{ 'aria-label': 'Close' }}>
+    <Modal opened={opened} onClose={close} title="Do it again" size="lg" closeButtonProps={{ 'aria-label': 'Close' }}>
       {from !== undefined && <Plan execution={execution} from={from} close={close} />}
     </Modal>
   );

@@ -1,6 +1,7 @@
-import { ActionIcon, Button, Menu, NumberInput, Select, Switch, Textarea, TextInput, Tooltip } from '@mantine/core';
+import { ActionIcon, Button, Switch, Textarea, TextInput } from '@mantine/core';
 import { createContext, useContext, useId, useState, type ReactNode } from 'react';
 
+import { Choice } from '../ui/Choice';
 import { Icon } from '../ui/Icon';
 import { blank, branchOf, classify, isExpression, readAny, showAny, type Field, type JsonSchema } from './schema';
 import type { FormMistake } from './validate';
@@ -31,27 +32,28 @@ function useMistake(path: Path, isLeaf: boolean): string | undefined {
 
 const title = (name: string) => name.replaceAll('_', ' ').replace(/^./, (first) => first.toUpperCase());
 
-/** Inserts what an expression may name. */
+/** Inserts what an expression may name: the browser's own list, behind a sign. */
 function References({ bare, insert }: { bare: boolean; insert: (text: string) => void }) {
   const { references, readOnly } = useContext(SharedContext);
   if (!references || references.length === 0 || readOnly) return null;
   return (
-    <Menu position="bottom-end" withinPortal shadow="sm">
-      <Menu.Target>
-        <Tooltip label="Insert a reference" withArrow>
-          <ActionIcon variant="subtle" color="gray" size="sm" aria-label="Insert a reference">
-            <Icon name="link" size={13} />
-          </ActionIcon>
-        </Tooltip>
-      </Menu.Target>
-      <Menu.Dropdown className="references">
+    <span className="reference-pick" data-hint="Insert a reference">
+      <Icon name="link" size={13} />
+      <select
+        aria-label="Insert a reference"
+        value=""
+        onChange={(event) => insert(bare ? event.currentTarget.value : `\${{ ${event.currentTarget.value} }}`)}
+      >
+        <option value="" disabled>
+          insert a reference
+        </option>
         {references.map((reference) => (
-          <Menu.Item key={reference} onClick={() => insert(bare ? reference : `\${{ ${reference} }}`)}>
-            <code>{reference}</code>
-          </Menu.Item>
+          <option key={reference} value={reference}>
+            {reference}
+          </option>
         ))}
-      </Menu.Dropdown>
-    </Menu>
+      </select>
+    </span>
   );
 }
 
@@ -99,24 +101,21 @@ function Row({
         </label>
         <span className="spacer" />
         {isSet && !isFixed && !readOnly && (
-          <Tooltip label={field.default === undefined ? 'Leave it out' : `Back to the default: ${JSON.stringify(field.default)}`} withArrow>
-            <ActionIcon variant="subtle" color="gray" size="xs" onClick={() => onChange(undefined)} aria-label="Leave it out">
-              <Icon name="undo" size={12} />
-            </ActionIcon>
-          </Tooltip>
+          <ActionIcon data-hint={field.default === undefined ? 'Leave it out' : `Back to the default: ${JSON.stringify(field.default)}`} variant="subtle" color="gray" size="xs" onClick={() => onChange(undefined)} aria-label="Leave it out">
+            <Icon name="undo" size={12} />
+          </ActionIcon>
         )}
         {canCompute && references && !readOnly && (
-          <Tooltip label={computed ? 'Give a fixed value' : 'Compute it with an expression'} withArrow>
-            <button
-              type="button"
-              className={`fx${computed ? ' is-on' : ''}`}
-              aria-pressed={computed}
-              aria-label="Expression"
-              onClick={() => onChange(computed ? undefined : '${{  }}')}
-            >
-              fx
-            </button>
-          </Tooltip>
+          <button
+            data-hint={computed ? 'Give a fixed value' : 'Compute it with an expression'}
+            type="button"
+            className={`fx${computed ? ' is-on' : ''}`}
+            aria-pressed={computed}
+            aria-label="Expression"
+            onClick={() => onChange(computed ? undefined : '${{  }}')}
+          >
+            fx
+          </button>
         )}
       </div>
       {field.description && (
@@ -363,13 +362,11 @@ function Either({ field, value, onChange, path }: { field: Extract<Field, { kind
   const schema = field.branches[branch]?.schema ?? {};
   return (
     <>
-      <Select
-        size="xs"
+      <Choice
         aria-label="Form"
         readOnly={readOnly}
-        data={field.branches.map(({ label }, index) => ({ value: String(index), label: `${label}` }))}
+        data={field.branches.map(({ label }, index) => ({ value: String(index), label }))}
         value={String(branch)}
-        allowDeselect={false}
         onChange={(next) => {
           const index = Number(next ?? 0);
           setChosen(index);
@@ -442,15 +439,15 @@ export function SchemaField({
         break;
       case 'number':
         input = (
-          <NumberInput
+          <TextInput
             id={id}
             size="xs"
+            type="number"
+            step={field.integer ? 1 : 'any'}
             readOnly={readOnly}
             placeholder={hint}
-            allowDecimal={!field.integer}
-            clampBehavior="none"
             value={typeof value === 'number' ? value : ''}
-            onChange={(next) => onChange(next === '' ? undefined : Number(next))}
+            onChange={(event) => onChange(event.currentTarget.value === '' ? undefined : Number(event.currentTarget.value))}
           />
         );
         break;
@@ -468,15 +465,14 @@ export function SchemaField({
       case 'choice': {
         const found = field.choices.findIndex((choice) => choice.value === value);
         input = (
-          <Select
+          <Choice
             id={id}
-            size="xs"
             readOnly={readOnly}
-            placeholder={hint ?? 'choose'}
+            none={hint ?? 'choose'}
             data={field.choices.map((choice, index) => ({ value: String(index), label: String(choice.value) }))}
-            value={found < 0 ? null : String(found)}
+            value={found < 0 ? undefined : String(found)}
             clearable={!required}
-            onChange={(next) => onChange(next === null ? undefined : field.choices[Number(next)]?.value)}
+            onChange={(next) => onChange(next === undefined ? undefined : field.choices[Number(next)]?.value)}
             description={field.choices[found]?.description}
           />
         );

@@ -12,7 +12,7 @@ import { Empty, Failed, Loading, More } from '../ui/States';
 import { Status } from '../ui/Status';
 import { look } from '../ui/status';
 import { Ago, useRested } from '../ui/Time';
-import { ExecuteButton } from './Execute';
+import { ExecuteButton } from './ExecuteButton';
 
 const route = getRouteApi('/workflows');
 
