@@ -160,6 +160,27 @@ journey('a connection is pulled into the empty canvas, and dragged to another co
   await page.waitForFunction(([id, y]) => document.querySelector(`.react-flow__node[data-id="${id}"]`).getBoundingClientRect().y <= y, ['decision', before.y]);
 });
 
+journey('a large drawing is an overview from afar, and components from near', {}, async (page) => {
+  const chain = Array.from({ length: 220 }, (_, at) => `  c${at}:\n    type: noop\n${at > 0 ? `    needs: [c${at - 1}]\n` : ''}`).join('');
+  const { id } = await server.workflow(`workflow: v1\nname: large\ncomponents:\n${chain}`);
+  await open(page, `/workflows/${id}/edit`);
+  await page.getByRole('img', { name: /^Overview of 220 components/ }).waitFor();
+  assert.equal(await page.locator('.react-flow__node').count(), 0);
+  await accessible(page, 'the overview');
+
+  // What is clicked is selected although it has no element of its own; twice, and the view comes near.
+  const pane = await page.locator('.react-flow__pane').boundingBox();
+  await page.mouse.dblclick(pane.x + pane.width / 2, pane.y + pane.height / 2);
+  await page.locator('.react-flow__node').first().waitFor();
+  const shown = await page.locator('.react-flow__node').count();
+  assert.ok(shown < 150, `only what is around the window is in the page, and not ${shown}`);
+  await page.getByRole('button', { name: 'Fit the drawing' }).click();
+  await page.locator('.overview').waitFor();
+  await page.locator('#main').focus();
+  await page.keyboard.press('Control+A');
+  await page.getByRole('heading', { name: '220 components' }).waitFor();
+});
+
 journey('a mistake stands on its component, its field, and in the list', {}, async (page) => {
   await open(page, '/workflows/new');
   await page.getByRole('option', { name: 'decision' }).click();

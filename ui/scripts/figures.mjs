@@ -83,7 +83,7 @@ const browser = await launch();
 try {
   for (const size of SIZES.length > 0 ? SIZES : [100, 500, 2_000]) {
     const { id } = await server.workflow(workflow(size));
-    const page = await browser.newPage({ viewport: { width: 1360, height: 820 } });
+    const page = await browser.newPage({ viewport: { width: 1360, height: 820 }, reducedMotion: 'reduce' });
     page.setDefaultTimeout(60_000);
     console.log(`${size} components`);
     // Once before, so that the parts of the pages are in the browser.

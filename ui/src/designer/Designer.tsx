@@ -8,8 +8,9 @@ import { Canvas, lineId, type CanvasHandle, type Card, type Line } from '../canv
 import { CanvasTools } from '../canvas/CanvasTools';
 import { graphOf } from '../canvas/graph';
 import { iconOf } from '../canvas/icons';
-import { arrange, SIZE, type Item } from '../canvas/layout/scene';
+import { arrange, SIZE } from '../canvas/layout/scene';
 import { tidy } from '../canvas/layout/tidy';
+import { boxesOf } from '../canvas/view';
 import {
   addComponents,
   componentAt,
@@ -76,23 +77,6 @@ const NOTHING: ReadonlySet<string> = new Set();
 
 const isText = (target: EventTarget | null) =>
   target instanceof HTMLElement && (target.isContentEditable || ['INPUT', 'TEXTAREA', 'SELECT'].includes(target.tagName));
-
-/** Where an item stands on the drawing, and not in its container. */
-function absolute(items: readonly Item[]): Map<string, { x: number; y: number; width: number; height: number; depth: number }> {
-  const found = new Map<string, { x: number; y: number; width: number; height: number; depth: number }>();
-  // What holds others comes before them.
-  for (const item of items) {
-    const parent = item.parent === undefined ? undefined : found.get(item.parent);
-    found.set(item.id, {
-      x: item.x + (parent?.x ?? 0),
-      y: item.y + (parent?.y ?? 0),
-      width: item.width,
-      height: item.height,
-      depth: (parent?.depth ?? 0) + 1,
-    });
-  }
-  return found;
-}
 
 /** The list that a frame on the drawing stands for. */
 function scopeOf(id: string): Scope {
@@ -224,7 +208,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   // Adding.
   const add = (type: ComponentType, where: { at?: [number, number] | undefined; from?: { id: string; port: string } | undefined; onto?: string | undefined }) => {
     if (mistake) return;
-    const boxes = absolute(items);
+    const boxes = boxesOf(items);
     const cut = where.onto === undefined ? undefined : lines.find((each) => lineId(each) === where.onto);
     const selected = only === undefined ? undefined : workflow.components.get(only);
     let scope: Scope = { parent: null, name: 'components' };
@@ -377,7 +361,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   };
 
   const neighbour = (key: string) => {
-    const boxes = absolute(items);
+    const boxes = boxesOf(items);
     const here = only ? boxes.get(only) : undefined;
     if (!only || !here) return;
     const forward = lines.filter((each) => each.from === only).map((each) => each.to);

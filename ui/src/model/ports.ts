@@ -46,10 +46,27 @@ export function ownPorts(component: Component, workflow: Workflow, types: Types)
   }
 }
 
+/** The ports that connections lead from, by component. */
+export function portsInUse(workflow: Workflow): Map<string, Set<string>> {
+  const found = new Map<string, Set<string>>();
+  for (const { from, port } of workflow.connections) {
+    const ports = found.get(from);
+    if (ports) ports.add(port);
+    else found.set(from, new Set([port]));
+  }
+  return found;
+}
+
 /** The ports that are drawn: `success`, its own, those of the folded ones that are connected, and any that are used though they are not there. */
-export function shownPorts(component: Component, workflow: Workflow, types: Types, unfolded: boolean): string[] {
+export function shownPorts(
+  component: Component,
+  workflow: Workflow,
+  types: Types,
+  unfolded: boolean,
+  inUse: ReadonlyMap<string, ReadonlySet<string>> = portsInUse(workflow),
+): string[] {
   const own = ownPorts(component, workflow, types);
-  const used = new Set(workflow.connections.filter((each) => each.from === component.id).map((each) => each.port));
+  const used = inUse.get(component.id) ?? new Set<string>();
   const folded = FOLDED.filter((port) => unfolded || used.has(port));
   const known = new Set(['success', ...own, ...FOLDED]);
   const strange = [...used].filter((port) => !known.has(port));

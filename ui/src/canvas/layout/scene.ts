@@ -150,6 +150,28 @@ export function lanes(items: readonly Item[]): number[] {
   return found;
 }
 
+/**
+ * The stripe above the row that a connection back to the left leads to, for each that does; those of one stripe stand side
+ * by side.
+ */
+export function lanesOf<L extends Edge>(items: readonly Item[], lines: readonly L[]): Map<L, number> {
+  const free = lanes(items);
+  const at = new Map(items.filter((item) => item.parent === undefined).map((item) => [item.id, item]));
+  const used = new Map<number, number>();
+  const found = new Map<L, number>();
+  for (const line of lines) {
+    const from = at.get(line.from);
+    const to = at.get(line.to);
+    if (!from || !to || to.x >= from.x + from.width) continue;
+    const lane = free.findLast((each) => each < to.y + SIZE.head && each > from.y);
+    if (lane === undefined) continue;
+    const count = used.get(lane) ?? 0;
+    used.set(lane, count + 1);
+    found.set(line, lane + (count % 2 === 0 ? 1 : -1) * Math.ceil(count / 2) * 7);
+  }
+  return found;
+}
+
 /** How many times wider than high a drawing may be before it is broken into rows. */
 const ASPECT = 1.6;
 
