@@ -12,8 +12,8 @@ const CHUNKS: [name: string, test: RegExp][] = [
   ['yaml', /node_modules\/yaml\//],
   ['data', /node_modules\/(@tanstack\/(?!.*virtual)|openapi-fetch)/],
   // What dialogs and the palette need comes with the first of them.
-  ['kit', /node_modules\/(@mantine\/(hooks|core\/esm\/(?!components\/(Modal|ModalBase|Drawer|ScrollArea|Overlay|Highlight|Mark)\/))|clsx|get-nonce|react-textarea-autosize|use-(latest|composed-ref|isomorphic-layout-effect)\/)/],
-  ['dialogs', /node_modules\/(@mantine|react-remove-scroll|react-style-singleton|tslib|detect-node-es)/],
+  ['kit', /node_modules\/(@mantine\/(hooks|core\/esm\/(?!components\/(Modal|ModalBase|Drawer|ScrollArea|Overlay|Highlight|Mark|SegmentedControl|Alert|Progress)\/))|clsx|get-nonce|react-textarea-autosize|use-(latest|composed-ref|isomorphic-layout-effect)\/)/],
+  ['dialogs', /node_modules\/(@mantine\/(?!core\/esm\/components\/(SegmentedControl|Alert|Progress)\/)|react-remove-scroll|react-style-singleton|tslib|detect-node-es)/],
 ];
 
 export default defineConfig({

@@ -160,6 +160,88 @@ journey('a connection is pulled into the empty canvas, and dragged to another co
   await page.waitForFunction(([id, y]) => document.querySelector(`.react-flow__node[data-id="${id}"]`).getBoundingClientRect().y <= y, ['decision', before.y]);
 });
 
+journey('a component is dragged into a container and out of it, in one step each', {}, async (page) => {
+  const { id } = await server.workflow(`workflow: v1
+name: boxes
+components:
+  first: { type: noop }
+  then: { type: noop, needs: [first] }
+  many:
+    type: group
+    needs: [then]
+    components:
+      one: { type: noop }
+      two: { type: noop, needs: [one] }
+`);
+  await open(page, `/workflows/${id}/edit`);
+  const standsIn = (wanted) =>
+    page.waitForFunction((is) => {
+      const [inner, outer] = ['then', 'many'].map((each) => document.querySelector(`.react-flow__node[data-id="${each}"]`).getBoundingClientRect());
+      return (inner.top >= outer.top && inner.bottom <= outer.bottom && inner.left >= outer.left && inner.right <= outer.right) === is;
+    }, wanted);
+  const kept = async () => {
+    await page.locator('.save-state', { hasText: /^\s*Saved/ }).waitFor();
+    return (await server.api('GET', `/workflows/${id}/draft`)).definition;
+  };
+  const drag = async (what, x, y) => {
+    const from = await node(page, what).boundingBox();
+    await page.mouse.move(from.x + 60, from.y + 20);
+    await page.mouse.down();
+    await page.mouse.move(from.x + 70, from.y + 30, { steps: 3 });
+    await page.mouse.move(x, y, { steps: 8 });
+  };
+  const frame = await node(page, 'many').boundingBox();
+  await drag('then', frame.x + frame.width - 40, frame.y + frame.height - 12);
+  await page.locator('.frame.is-target').waitFor();
+  await page.mouse.up();
+  await page.getByText('Instead: first → many').waitFor();
+  await standsIn(true);
+  const within = await kept();
+  assert.match(within, /many:\n    type: group\n    needs: \[ *first *\]/);
+  assert.match(within, /\n      then:/);
+
+  const again = await node(page, 'many').boundingBox();
+  await drag('then', again.x + again.width / 2, again.y - 60);
+  await page.mouse.up();
+  await standsIn(false);
+  assert.match(await kept(), /\n  then:/);
+
+  // One step back is one drag, also after the page was loaded again.
+  await page.reload();
+  await node(page, 'then').waitFor();
+  await page.getByRole('button', { name: 'Undo' }).click();
+  await standsIn(true);
+  await page.getByRole('button', { name: 'Undo' }).click();
+  await standsIn(false);
+  assert.match(await kept(), /needs: \[ *then *\]/);
+});
+
+journey('a container is folded, and stepped into and out of, by keys', {}, async (page) => {
+  await open(page, `/workflows/${nightly.id}/edit`);
+  await node(page, 'fetch').waitFor();
+  await node(page, 'regions').focus();
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { name: 'Each region' }).waitFor();
+  await page.keyboard.press('f');
+  await node(page, 'regions').getByText('2 inside').waitFor();
+  assert.equal(await node(page, 'fetch').count(), 0);
+  await accessible(page, 'a folded container');
+  // What is looked for is uncovered.
+  await page.getByRole('tab', { name: 'Outline' }).click();
+  await page.getByRole('treeitem', { name: /^fetch/ }).click();
+  await page.getByRole('button', { name: 'Fold Each region' }).waitFor();
+  await node(page, 'regions').focus();
+  await page.keyboard.press('Enter');
+  await page.keyboard.press('Enter');
+  await page.getByRole('navigation', { name: 'Where you are' }).getByText('Each region').waitFor();
+  assert.equal(await node(page, 'begin').count(), 0);
+  await node(page, 'store').waitFor();
+  await accessible(page, 'inside of a container');
+  await page.locator('#main').focus();
+  await page.keyboard.press('Escape');
+  await node(page, 'begin').waitFor();
+});
+
 journey('a large drawing is an overview from afar, and components from near', {}, async (page) => {
   const chain = Array.from({ length: 220 }, (_, at) => `  c${at}:\n    type: noop\n${at > 0 ? `    needs: [c${at - 1}]\n` : ''}`).join('');
   const { id } = await server.workflow(`workflow: v1\nname: large\ncomponents:\n${chain}`);

@@ -26,7 +26,7 @@ import {
   type NodeChange,
   type NodeProps,
 } from '@xyflow/react';
-import { memo, useCallback, useEffect, useImperativeHandle, useLayoutEffect, useMemo, useRef, useState, type DragEvent, type MouseEvent, type ReactNode, type Ref } from 'react';
+import { createContext, memo, useCallback, useContext, useEffect, useImperativeHandle, useLayoutEffect, useMemo, useRef, useState, type DragEvent, type MouseEvent, type ReactNode, type Ref } from 'react';
 
 import { Icon, type IconName } from '../ui/Icon';
 import { look } from '../ui/status';
@@ -53,6 +53,8 @@ export interface Card {
   note?: ReactNode;
   /** What this component is made to undo with. */
   compensated: boolean;
+  /** Of a container: how many components it holds, and whether they are folded away. */
+  holds?: { count: number; isFolded: boolean } | undefined;
 }
 
 export interface Line {
@@ -79,6 +81,8 @@ export interface CanvasHandle {
 
 interface Edits {
   onMove: (moved: Map<string, [number, number]>) => void;
+  /** Components were dropped in another frame, or beside all of them; their places count from the drawing. */
+  onMoveInto: (moved: Map<string, [number, number]>, frame: string | undefined) => void;
   onConnect: (line: Line) => void;
   /** Why a connection cannot be; nothing when it can. */
   refuse: (line: Line) => string | undefined;
@@ -87,9 +91,19 @@ interface Edits {
   onDropType: (type: string, at: [number, number], onto: string | undefined) => void;
 }
 
-type CardData = { card: Card; item: Item; hasFocus: boolean; editable: boolean };
+type CardData = { card: Card; item: Item; hasFocus: boolean; editable: boolean; isTarget: boolean };
 type CardNode = Node<CardData>;
 type LineData = { label: string; fate: Line['fate']; broken: boolean; lane: number | undefined };
+
+interface Point {
+  clientX: number;
+  clientY: number;
+}
+/** What says where a pointer or a finger is. */
+type Pointed = Point | { touches: { readonly [at: number]: Point } };
+
+/** Folds a container, or unfolds it; absent where that cannot be done. */
+const Fold = createContext<((id: string) => void) | undefined>(undefined);
 
 const JOINS = { all: '∧', any: '∨', all_done: '⊙' };
 const JOIN_WORDS = { all: 'all of its connections', any: 'any of its connections', all_done: 'all to be settled' };
@@ -113,6 +127,7 @@ function Ports({ card, top, editable }: { card: Card; top: number; editable: boo
 }
 
 function Head({ card }: { card: Card }) {
+  const fold = useContext(Fold);
   const seen = card.status ? look(card.status) : undefined;
   return (
     <div className="card-head">
@@ -128,10 +143,25 @@ function Head({ card }: { card: Card }) {
               {card.note && <span className="card-note"> {card.note}</span>}
             </span>
           ) : (
-            card.type
+            `${card.type}${card.holds?.isFolded ? ` · ${card.holds.count} inside` : ''}`
           )}
         </span>
       </span>
+      {card.holds && fold && (
+        <button
+          type="button"
+          className="card-fold nodrag"
+          aria-expanded={!card.holds.isFolded}
+          aria-label={`${card.holds.isFolded ? 'Unfold' : 'Fold'} ${card.title}`}
+          data-hint={card.holds.isFolded ? 'Unfold' : 'Fold'}
+          onClick={(event) => {
+            event.stopPropagation();
+            fold(card.id);
+          }}
+        >
+          <Icon name={card.holds.isFolded ? 'chevron' : 'down'} size={11} />
+        </button>
+      )}
       {card.compensated && (
         <span className="card-mark" title="It is undone when the execution fails later">
           <Icon name="undo" size={12} />
@@ -165,12 +195,12 @@ function Incoming({ card, editable }: { card: Card; editable: boolean }) {
 }
 
 const CardView = memo(function CardView({ data, selected }: NodeProps<CardNode>) {
-  const { card, item, hasFocus, editable } = data;
+  const { card, item, hasFocus, editable, isTarget } = data;
   const tone = card.status ? ` tone-${look(card.status).tone}` : '';
   const isFrame = item.kind === 'container';
   return (
     <div
-      className={`card${isFrame ? ' frame' : ''}${selected ? ' is-selected' : ''}${hasFocus ? '' : ' is-far'}${card.mistakes > 0 ? ' has-mistake' : ''}${tone}`}
+      className={`card${isFrame ? ' frame' : ''}${selected ? ' is-selected' : ''}${hasFocus ? '' : ' is-far'}${isTarget ? ' is-target' : ''}${card.mistakes > 0 ? ' has-mistake' : ''}${tone}`}
       style={{ width: item.width, height: item.height }}
     >
       <Incoming card={card} editable={editable} />
@@ -182,7 +212,7 @@ const CardView = memo(function CardView({ data, selected }: NodeProps<CardNode>)
 
 const ScopeView = memo(function ScopeView({ data }: NodeProps<CardNode>) {
   return (
-    <div className="scope-frame" style={{ width: data.item.width, height: data.item.height }}>
+    <div className={`scope-frame${data.isTarget ? ' is-target' : ''}`} style={{ width: data.item.width, height: data.item.height }}>
       <span className="scope-name">{data.card.title}</span>
     </div>
   );
@@ -240,6 +270,7 @@ interface CanvasProps {
   selectedLines?: ReadonlySet<string>;
   onSelect: (ids: Set<string>, lines: Set<string>) => void;
   onOpen?: ((id: string) => void) | undefined;
+  onFold?: ((id: string) => void) | undefined;
   edits?: Edits | undefined;
   label: string;
   handle?: Ref<CanvasHandle>;
@@ -270,6 +301,10 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
   const [dragged, setDragged] = useState<ReadonlyMap<string, { x: number; y: number }>>(new Map());
   const editable = edits !== undefined;
   const boxes = useMemo(() => boxesOf(items), [items]);
+  const parents = useMemo(() => new Map(items.map((item) => [item.id, item.parent])), [items]);
+  /** The frame that what is dragged would stand in, when that is another than it stands in now. */
+  const [target, setTarget] = useState<{ frame: string | undefined }>();
+  const drop = useRef<{ frame: string | undefined }>(undefined);
   const size = boxes.size > LARGE ? 'large' : 'small';
   // Only the first opening fits the view: later it would move things under the reader's hand. It is known before
   // anything is drawn, so that nothing is drawn twice.
@@ -349,6 +384,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         before.data.card === card &&
         before.data.hasFocus === hasFocus &&
         before.data.editable === editable &&
+        before.data.isTarget === (target?.frame === item.id) &&
         before.selected === isSelected &&
         before.position.x === at.x &&
         before.position.y === at.y &&
@@ -368,21 +404,21 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         width: item.width,
         height: item.height,
         measured: { width: item.width, height: item.height },
-        data: { card, item, hasFocus, editable },
+        data: { card, item, hasFocus, editable, isTarget: target?.frame === item.id },
         selected: isSelected,
         draggable: editable && item.kind !== 'scope',
         selectable: item.kind !== 'scope',
         focusable: item.kind !== 'scope',
         connectable: editable,
         ariaLabel: `${card.title}, ${card.type}${state}${wrong}`,
-        ...(item.parent !== undefined && { parentId: item.parent, extent: 'parent' as const, expandParent: false }),
+        ...(item.parent !== undefined && { parentId: item.parent }),
         ...(item.kind !== 'component' && { zIndex: -1, className: 'is-frame' }),
         ...(item.parent !== undefined && item.kind === 'component' && { zIndex: 1 }),
       });
     }
     drawn.current = next;
     return [...next.values()];
-  }, [items, cards, dragged, near, selection, editable, far, kept]);
+  }, [items, cards, dragged, near, selection, editable, far, kept, target]);
 
   const edges = useMemo<Edge<LineData>[]>(
     () => {
@@ -489,16 +525,44 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         setDragged(at);
       } else {
         setDragged(new Map());
+        setTarget(undefined);
+        const into = drop.current;
+        drop.current = undefined;
         const ended = new Map<string, [number, number]>();
         for (const change of moved) {
           const place = change.position ?? at.get(change.id);
           if (place) ended.set(change.id, [place.x, place.y]);
         }
-        if (ended.size > 0) edits.onMove(ended);
+        if (ended.size === 0) return;
+        if (!into) {
+          edits.onMove(ended);
+          return;
+        }
+        for (const [id, [x, y]] of ended) {
+          const around = boxes.get(parents.get(id) ?? '');
+          ended.set(id, [x + (around?.x ?? 0), y + (around?.y ?? 0)]);
+        }
+        edits.onMoveInto(ended, into.frame);
       }
     },
-    [selection, onSelect, edits, dragged],
+    [selection, onSelect, edits, dragged, boxes, parents],
   );
+
+  /** Finds the frame under the pointer while something is dragged; what is dragged can stand neither in itself nor in what it holds. */
+  const overFrame = (event: Pointed, node: { id: string }, together: { id: string }[]) => {
+    const point = 'touches' in event ? event.touches[0] : event;
+    if (!point) return;
+    const { x, y } = flow.screenToFlowPosition({ x: point.clientX, y: point.clientY });
+    const ids = new Set(together.map((each) => each.id));
+    const isOwn = (id: string): boolean => {
+      for (let at: string | undefined = id; at !== undefined; at = parents.get(at)) if (ids.has(at)) return true;
+      return false;
+    };
+    const frame = boxAt([...boxes.values()].filter((box) => box.kind !== 'component' && !isOwn(box.id)), x, y)?.id;
+    const next = frame === parents.get(node.id) ? undefined : { frame };
+    drop.current = next;
+    if (next?.frame !== target?.frame || (next === undefined) !== (target === undefined)) setTarget(next);
+  };
 
   const lineOf = (connection: FlowConnection | Edge): Line => ({
     from: connection.source,
@@ -555,6 +619,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
           }
           onSelect(new Set(), next);
         }}
+        {...(edits && { onNodeDrag: (event: Pointed, node: { id: string }, together: { id: string }[]) => overFrame(event, node, together) })}
         onPaneClick={(event) => {
           const chosen = far ? under(event).box : undefined;
           onSelect(new Set(chosen && chosen.kind !== 'scope' ? [chosen.id] : []), new Set());
@@ -614,8 +679,10 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
 /** The drawing of a workflow. Without `edits` it is only looked at. */
 export function Canvas(props: CanvasProps) {
   return (
-    <ReactFlowProvider>
-      <Inner {...props} />
-    </ReactFlowProvider>
+    <Fold value={props.onFold}>
+      <ReactFlowProvider>
+        <Inner {...props} />
+      </ReactFlowProvider>
+    </Fold>
   );
 }

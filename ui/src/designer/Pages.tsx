@@ -63,7 +63,7 @@ function Editing({ workflow, draft, types }: { workflow: Workflow; draft: Draft 
   const published = textOfDefinition(workflow.definition);
   const onServer = draft ? textOfDefinition(draft.definition) : published;
   const [first] = useState(() => localDraft(workflow.id) ?? onServer);
-  const document = useDocument(first);
+  const document = useDocument(workflow.id, first);
   const text = document.read.text;
   const saved = useDraft(workflow.id, text, { revision: draft?.revision ?? 0, text: onServer, at: draft?.updated_at });
   const [publishing, setPublishing] = useState<{ revision: number | undefined }>();
@@ -175,7 +175,7 @@ function Drawing({ types }: { types: readonly ComponentType[] }) {
   const navigate = useNavigate();
   const client = useQueryClient();
   const [first] = useState(() => localDraft(NEW) ?? EMPTY);
-  const document = useDocument(first);
+  const document = useDocument(NEW, first);
   const text = document.read.text;
   const known = useMemo(() => new Types(types), [types]);
   const [isKept, setKept] = useState(true);

@@ -1,8 +1,9 @@
 import '../styles/dialog.css';
 
-import { Button, Modal, SegmentedControl, Textarea } from '@mantine/core';
+import { Button, Modal, Textarea } from '@mantine/core';
 import { useState } from 'react';
 
+import { Segments } from '../ui/Segments';
 import { DEEDS, type Deed } from './deeds';
 
 /** Asks for a reason before something is done to an execution, and which way it is to end. */
@@ -26,7 +27,7 @@ export function AskDialog({
   return (
     <Modal opened={opened} onClose={close} onExitTransitionEnd={() => setReason('')} title={title} closeButtonProps={{ 'aria-label': 'Close' }}>
       {asked !== 'pause' && (
-        <SegmentedControl
+        <Segments
           size="xs"
           mb={8}
           aria-label="How it ends"

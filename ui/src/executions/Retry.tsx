@@ -1,6 +1,6 @@
 import '../styles/dialog.css';
 
-import { Alert, Button, Modal, SegmentedControl } from '@mantine/core';
+import { Alert, Button, Modal } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
@@ -8,6 +8,7 @@ import { useState } from 'react';
 import { answer, api, ApiProblem, type Execution } from '../api/client';
 import { Icon } from '../ui/Icon';
 import { say } from '../ui/notify';
+import { Segments } from '../ui/Segments';
 import { Loading } from '../ui/States';
 
 /** What is to run again. A component may be called `failed` or `whole` as well. */
@@ -57,7 +58,7 @@ function Plan({ execution, from: given, close }: { execution: Execution; from: F
     <>
       <p className="dim">This execution stays as it is. A new one begins with what is kept, and runs the rest.</p>
       <div className="retry-choices">
-        <SegmentedControl
+        <Segments
           size="xs"
           aria-label="What runs again"
           data={choices}
@@ -67,7 +68,7 @@ function Plan({ execution, from: given, close }: { execution: Execution; from: F
             setFrom(value as typeof from);
           }}
         />
-        <SegmentedControl
+        <Segments
           size="xs"
           aria-label="Which version runs"
           data={[

@@ -111,7 +111,7 @@ function Row({
             type="button"
             className={`fx${computed ? ' is-on' : ''}`}
             aria-pressed={computed}
-            aria-label="Expression"
+            aria-label="fx: an expression"
             onClick={() => onChange(computed ? undefined : '${{  }}')}
           >
             fx

@@ -2,6 +2,8 @@ import { layered, type Box, type Edge, type Placed } from './layered';
 
 /** What is to be drawn, without anything that a worker cannot be sent. */
 export interface Graph {
+  /** The container whose inside is drawn; null for the whole workflow. */
+  root: string | null;
   /** Containers before what they hold. */
   parts: Part[];
   edges: Edge[];
@@ -129,9 +131,9 @@ export function arrange(graph: Graph, positions: Positions): Item[] {
     return { width, height: head + inner + SIZE.pad };
   };
 
-  const body = list(null, 'components', undefined, 0, 0);
+  const body = list(graph.root, 'components', undefined, 0, 0);
   const lowest = Math.max(0, ...items.filter((item) => item.parent === undefined).map((item) => item.y + item.height));
-  further(null, undefined, 0, (body.count > 0 ? lowest : 0) + SIZE.gap * 2);
+  further(graph.root, undefined, 0, (body.count > 0 ? lowest : 0) + SIZE.gap * 2);
   return items;
 }
 
