@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { accessible, fits, launch, withPage } from './browser.mjs';
-import { EXPENSE, GREET, INVOICE, NIGHTLY } from './fixtures.mjs';
+import { EXPENSE, GREET, INVOICE, NIGHTLY, REPORT } from './fixtures.mjs';
 import { serve } from './server.mjs';
 
 let server;
@@ -19,6 +19,7 @@ before(async () => {
   invoice = await server.workflow(INVOICE, {});
   expense = await server.workflow(EXPENSE, { amount: 900 }, { amount: 500 });
   nightly = await server.workflow(NIGHTLY, {});
+  await server.workflow(REPORT);
 });
 after(async () => {
   await browser?.close();
@@ -366,6 +367,68 @@ journey('lists are filtered by their address, and empty ones say what is next', 
   assert.match(page.url(), /q=no/);
 });
 
+journey('a filter is given a name, and found again under it', {}, async (page) => {
+  await open(page, '/executions?status=failed');
+  await page.getByRole('button', { name: 'Save this filter' }).click();
+  await page.getByLabel('Name of the filter').fill('what went wrong');
+  await page.keyboard.press('Enter');
+  await open(page, '/executions');
+  await page.getByRole('link', { name: 'greet' }).first().waitFor();
+  await page.getByRole('link', { name: 'what went wrong' }).click();
+  await page.waitForURL(/status=failed/);
+  await page.getByRole('combobox', { name: 'Status' }).waitFor();
+  assert.equal(await page.getByRole('combobox', { name: 'Status' }).inputValue(), 'failed');
+  await accessible(page, 'saved filters');
+  await page.getByRole('button', { name: 'Forget the filter what went wrong' }).click();
+  assert.equal(await page.getByRole('link', { name: 'what went wrong' }).count(), 0);
+});
+
+journey('a line of a log has an address', {}, async (page) => {
+  await open(page, `/executions/${invoice.executions[0]}?tab=logs`);
+  const line = page.locator('.log-line', { hasText: 'refuse' }).first();
+  const words = await line.innerText();
+  await line.getByRole('button').click();
+  await page.waitForURL(/line=/);
+  await page.reload();
+  await page.locator('.log-line.is-hit').waitFor();
+  assert.equal(await page.locator('.log-line.is-hit').innerText(), words);
+  assert.equal(await page.locator('.log-line.is-hit').count(), 1);
+});
+
+journey('a schedule shows its next fires, is paused and resumed, and backfilled with the count in advance', {}, async (page) => {
+  await open(page, '/schedules');
+  await page.getByRole('link', { name: 'quarters' }).click();
+  await page.waitForURL(/schedule=/);
+  const detail = page.getByRole('region', { name: 'The schedule quarters' });
+  await detail.getByText('in Europe/Berlin').waitFor();
+  assert.equal(await detail.locator('ol.fires li').count(), 10);
+  await page.getByRole('button', { name: /^Pause quarters/ }).click();
+  await detail.locator('.status', { hasText: 'Paused' }).waitFor();
+  await detail.getByText('It is paused').waitFor();
+  await page.getByRole('button', { name: /^Resume quarters/ }).click();
+  await detail.locator('.status', { hasText: 'Active' }).waitFor();
+
+  await detail.getByRole('button', { name: 'Backfill' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('From').fill('2026-01-05T00:00');
+  await dialog.getByLabel('To').fill('2026-01-05T00:44');
+  await dialog.getByText('3 fires lie in this range.').waitFor();
+  await dialog.getByLabel('To').fill('2026-01-04T00:00');
+  await dialog.getByText('The last instant is before the first one.').waitFor();
+  await dialog.getByLabel('To').fill('2026-01-05T00:14');
+  await dialog.getByText('1 fire lies in this range.').waitFor();
+  await accessible(page, 'the dialog of a backfill');
+  await dialog.getByLabel('Reason').fill('a new report');
+  await dialog.getByRole('button', { name: 'Begin with 1' }).click();
+  await detail.getByText('a new report').waitFor();
+  await detail.getByText('1 of 1').waitFor({ timeout: 30_000 });
+  const [made] = (await server.api('GET', '/backfills')).items;
+  assert.equal(made.total, 1);
+  await page.reload();
+  await detail.locator('.status', { hasText: 'Started' }).first().waitFor();
+  await accessible(page, 'a schedule');
+});
+
 journey('everything is found with Ctrl-K', {}, async (page) => {
   await open(page, '/workers');
   await page.getByRole('cell', { name: /of 128/ }).waitFor();
@@ -384,6 +447,7 @@ const pages = () => [
   [`/executions/${invoice.executions[0]}`, 'Execute again'],
   [`/executions/${invoice.executions[0]}?tab=logs&task=refuse`, 'Execute again'],
   [`/executions/${nightly.executions[0]}?tab=tasks`, 'Execute again'],
+  ['/schedules', 'quarters'],
   ['/approvals?status=any', 'Approvals'],
   ['/workers', 'Workers'],
 ];

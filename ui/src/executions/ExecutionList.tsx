@@ -13,6 +13,7 @@ import { Empty, Failed, Loading, More } from '../ui/States';
 import { Status } from '../ui/Status';
 import { isFinal } from '../ui/status';
 import { Ago, Took, useRested } from '../ui/Time';
+import { SavedFilters } from './SavedFilters';
 
 const route = getRouteApi('/executions');
 
@@ -119,6 +120,7 @@ export function ExecutionList() {
           </span>
         )}
       </div>
+      <SavedFilters filters={search} />
       {list.isPending ? (
         <Loading />
       ) : list.isError && !list.data ? (

@@ -270,7 +270,7 @@ export function Monitor() {
   const open = people.data?.items.filter((task) => task.status === 'open') ?? [];
   const tab = search.tab ?? (open.length > 0 ? 'people' : 'timeline');
   const chosen = search.task ? workflow?.components.get(search.task) : undefined;
-  const select = (task: string | undefined) => set({ task } as Partial<typeof search>);
+  const select = (task: string | undefined) => set({ task, line: undefined } as Partial<typeof search>);
 
   return (
     <div className="monitor">
@@ -394,7 +394,7 @@ export function Monitor() {
               <Tasks tasks={tasks} selected={search.task} onSelect={select} />
             </Tabs.Panel>
             <Tabs.Panel value="logs">
-              <Logs id={id} component={search.task} level={search.level} find={search.find} onSet={(change) => set(change as Partial<typeof search>)} isOver={isOver} />
+              <Logs id={id} component={search.task} level={search.level} find={search.find} line={search.line} onSet={(change) => set(change as Partial<typeof search>)} isOver={isOver} />
             </Tabs.Panel>
             <Tabs.Panel value="data">
               <Data execution={known} />

@@ -68,6 +68,7 @@ export function CommandPalette({
       leftSection: icon('cross'),
       onClick: () => void navigate({ to: '/executions', search: { status: 'failed' } }),
     },
+    { id: 'schedules', label: 'Schedules', leftSection: icon('clock'), onClick: () => void navigate({ to: '/schedules' }) },
     { id: 'approvals', label: 'Approvals', leftSection: icon('person'), onClick: () => void navigate({ to: '/approvals' }) },
     { id: 'workers', label: 'Workers and health', leftSection: icon('server'), onClick: () => void navigate({ to: '/workers' }) },
     { id: 'docs', label: 'API reference', leftSection: icon('book'), onClick: () => location.assign('/api/v1/docs') },

@@ -37,6 +37,7 @@ const SideMenu = onDemand(() => import('./SideMenu').then((part) => part.SideMen
 const PAGES: { to: string; icon: IconName; label: string }[] = [
   { to: '/workflows', icon: 'flow', label: 'Workflows' },
   { to: '/executions', icon: 'list', label: 'Executions' },
+  { to: '/schedules', icon: 'clock', label: 'Schedules' },
   { to: '/approvals', icon: 'person', label: 'Approvals' },
   { to: '/workers', icon: 'server', label: 'Workers' },
 ];
