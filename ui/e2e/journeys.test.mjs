@@ -243,6 +243,46 @@ journey('a container is folded, and stepped into and out of, by keys', {}, async
   await node(page, 'begin').waitFor();
 });
 
+journey('expressions are completed with what ran before, and show what it gave last', {}, async (page) => {
+  const { id, executions } = await server.workflow(INVOICE.replace('invoice-check', 'sums-again'), {});
+  await open(page, `/executions/${executions[0]}`);
+  await status(page, 'Failed');
+  await open(page, `/workflows/${id}/edit`);
+  await node(page, 'book').click();
+  const field = page.getByLabel('Message', { exact: false }).first();
+  await field.fill('');
+  await field.pressSequentially('Sum: ${{ read');
+  const list = page.getByRole('listbox', { name: 'References' });
+  await list.getByRole('option', { name: /components\.read\.output/ }).waitFor();
+  await page.keyboard.press('Enter');
+  await page.keyboard.type('.to');
+  await list.getByRole('option', { name: /output\.total/ }).getByText('120').waitFor();
+  await accessible(page, 'suggestions');
+  await page.keyboard.press('Enter');
+  assert.equal(await field.inputValue(), 'Sum: ${{ components.read.output.total');
+  await page.keyboard.type(' }}');
+  await page.getByLabel('With the last execution').getByText('Sum: 120').waitFor();
+  await page.keyboard.type(' ${{ 1 + 1 }}');
+  await page.getByText('Computed when it runs').waitFor();
+
+  await page.getByRole('button', { name: 'Show the source' }).click();
+  const editor = page.locator('.cm-content');
+  await editor.click();
+  await page.keyboard.press('Control+End');
+  await page.keyboard.type('output:\n  sum: ${{ components.rea');
+  await page.locator('.cm-tooltip-autocomplete li', { hasText: 'components.read.output' }).first().waitFor();
+  await page.keyboard.type('d.output.tot');
+  const option = page.locator('.cm-tooltip-autocomplete li', { hasText: 'components.read.output.total' });
+  await option.getByText('120').waitFor();
+  await option.click();
+  const line = page.locator('.cm-line', { hasText: /^\s*sum: \$\{\{ components\.read\.output\.total/ });
+  await line.waitFor();
+  // The check of the unfinished text has come: what it marks would take the hint away again.
+  await line.locator('.cm-lintRange').waitFor();
+  await line.getByText(/components\.read/).last().hover();
+  await page.locator('.source-look', { hasText: 'last: 120' }).waitFor();
+});
+
 journey('a large drawing is an overview from afar, and components from near', {}, async (page) => {
   const chain = Array.from({ length: 220 }, (_, at) => `  c${at}:\n    type: noop\n${at > 0 ? `    needs: [c${at - 1}]\n` : ''}`).join('');
   const { id } = await server.workflow(`workflow: v1\nname: large\ncomponents:\n${chain}`);

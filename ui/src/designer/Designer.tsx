@@ -35,13 +35,15 @@ import {
   type Scope,
   type ScopeName,
 } from '../model/document';
-import type { Types } from '../model/ports';
+import { everything, references, type Types } from '../model/ports';
 import { useOffer, type Command } from '../ui/commands';
 import { Icon, type IconName } from '../ui/Icon';
 import { say, sayProblem } from '../ui/notify';
 import { onDemand } from '../ui/onDemand';
 import { Loading } from '../ui/States';
+import { LastDataContext } from '../schema-form/lastData';
 import { Inspector, type Changes } from './Inspector';
+import { useLastData } from './lastExecution';
 import { Outline } from './Outline';
 import { Palette } from './Palette';
 import { firstConfig, remember } from './palette';
@@ -113,6 +115,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   const [at, setAt] = useState<string>();
   const canvas = useRef<CanvasHandle>(null);
   const validation = useValidation(text);
+  const last = useLastData(back);
   const isNarrow = useMediaQuery('(max-width: 900px)', false, { getInitialValueInEffect: false });
 
   const placed = useMemo(() => place([...validation.problems, ...validation.warnings], workflow), [validation.problems, validation.warnings, workflow]);
@@ -698,20 +701,27 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
                   if (id) choose(new Set([id]));
                 }}
                 goTo={goTo}
+                references={(at) => {
+                  const id = componentAt(text, workflow, at);
+                  return id === undefined ? everything(workflow) : references(workflow, id);
+                }}
+                last={last}
               />
             </Suspense>
           </div>
         )}
         <aside className={`inspector${isChosen ? ' is-sheet' : ''}`} aria-label="Settings">
-          <Inspector
-            workflow={workflow}
-            types={types}
-            selection={selection}
-            line={line}
-            placed={placed}
-            changes={changes}
-            onClose={() => select(NOTHING)}
-          />
+          <LastDataContext value={last}>
+            <Inspector
+              workflow={workflow}
+              types={types}
+              selection={selection}
+              line={line}
+              placed={placed}
+              changes={changes}
+              onClose={() => select(NOTHING)}
+            />
+          </LastDataContext>
         </aside>
       </div>
       <div className="designer-views">

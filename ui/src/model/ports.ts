@@ -104,3 +104,15 @@ export function references(workflow: Workflow, id: string): string[] {
     'workflow.name',
   ];
 }
+
+/** What may be named outside of components, such as in the output of the workflow: all that stands in it directly. */
+export function everything(workflow: Workflow): string[] {
+  const own = [...workflow.components.values()].filter((each) => each.scope.parent === null && each.scope.name === 'components');
+  return [
+    ...Object.keys(workflow.parameters).map((name) => `parameters.${name}`),
+    ...own.map((each) => `components.${each.id}.output`),
+    'execution.id',
+    'execution.started_at',
+    'workflow.name',
+  ];
+}

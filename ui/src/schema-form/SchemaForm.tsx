@@ -1,10 +1,12 @@
 import { ActionIcon, Button, Switch, Textarea, TextInput } from '@mantine/core';
-import { createContext, useContext, useId, useState, type ReactNode } from 'react';
+import { createContext, lazy, Suspense, useContext, useId, useRef, useState, type ReactNode } from 'react';
 
 import { Choice } from '../ui/Choice';
 import { Icon } from '../ui/Icon';
 import { blank, branchOf, classify, isExpression, readAny, showAny, type Field, type JsonSchema } from './schema';
 import type { FormMistake } from './validate';
+
+const ExpressionHelp = lazy(() => import('./ExpressionHelp'));
 
 interface Shared {
   root: JsonSchema;
@@ -133,55 +135,76 @@ function Row({
   );
 }
 
-function Computed({ id, value, onChange, bare, placeholder }: { id: string; value: string; onChange: (text: string) => void; bare: boolean; placeholder?: string | undefined }) {
+/** A field for text in which expressions may stand; what they may name is offered while it is written. */
+function ExpressionField({
+  id,
+  value,
+  onChange,
+  bare,
+  placeholder,
+  error,
+  onBlur,
+}: {
+  id: string;
+  value: string;
+  onChange: (text: string) => void;
+  bare: boolean;
+  placeholder?: string | undefined;
+  error?: string | undefined;
+  onBlur?: () => void;
+}) {
   const { readOnly, references } = useContext(SharedContext);
+  const field = useRef<HTMLTextAreaElement>(null);
+  const [hasFocus, setFocus] = useState(false);
+  const insert = (text: string) => onChange(bare || value.trim() === '${{  }}' || value.trim() === '' ? `${bare ? value : ''}${text}` : value + text);
   return (
-    <Textarea
-      id={id}
-      size="xs"
-      autosize
-      minRows={1}
-      maxRows={12}
-      readOnly={readOnly}
-      value={value}
-      placeholder={placeholder}
-      onChange={(event) => onChange(event.currentTarget.value)}
-      classNames={{ input: 'mono' }}
-      rightSection={references ? <References bare={bare} insert={(text) => onChange(bare || value.trim() === '${{  }}' ? `${bare ? value : ''}${text}` : value + text)} /> : undefined}
-      spellCheck={false}
-    />
+    <div onFocus={() => setFocus(true)} onBlur={(event) => setFocus(event.currentTarget.contains(event.relatedTarget))}>
+      <Textarea
+        ref={field}
+        id={id}
+        size="xs"
+        autosize
+        minRows={1}
+        maxRows={14}
+        readOnly={readOnly}
+        value={value}
+        placeholder={placeholder}
+        error={error}
+        onChange={(event) => onChange(event.currentTarget.value)}
+        onBlur={onBlur}
+        classNames={{ input: 'mono' }}
+        rightSection={references ? <References bare={bare} insert={insert} /> : undefined}
+        spellCheck={false}
+      />
+      {hasFocus && references && !readOnly && (
+        <Suspense fallback={null}>
+          <ExpressionHelp field={field} value={value} bare={bare} references={references} onChange={onChange} />
+        </Suspense>
+      )}
+    </div>
   );
 }
 
 /** A field for any value, written as YAML. Text that cannot be read stays here, marked, until it can. */
 function AnyValue({ id, value, onChange, placeholder }: { id: string; value: unknown; onChange: Change; placeholder?: string | undefined }) {
-  const { readOnly } = useContext(SharedContext);
   const [draft, setDraft] = useState<string>();
   const read = draft === undefined ? {} : readAny(draft);
-  const shown = draft ?? showAny(value);
   const take = (text: string) => {
     const { value: next, mistake } = readAny(text);
     setDraft(text);
     if (!mistake) onChange(next);
   };
   return (
-    <Textarea
+    <ExpressionField
       id={id}
-      size="xs"
-      autosize
-      minRows={1}
-      maxRows={14}
-      readOnly={readOnly}
-      value={shown}
+      bare={false}
+      value={draft ?? showAny(value)}
       placeholder={placeholder ?? 'a value, as in YAML'}
-      onChange={(event) => take(event.currentTarget.value)}
+      onChange={take}
       onBlur={() => {
         if (!read.mistake) setDraft(undefined);
       }}
       error={read.mistake ? `Not taken: ${read.mistake}` : undefined}
-      classNames={{ input: 'mono' }}
-      rightSection={<References bare={false} insert={(text) => take(shown.trim() === '' ? text : shown + text)} />}
-      spellCheck={false}
     />
   );
 }
@@ -413,13 +436,13 @@ export function SchemaField({
 
   let input: ReactNode;
   if (computed && field.kind !== 'any' && field.kind !== 'text') {
-    input = <Computed id={id} value={value} onChange={onChange} bare={false} />;
+    input = <ExpressionField id={id} value={value} onChange={onChange} bare={false} />;
   } else {
     switch (field.kind) {
       case 'text':
         input =
           references !== undefined ? (
-            <Computed
+            <ExpressionField
               id={id}
               bare={field.bare}
               placeholder={hint}
