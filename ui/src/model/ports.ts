@@ -80,6 +80,7 @@ export function references(workflow: Workflow, id: string): string[] {
   const found: string[] = [];
   const component = workflow.components.get(id);
   const inLoop: string[] = [];
+  const failure: string[] = [];
   let at: Component | undefined = component;
   while (at) {
     const open = at.needs.map((each) => each.id);
@@ -93,9 +94,11 @@ export function references(workflow: Workflow, id: string): string[] {
     const parent: Component | undefined = at.scope.parent === null ? undefined : workflow.components.get(at.scope.parent);
     if (parent && ['loop', 'for_loop', 'foreach', 'for_each'].includes(parent.type) && inLoop.length === 0) inLoop.push('item', 'index');
     if (parent && ['while_loop', 'while'].includes(parent.type) && inLoop.length === 0) inLoop.push('iteration', 'previous');
+    if ((at.scope.name === 'catch' || at.scope.name === 'on_failure') && failure.length === 0) failure.push('error.class', 'error.message', 'error.details');
     at = parent;
   }
   return [
+    ...failure,
     ...inLoop,
     ...Object.keys(workflow.parameters).map((name) => `parameters.${name}`),
     ...found,

@@ -83,8 +83,8 @@ function Form({ trigger, close }: { trigger: Trigger; close: () => void }) {
             {count > 0 && <span className="dim">Those that have started already are left alone.</span>}
             <ol>
               {preview.data?.fires.slice(0, LISTED).map((at) => <li key={at}>{instant(at)}</li>)}
-              {count > LISTED && <li className="dim">and {(count - LISTED).toLocaleString()} more</li>}
             </ol>
+            {count > LISTED && <span className="dim">and {(count - LISTED).toLocaleString()} more</span>}
           </>
         )}
       </div>

@@ -14,6 +14,7 @@ import { Empty, Failed, Loading, More } from '../ui/States';
 import { Status } from '../ui/Status';
 import { Ago, Countdown } from '../ui/Time';
 import { backfillsQuery, firesQuery, nextFiresQuery, scheduleQuery, schedulesQuery, type Backfill, type Trigger } from './queries';
+import { inItsZone } from './range';
 
 const BackfillDialog = onDemand(() => import('./BackfillDialog').then((part) => part.BackfillDialog));
 const route = getRouteApi('/schedules');
@@ -100,7 +101,7 @@ function NextFires({ trigger }: { trigger: Trigger }) {
           {next.data.fires.map((at, index) => (
             <li key={at}>
               <time dateTime={at} title={instant(at)} className="num">
-                {next.data.local[index] ?? at}
+                {inItsZone(next.data.local[index] ?? at)}
               </time>{' '}
               <span className="dim">
                 <Countdown until={at} />

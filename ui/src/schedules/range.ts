@@ -12,3 +12,11 @@ export function rangeOf(from: string, to: string, now: number): { from: string; 
   if (end > now) return { mistake: 'The last instant is not past yet.' };
   return { from: new Date(begin).toISOString(), to: new Date(end).toISOString() };
 }
+
+/** An instant with its offset as people in that zone read it, without seconds that are none: `2026-11-29 00:45 +01:00`. */
+export function inItsZone(text: string): string {
+  const parts = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d)?(?:\.\d+)?(Z|[+-]\d\d:\d\d)$/.exec(text);
+  if (!parts) return text;
+  const [, date, minute, second, offset] = parts;
+  return `${date} ${minute}${second === undefined || second === ':00' ? '' : second} ${offset === 'Z' ? 'UTC' : offset}`;
+}
