@@ -283,8 +283,10 @@ function Refusal() {
     return [connection.inProgress && connection.isValid === false ? 'refused' : '', connection.inProgress ? connection.to : undefined] as const;
   }, (a, b) => a[0] === b[0] && a[1] === b[1]);
   const why = useRefusal();
-  const [x, y, zoom] = useStore((state) => state.transform);
-  if (!reason || !from || !why.current) return null;
+  // Only while a connection is dragged: the view moves at each frame.
+  const transform = useStore((state) => (state.connection.inProgress ? state.transform : undefined));
+  if (!reason || !from || !why.current || !transform) return null;
+  const [x, y, zoom] = transform;
   return (
     <div className="refusal" style={{ transform: `translate(${from.x * zoom + x + 14}px, ${from.y * zoom + y + 14}px)` }} role="status">
       {why.current}
@@ -662,7 +664,8 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         aria-label={label}
         proOptions={{ hideAttribution: true }}
       >
-        {!far && <Background variant={BackgroundVariant.Dots} gap={24} size={1} />}
+        {/* Dots are drawn anew over the whole window at each frame: in a large drawing that is felt. */}
+        {size === 'small' && <Background variant={BackgroundVariant.Dots} gap={24} size={1} />}
         {far && <Overview scenery={scenery} scheme={scheme} />}
         {boxes.size > 12 && (
           <Panel position="bottom-right">

@@ -214,6 +214,7 @@ export function MiniMap({ scenery, scheme, onGo }: { scenery: Scenery; scheme: s
     const all = { x: -view.x / view.zoom, y: -view.y / view.zoom, width: room.width / view.zoom, height: room.height / view.zoom };
     // Lines would be a smear at this size.
     if (context) paint(context, { ...scenery, lines: [] }, all, (x, y) => [x * view.zoom + view.x, y * view.zoom + view.y], view.zoom, coloursOf(element));
+    let marked = '';
     const mark = () => {
       const { transform, width, height } = store.getState();
       const [x, y, zoom] = transform;
@@ -222,8 +223,11 @@ export function MiniMap({ scenery, scheme, onGo }: { scenery: Scenery; scheme: s
       const left = (-x / zoom) * view.zoom + view.x;
       const top = (-y / zoom) * view.zoom + view.y;
       box.style.transform = `translate(${left}px, ${top}px)`;
-      box.style.width = `${(width / zoom) * view.zoom}px`;
-      box.style.height = `${(height / zoom) * view.zoom}px`;
+      // Only when it is another: a size has to be laid out, a place has not.
+      const size = `${(width / zoom) * view.zoom}px ${(height / zoom) * view.zoom}px`;
+      if (size === marked) return;
+      marked = size;
+      [box.style.width, box.style.height] = size.split(' ') as [string, string];
     };
     mark();
     return store.subscribe((now, before) => {

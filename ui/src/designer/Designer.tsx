@@ -36,12 +36,12 @@ import {
   type ScopeName,
 } from '../model/document';
 import { everything, references, type Types } from '../model/ports';
+import { LastDataContext } from '../schema-form/lastData';
 import { useOffer, type Command } from '../ui/commands';
 import { Icon, type IconName } from '../ui/Icon';
 import { say, sayProblem } from '../ui/notify';
 import { onDemand } from '../ui/onDemand';
 import { Loading } from '../ui/States';
-import { LastDataContext } from '../schema-form/lastData';
 import { Inspector, type Changes } from './Inspector';
 import { useLastData } from './lastExecution';
 import { Outline } from './Outline';
@@ -361,12 +361,13 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     setAt(containersOf(workflow, inside)[0]);
     select(new Set([inside]));
   };
-  const fold = (id: string) => setFolded((before) => new Set(before.has(id) ? [...before].filter((each) => each !== id) : [...before, id]));
+  // The same function each time: every card has it.
+  const fold = useCallback((id: string) => setFolded((before) => new Set(before.has(id) ? [...before].filter((each) => each !== id) : [...before, id])), []);
 
   const pasteText = (fragment: string, beside: string | undefined) => {
     if (mistake) return;
     const near = beside === undefined ? undefined : workflow.components.get(beside);
-    const scope = near?.scope ?? { parent: null, name: 'components' as const };
+    const scope = near?.scope ?? { parent: inside ?? null, name: 'components' as const };
     const pasted = paste(text, workflow, scope, fragment);
     if (!pasted) {
       say('That text holds no components.');
@@ -479,7 +480,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     if (mod && key === 'z') return take(event.shiftKey ? doc.redo : doc.undo);
     if (mod && key === 'y') return take(doc.redo);
     if (mod && key === 'd' && selection.size > 0) return take(() => changes.duplicate([...selection]));
-    if (mod && key === 'a') return take(() => select(new Set(workflow.components.keys())));
+    if (mod && key === 'a') return take(() => select(new Set(graph.parts.map((part) => part.id))));
     if (event.key === 'F8') return take(() => goToProblem(current + (event.shiftKey ? -1 : 1)));
     if (mod) return undefined;
     if (event.altKey && event.key.startsWith('Arrow')) return take(() => neighbour(event.key));
@@ -544,7 +545,14 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   const toolButton = (id: string, label: string) => {
     const found = command(id);
     return (
-      <ActionIcon data-hint={found?.reason ?? (found?.keys ? `${label} (${found.keys})` : label)} variant="subtle" color="gray" aria-label={label} disabled={found?.reason !== undefined} onClick={found?.run}>
+      <ActionIcon
+        data-hint={found?.reason ?? (found?.keys ? `${label} (${found.keys})` : label)}
+        variant="subtle"
+        color="gray"
+        aria-label={label}
+        disabled={found?.reason !== undefined}
+        onClick={found?.run}
+      >
         <Icon name={found?.icon ?? 'dot'} />
       </ActionIcon>
     );
