@@ -61,11 +61,19 @@ export default function ExpressionHelp({
     onChange(value.slice(0, from) + path + value.slice(cursor));
     setOpen(false);
   };
+  const wasTyped = useRef(false);
   useLayoutEffect(() => {
-    if (goTo.current === undefined) return;
-    field.current?.setSelectionRange(goTo.current, goTo.current);
-    setCursor(goTo.current);
-    goTo.current = undefined;
+    const element = field.current;
+    if (!element) return;
+    if (goTo.current !== undefined) {
+      element.setSelectionRange(goTo.current, goTo.current);
+      goTo.current = undefined;
+    } else if (wasTyped.current) {
+      setActive(0);
+      setOpen(true);
+    }
+    wasTyped.current = false;
+    setCursor(element.selectionStart);
   }, [value, field]);
 
   const latest = useRef({ options, at, choose, canOpen: span !== undefined });
@@ -74,10 +82,9 @@ export default function ExpressionHelp({
     const element = field.current;
     if (!element) return undefined;
     const move = () => setCursor(element.selectionStart);
+    // Only noted: drawing anything here would come before the field has told what was typed, and take that back.
     const onInput = () => {
-      move();
-      setActive(0);
-      setOpen(true);
+      wasTyped.current = true;
     };
     const onKey = (event: KeyboardEvent) => {
       const now = latest.current;
