@@ -10,8 +10,10 @@ const CHUNKS: [name: string, test: RegExp][] = [
   ['code', /node_modules\/(@codemirror|codemirror|@lezer|style-mod|w3c-keyname|crelt)\//],
   ['canvas', /node_modules\/(@xyflow|d3-[a-z]+|zustand|classcat)\//],
   ['yaml', /node_modules\/yaml\//],
-  ['data', /node_modules\/(@tanstack|openapi-fetch)\//],
-  ['kit', /node_modules\/(@mantine|@floating-ui|react-[a-z-]+|clsx|get-nonce|tslib|use-[a-z-]+|tabbable|detect-node-es|aria-hidden)\//],
+  ['data', /node_modules\/(@tanstack\/(?!.*virtual)|openapi-fetch)/],
+  // What dialogs and the palette need comes with the first of them.
+  ['kit', /node_modules\/(@mantine\/(hooks|core\/esm\/(?!components\/(Modal|ModalBase|Drawer|ScrollArea|Overlay|Highlight|Mark|SegmentedControl|Alert|Progress)\/))|clsx|get-nonce|react-textarea-autosize|use-(latest|composed-ref|isomorphic-layout-effect)\/)/],
+  ['dialogs', /node_modules\/(@mantine\/(?!core\/esm\/components\/(SegmentedControl|Alert|Progress)\/)|react-remove-scroll|react-style-singleton|tslib|detect-node-es)/],
 ];
 
 export default defineConfig({

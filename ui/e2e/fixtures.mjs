@@ -118,3 +118,15 @@ components:
     needs: [careful]
     config: { output: { regions: '\${{ components.regions.output | length }}' } }
 `;
+
+export const REPORT = `workflow: v1
+name: morning-report
+description: Makes the report, each quarter of an hour.
+triggers:
+  quarters:
+    type: schedule
+    config: { cron: '*/15 * * * *', timezone: Europe/Berlin, catchup: none }
+components:
+  make:
+    type: noop
+`;

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 import { launch, withPage } from './browser.mjs';
-import { EXPENSE, INVOICE, NIGHTLY } from './fixtures.mjs';
+import { EXPENSE, INVOICE, NIGHTLY, REPORT } from './fixtures.mjs';
 import { serve } from './server.mjs';
 
 const OUT = fileURLToPath(new URL('../../docs/pictures/', import.meta.url));
@@ -15,6 +15,7 @@ try {
   const nightly = await server.workflow(NIGHTLY, {}, {});
   const invoice = await server.workflow(INVOICE, {}, {});
   const expense = await server.workflow(EXPENSE, { amount: 900 }, { amount: 40 });
+  await server.workflow(REPORT);
   const node = (page, id) => page.locator(`.react-flow__node[data-id="${id}"]`);
   const draw = (name, options, path, ready) =>
     withPage(browser, `picture ${name}`, { viewport: { width: 1280, height: 760 }, ...options }, async (page) => {
@@ -35,6 +36,25 @@ try {
     await node(page, 'ask').click();
     await page.getByText('No mistakes').waitFor();
     await page.mouse.move(0, 0);
+  });
+  await draw('designer-inside', {}, `/workflows/${nightly.id}/edit`, async (page) => {
+    await node(page, 'careful').dblclick({ position: { x: 60, y: 20 } });
+    await page.getByRole('navigation', { name: 'Where you are' }).waitFor();
+    await node(page, 'remember').click();
+    const field = page.getByLabel('Message', { exact: false }).first();
+    await field.fill('');
+    await field.pressSequentially('Not published: ${{ components.reg');
+    await page.getByRole('listbox', { name: 'References' }).waitFor();
+  });
+  await draw('schedule', {}, '/schedules', async (page) => {
+    await page.getByRole('link', { name: 'quarters' }).click();
+    await page.locator('ol.fires li').first().waitFor();
+    await page.getByRole('button', { name: 'Backfill', exact: true }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel('From').fill('2026-01-05T00:00');
+    await dialog.getByLabel('To').fill('2026-01-05T08:00');
+    await dialog.getByText('33 fires lie in this range.').waitFor();
+    await dialog.getByLabel('Reason').fill('the report of Monday was wrong');
   });
   await draw('monitor', {}, `/executions/${nightly.executions[0]}`, async (page) => {
     await page.locator('.page-head .status', { hasText: 'Completed' }).waitFor();

@@ -70,13 +70,23 @@ const TABS: readonly string[] = ['timeline', 'tasks', 'logs', 'data', 'journal',
 const monitor = createRoute({
   getParentRoute: () => root,
   path: '/executions/$id',
-  validateSearch: (search: Record<string, unknown>): { tab?: MonitorTab; task?: string; level?: string; find?: string } => ({
+  validateSearch: (search: Record<string, unknown>): { tab?: MonitorTab; task?: string; level?: string; find?: string; line?: string } => ({
     ...(TABS.includes(String(search['tab'])) && { tab: search['tab'] as MonitorTab }),
     ...(text(search['task']) && { task: text(search['task'])! }),
     ...(text(search['level']) && { level: text(search['level'])! }),
     ...(text(search['find']) && { find: text(search['find'])! }),
+    ...(text(search['line']) && { line: text(search['line'])! }),
   }),
   component: lazyRouteComponent(() => import('./executions/Monitor'), 'Monitor'),
+});
+
+const schedules = createRoute({
+  getParentRoute: () => root,
+  path: '/schedules',
+  validateSearch: (search: Record<string, unknown>): { schedule?: string } => ({
+    ...(text(search['schedule']) && { schedule: text(search['schedule'])! }),
+  }),
+  component: lazyRouteComponent(() => import('./schedules/Schedules'), 'Schedules'),
 });
 
 const people = createRoute({
@@ -95,7 +105,7 @@ const workers = createRoute({
 });
 
 export const router = createRouter({
-  routeTree: root.addChildren([home, workflows, newWorkflow, editWorkflow, executions, monitor, people, workers]),
+  routeTree: root.addChildren([home, workflows, newWorkflow, editWorkflow, executions, monitor, schedules, people, workers]),
   basepath: '/workflow_orchestration',
   defaultPreload: 'intent',
   defaultPendingComponent: () => <Loading />,

@@ -11,7 +11,6 @@ import {
   getSmoothStepPath,
   Handle,
   MarkerType,
-  MiniMap,
   Panel,
   Position,
   ReactFlow,
@@ -27,12 +26,14 @@ import {
   type NodeChange,
   type NodeProps,
 } from '@xyflow/react';
-import { memo, useCallback, useEffect, useImperativeHandle, useMemo, useRef, useState, type DragEvent, type ReactNode, type Ref } from 'react';
+import { createContext, memo, useCallback, useContext, useEffect, useImperativeHandle, useLayoutEffect, useMemo, useRef, useState, type DragEvent, type MouseEvent, type ReactNode, type Ref } from 'react';
 
 import { Icon, type IconName } from '../ui/Icon';
 import { look } from '../ui/status';
 import type { Item } from './layout/scene';
-import { hasPortList, lanes, SIZE } from './layout/scene';
+import { hasPortList, lanesOf, SIZE } from './layout/scene';
+import { MiniMap, Overview, type Scenery } from './Overview';
+import { around, boxAt, boxesOf, isFar, meets, passes, regionOf, viewOf, type Rect, type View } from './view';
 
 /** What is drawn of a component, beside its place. */
 export interface Card {
@@ -52,6 +53,8 @@ export interface Card {
   note?: ReactNode;
   /** What this component is made to undo with. */
   compensated: boolean;
+  /** Of a container: how many components it holds, and whether they are folded away. */
+  holds?: { count: number; isFolded: boolean } | undefined;
 }
 
 export interface Line {
@@ -78,6 +81,8 @@ export interface CanvasHandle {
 
 interface Edits {
   onMove: (moved: Map<string, [number, number]>) => void;
+  /** Components were dropped in another frame, or beside all of them; their places count from the drawing. */
+  onMoveInto: (moved: Map<string, [number, number]>, frame: string | undefined) => void;
   onConnect: (line: Line) => void;
   /** Why a connection cannot be; nothing when it can. */
   refuse: (line: Line) => string | undefined;
@@ -86,9 +91,19 @@ interface Edits {
   onDropType: (type: string, at: [number, number], onto: string | undefined) => void;
 }
 
-type CardData = { card: Card; item: Item; hasFocus: boolean; editable: boolean };
+type CardData = { card: Card; item: Item; hasFocus: boolean; editable: boolean; isTarget: boolean };
 type CardNode = Node<CardData>;
 type LineData = { label: string; fate: Line['fate']; broken: boolean; lane: number | undefined };
+
+interface Point {
+  clientX: number;
+  clientY: number;
+}
+/** What says where a pointer or a finger is. */
+type Pointed = Point | { touches: { readonly [at: number]: Point } };
+
+/** Folds a container, or unfolds it; absent where that cannot be done. */
+const Fold = createContext<((id: string) => void) | undefined>(undefined);
 
 const JOINS = { all: '∧', any: '∨', all_done: '⊙' };
 const JOIN_WORDS = { all: 'all of its connections', any: 'any of its connections', all_done: 'all to be settled' };
@@ -112,6 +127,7 @@ function Ports({ card, top, editable }: { card: Card; top: number; editable: boo
 }
 
 function Head({ card }: { card: Card }) {
+  const fold = useContext(Fold);
   const seen = card.status ? look(card.status) : undefined;
   return (
     <div className="card-head">
@@ -127,10 +143,25 @@ function Head({ card }: { card: Card }) {
               {card.note && <span className="card-note"> {card.note}</span>}
             </span>
           ) : (
-            card.type
+            `${card.type}${card.holds?.isFolded ? ` · ${card.holds.count} inside` : ''}`
           )}
         </span>
       </span>
+      {card.holds && fold && (
+        <button
+          type="button"
+          className="card-fold nodrag"
+          aria-expanded={!card.holds.isFolded}
+          aria-label={`${card.holds.isFolded ? 'Unfold' : 'Fold'} ${card.title}`}
+          data-hint={card.holds.isFolded ? 'Unfold' : 'Fold'}
+          onClick={(event) => {
+            event.stopPropagation();
+            fold(card.id);
+          }}
+        >
+          <Icon name={card.holds.isFolded ? 'chevron' : 'down'} size={11} />
+        </button>
+      )}
       {card.compensated && (
         <span className="card-mark" title="It is undone when the execution fails later">
           <Icon name="undo" size={12} />
@@ -164,12 +195,12 @@ function Incoming({ card, editable }: { card: Card; editable: boolean }) {
 }
 
 const CardView = memo(function CardView({ data, selected }: NodeProps<CardNode>) {
-  const { card, item, hasFocus, editable } = data;
+  const { card, item, hasFocus, editable, isTarget } = data;
   const tone = card.status ? ` tone-${look(card.status).tone}` : '';
   const isFrame = item.kind === 'container';
   return (
     <div
-      className={`card${isFrame ? ' frame' : ''}${selected ? ' is-selected' : ''}${hasFocus ? '' : ' is-far'}${card.mistakes > 0 ? ' has-mistake' : ''}${tone}`}
+      className={`card${isFrame ? ' frame' : ''}${selected ? ' is-selected' : ''}${hasFocus ? '' : ' is-far'}${isTarget ? ' is-target' : ''}${card.mistakes > 0 ? ' has-mistake' : ''}${tone}`}
       style={{ width: item.width, height: item.height }}
     >
       <Incoming card={card} editable={editable} />
@@ -181,7 +212,7 @@ const CardView = memo(function CardView({ data, selected }: NodeProps<CardNode>)
 
 const ScopeView = memo(function ScopeView({ data }: NodeProps<CardNode>) {
   return (
-    <div className="scope-frame" style={{ width: data.item.width, height: data.item.height }}>
+    <div className={`scope-frame${data.isTarget ? ' is-target' : ''}`} style={{ width: data.item.width, height: data.item.height }}>
       <span className="scope-name">{data.card.title}</span>
     </div>
   );
@@ -218,10 +249,14 @@ const EDGE_TYPES = { line: LineView };
 const MARKER = { type: MarkerType.ArrowClosed, width: 12, height: 12, color: 'var(--edge)', markerUnits: 'userSpaceOnUse' };
 /** Whether somebody asked for less motion. */
 const calm = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
-const MINIMAP = { width: 150, height: 96 };
-const FIT = { padding: 0.1, maxZoom: 1, minZoom: 0.3 };
-/** From this many components on, only those that are seen are in the page. */
-const VIRTUAL_ABOVE = 150;
+/** Above this many components, only those that are seen are in the page, and from afar there is an overview. */
+const LARGE = 150;
+/** How far away the drawing is put when the whole of it is to be seen: a small one stays readable. */
+const FIT = { small: { min: 0.3, max: 1 }, large: { min: 0.04, max: 1 } };
+/** How far away somebody may go. */
+const FARTHEST = { small: 0.1, large: 0.04 };
+const NO_NODES: CardNode[] = [];
+const NO_EDGES: Edge<LineData>[] = [];
 
 export function lineId({ from, port, to }: Line): string {
   return `${from}.${port}>${to}`;
@@ -235,6 +270,7 @@ interface CanvasProps {
   selectedLines?: ReadonlySet<string>;
   onSelect: (ids: Set<string>, lines: Set<string>) => void;
   onOpen?: ((id: string) => void) | undefined;
+  onFold?: ((id: string) => void) | undefined;
   edits?: Edits | undefined;
   label: string;
   handle?: Ref<CanvasHandle>;
@@ -247,8 +283,10 @@ function Refusal() {
     return [connection.inProgress && connection.isValid === false ? 'refused' : '', connection.inProgress ? connection.to : undefined] as const;
   }, (a, b) => a[0] === b[0] && a[1] === b[1]);
   const why = useRefusal();
-  const [x, y, zoom] = useStore((state) => state.transform);
-  if (!reason || !from || !why.current) return null;
+  // Only while a connection is dragged: the view moves at each frame.
+  const transform = useStore((state) => (state.connection.inProgress ? state.transform : undefined));
+  if (!reason || !from || !why.current || !transform) return null;
+  const [x, y, zoom] = transform;
   return (
     <div className="refusal" style={{ transform: `translate(${from.x * zoom + x + 14}px, ${from.y * zoom + y + 14}px)` }} role="status">
       {why.current}
@@ -264,6 +302,41 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
   const scheme = useComputedColorScheme('light');
   const [dragged, setDragged] = useState<ReadonlyMap<string, { x: number; y: number }>>(new Map());
   const editable = edits !== undefined;
+  const boxes = useMemo(() => boxesOf(items), [items]);
+  const parents = useMemo(() => new Map(items.map((item) => [item.id, item.parent])), [items]);
+  /** The frame that what is dragged would stand in, when that is another than it stands in now. */
+  const [target, setTarget] = useState<{ frame: string | undefined }>();
+  const drop = useRef<{ frame: string | undefined }>(undefined);
+  const size = boxes.size > LARGE ? 'large' : 'small';
+  // Only the first opening fits the view: later it would move things under the reader's hand. It is known before
+  // anything is drawn, so that nothing is drawn twice.
+  const [first, setFirst] = useState<View>();
+  const wasFar = useRef(false);
+  const far = useStore((state) => size === 'large' && isFar(state.panZoom ? state.transform[2] : (first?.zoom ?? 0), wasFar.current));
+  wasFar.current = far;
+  // Of a large drawing seen from near, only what is around the window is given to the library: it goes through all it has
+  // at each frame.
+  const lastRegion = useRef<Rect | undefined>(undefined);
+  const region = useStore(({ transform: [x, y, zoom], width, height }) => {
+    if (size === 'small' || far || width === 0) return undefined;
+    lastRegion.current = regionOf({ x, y, zoom }, { width, height }, lastRegion.current);
+    return lastRegion.current;
+  });
+  const laneOf = useMemo(() => lanesOf(items, lines), [items, lines]);
+  const kept = useMemo(() => {
+    if (!region) return undefined;
+    const ids = new Set(selection);
+    const through = new Set<Line>();
+    for (const box of boxes.values()) if (meets(region, box)) ids.add(box.id);
+    for (const line of lines) {
+      const from = boxes.get(line.from);
+      const to = boxes.get(line.to);
+      if (from && to && passes(region, from, to, SIZE.head / 2, laneOf.get(line))) through.add(line);
+    }
+    for (const line of through) ids.add(line.from).add(line.to);
+    for (const item of [...items].reverse()) if (item.parent !== undefined && ids.has(item.id)) ids.add(item.parent);
+    return { ids, through };
+  }, [region, boxes, items, lines, laneOf, selection]);
 
   // Everything that a selection depends on, or that depends on it.
   const near = useMemo(() => {
@@ -273,13 +346,20 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
       ['from', 'to'],
       ['to', 'from'],
     ] as const) {
+      const next = new Map<string, string[]>();
+      for (const line of lines) {
+        const ends = next.get(line[fromKey]);
+        if (ends) ends.push(line[toKey]);
+        else next.set(line[fromKey], [line[toKey]]);
+      }
+      const seen = new Set(selection);
       const open = [...selection];
       for (let id = open.pop(); id !== undefined; id = open.pop()) {
-        for (const line of lines) {
-          if (line[fromKey] === id && !all.has(line[toKey])) {
-            all.add(line[toKey]);
-            open.push(line[toKey]);
-          }
+        for (const end of next.get(id) ?? []) {
+          if (seen.has(end)) continue;
+          seen.add(end);
+          all.add(end);
+          open.push(end);
         }
       }
     }
@@ -290,14 +370,15 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
   }, [selection, lines, items, editable]);
 
   // The identity of what did not change is kept, so that only what changed is drawn again.
-  const kept = useRef(new Map<string, CardNode>());
+  const drawn = useRef(new Map<string, CardNode>());
   const nodes = useMemo(() => {
+    if (far) return NO_NODES;
     const next = new Map<string, CardNode>();
     for (const item of items) {
       const card = cards.get(item.id);
-      if (!card) continue;
+      if (!card || (kept && !kept.ids.has(item.id))) continue;
       const at = dragged.get(item.id) ?? { x: item.x, y: item.y };
-      const before = kept.current.get(item.id);
+      const before = drawn.current.get(item.id);
       const hasFocus = near === undefined || near.has(item.id) || item.kind === 'scope';
       const isSelected = selection.has(item.id);
       if (
@@ -305,6 +386,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         before.data.card === card &&
         before.data.hasFocus === hasFocus &&
         before.data.editable === editable &&
+        before.data.isTarget === (target?.frame === item.id) &&
         before.selected === isSelected &&
         before.position.x === at.x &&
         before.position.y === at.y &&
@@ -324,40 +406,27 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         width: item.width,
         height: item.height,
         measured: { width: item.width, height: item.height },
-        data: { card, item, hasFocus, editable },
+        data: { card, item, hasFocus, editable, isTarget: target?.frame === item.id },
         selected: isSelected,
         draggable: editable && item.kind !== 'scope',
         selectable: item.kind !== 'scope',
         focusable: item.kind !== 'scope',
         connectable: editable,
         ariaLabel: `${card.title}, ${card.type}${state}${wrong}`,
-        ...(item.parent !== undefined && { parentId: item.parent, extent: 'parent' as const, expandParent: false }),
+        ...(item.parent !== undefined && { parentId: item.parent }),
         ...(item.kind !== 'component' && { zIndex: -1, className: 'is-frame' }),
         ...(item.parent !== undefined && item.kind === 'component' && { zIndex: 1 }),
       });
     }
-    kept.current = next;
+    drawn.current = next;
     return [...next.values()];
-  }, [items, cards, dragged, near, selection, editable]);
+  }, [items, cards, dragged, near, selection, editable, far, kept, target]);
 
   const edges = useMemo<Edge<LineData>[]>(
     () => {
-      const free = lanes(items);
-      const at = new Map(items.filter((item) => item.parent === undefined).map((item) => [item.id, item]));
-      const used = new Map<number, number>();
-      /** The stripe above the row that a connection back to the left leads to; those of one stripe stand side by side. */
-      const laneOf = (line: Line): number | undefined => {
-        const from = at.get(line.from);
-        const to = at.get(line.to);
-        if (!from || !to || to.x >= from.x + from.width) return undefined;
-        const lane = free.filter((each) => each < to.y + SIZE.head && each > from.y).at(-1);
-        if (lane === undefined) return undefined;
-        const count = used.get(lane) ?? 0;
-        used.set(lane, count + 1);
-        return lane + (count % 2 === 0 ? 1 : -1) * Math.ceil(count / 2) * 7;
-      };
+      if (far) return NO_EDGES;
       return lines
-        .filter((line) => cards.has(line.from) && cards.has(line.to))
+        .filter((line) => cards.has(line.from) && cards.has(line.to) && (!kept || kept.through.has(line)))
         .map((line) => {
           const id = lineId(line);
           const isNear = near === undefined || (near.has(line.from) && near.has(line.to));
@@ -373,11 +442,11 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
             markerEnd: MARKER,
             className: isNear ? '' : 'is-far',
             ariaLabel: `From ${line.from}${line.port === 'success' ? '' : `, port ${line.port},`} to ${line.to}`,
-            data: { label: line.port === 'success' ? '' : line.port, fate: line.fate, broken: line.broken ?? false, lane: laneOf(line) },
+            data: { label: line.port === 'success' ? '' : line.port, fate: line.fate, broken: line.broken ?? false, lane: laneOf.get(line) },
           };
         });
     },
-    [lines, cards, near, selectedLines, editable, items],
+    [lines, cards, near, selectedLines, editable, laneOf, far, kept],
   );
 
   const frame = useRef<HTMLDivElement>(null);
@@ -386,27 +455,41 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
   useEffect(() => {
     const id = wanted.current;
     const box = frame.current?.getBoundingClientRect();
-    const at = id === undefined ? undefined : flow.getInternalNode(id)?.internals.positionAbsolute;
-    const node = id === undefined ? undefined : flow.getNode(id);
-    if (!box || !at || !node) return;
+    const at = id === undefined ? undefined : boxes.get(id);
+    if (!box || !at) return;
     wanted.current = undefined;
     const { x, y, zoom } = flow.getViewport();
     const left = at.x * zoom + x;
     const top = at.y * zoom + y;
-    const width = (node.width ?? 0) * zoom;
-    const height = (node.height ?? 0) * zoom;
+    const width = at.width * zoom;
+    const height = at.height * zoom;
     // By just as much as is needed, and a little more.
     const by = (start: number, size: number, room: number) => (start < 24 ? 24 - start : start + size > room - 24 ? room - 24 - start - size : 0);
     const dx = by(left, width, box.width);
     const dy = by(top, height, box.height);
     if (dx !== 0 || dy !== 0) void flow.setViewport({ x: x + dx, y: y + dy, zoom }, { duration: calm() ? 0 : 120 });
-  }, [flow, asked, nodes]);
+  }, [flow, asked, boxes]);
+
+  /** The view of the whole, or of one component. */
+  const whole = useCallback(
+    (id?: string): View => {
+      const room = frame.current?.getBoundingClientRect() ?? { width: 0, height: 0 };
+      return viewOf(id === undefined ? around(boxes.values()) : boxes.get(id), room, FIT[size]);
+    },
+    [boxes, size],
+  );
+  const isFitted = useRef(false);
+  useLayoutEffect(() => {
+    if (!first) setFirst(whole());
+    else if (!isFitted.current && boxes.size > 0) void flow.setViewport(whole());
+    if (boxes.size > 0) isFitted.current = true;
+  }, [first, whole, boxes, flow]);
 
   useImperativeHandle(handle, () => ({
-    fit: () => void flow.fitView({ ...FIT, duration: calm() ? 0 : 150 }),
+    fit: () => void flow.setViewport(whole(), { duration: calm() ? 0 : 150 }),
     zoom: (by) => void (by > 0 ? flow.zoomIn({ duration: calm() ? 0 : 100 }) : flow.zoomOut({ duration: calm() ? 0 : 100 })),
     actualSize: () => void flow.zoomTo(1, { duration: calm() ? 0 : 100 }),
-    show: (id) => void flow.fitView({ nodes: [{ id }], padding: 0.4, maxZoom: 1, duration: calm() ? 0 : 200 }),
+    show: (id) => void flow.setViewport(whole(id), { duration: calm() ? 0 : 200 }),
     reveal: (id) => {
       wanted.current = id;
       setAsked((count) => count + 1);
@@ -444,16 +527,44 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         setDragged(at);
       } else {
         setDragged(new Map());
+        setTarget(undefined);
+        const into = drop.current;
+        drop.current = undefined;
         const ended = new Map<string, [number, number]>();
         for (const change of moved) {
           const place = change.position ?? at.get(change.id);
           if (place) ended.set(change.id, [place.x, place.y]);
         }
-        if (ended.size > 0) edits.onMove(ended);
+        if (ended.size === 0) return;
+        if (!into) {
+          edits.onMove(ended);
+          return;
+        }
+        for (const [id, [x, y]] of ended) {
+          const around = boxes.get(parents.get(id) ?? '');
+          ended.set(id, [x + (around?.x ?? 0), y + (around?.y ?? 0)]);
+        }
+        edits.onMoveInto(ended, into.frame);
       }
     },
-    [selection, onSelect, edits, dragged],
+    [selection, onSelect, edits, dragged, boxes, parents],
   );
+
+  /** Finds the frame under the pointer while something is dragged; what is dragged can stand neither in itself nor in what it holds. */
+  const overFrame = (event: Pointed, node: { id: string }, together: { id: string }[]) => {
+    const point = 'touches' in event ? event.touches[0] : event;
+    if (!point) return;
+    const { x, y } = flow.screenToFlowPosition({ x: point.clientX, y: point.clientY });
+    const ids = new Set(together.map((each) => each.id));
+    const isOwn = (id: string): boolean => {
+      for (let at: string | undefined = id; at !== undefined; at = parents.get(at)) if (ids.has(at)) return true;
+      return false;
+    };
+    const frame = boxAt([...boxes.values()].filter((box) => box.kind !== 'component' && !isOwn(box.id)), x, y)?.id;
+    const next = frame === parents.get(node.id) ? undefined : { frame };
+    drop.current = next;
+    if (next?.frame !== target?.frame || (next === undefined) !== (target === undefined)) setTarget(next);
+  };
 
   const lineOf = (connection: FlowConnection | Edge): Line => ({
     from: connection.source,
@@ -461,10 +572,24 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
     to: connection.target,
   });
 
+  const scenery = useMemo<Scenery>(() => ({ boxes, cards, lines, selection, near }), [boxes, cards, lines, selection, near]);
+  /** What is pointed at in the overview, which has no elements of its own to be clicked. */
+  const under = (event: MouseEvent) => {
+    const { x, y } = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY });
+    return { x, y, box: boxAt(boxes.values(), x, y) };
+  };
+  // While the view moves its content is one picture that is moved: drawing it anew would take a frame each time.
+  const moves = (does: boolean) => frame.current?.classList.toggle('is-moving', does);
+
   return (
     <div
       ref={frame}
       className={`canvas${editable ? '' : ' is-read-only'}`}
+      onDoubleClick={(event) => {
+        if (!far || !(event.target as Element).closest('.react-flow__pane')) return;
+        const { x, y } = under(event);
+        void flow.setCenter(x, y, { zoom: 1, duration: calm() ? 0 : 200 });
+      }}
       onDragOver={(event: DragEvent) => {
         if (edits && event.dataTransfer.types.includes('application/apg-type')) {
           event.preventDefault();
@@ -480,7 +605,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         edits.onDropType(type, [x, y], onto);
       }}
     >
-      <ReactFlow
+      {first && <ReactFlow
         nodes={nodes}
         edges={edges}
         nodeTypes={NODE_TYPES}
@@ -496,7 +621,13 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
           }
           onSelect(new Set(), next);
         }}
-        onPaneClick={() => onSelect(new Set(), new Set())}
+        {...(edits && { onNodeDrag: (event: Pointed, node: { id: string }, together: { id: string }[]) => overFrame(event, node, together) })}
+        onPaneClick={(event) => {
+          const chosen = far ? under(event).box : undefined;
+          onSelect(new Set(chosen && chosen.kind !== 'scope' ? [chosen.id] : []), new Set());
+        }}
+        onMoveStart={() => moves(true)}
+        onMoveEnd={() => moves(false)}
         onNodeDoubleClick={(_, node) => onOpen?.(node.id)}
         onConnect={(connection) => edits?.onConnect(lineOf(connection))}
         isValidConnection={(connection) => {
@@ -515,9 +646,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         nodesDraggable={editable}
         nodesConnectable={editable}
         elementsSelectable
-        // Only the first opening fits the view: later it would move things under the reader's hand.
-        fitView
-        fitViewOptions={FIT}
+        defaultViewport={first}
         deleteKeyCode={null}
         multiSelectionKeyCode={['Shift', 'Meta', 'Control']}
         selectionKeyCode="Shift"
@@ -528,18 +657,24 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         panActivationKeyCode="Space"
         snapToGrid={editable}
         snapGrid={[8, 8]}
-        minZoom={0.1}
+        minZoom={FARTHEST[size]}
         maxZoom={1.6}
-        onlyRenderVisibleElements={nodes.length > VIRTUAL_ABOVE}
+        onlyRenderVisibleElements={size === 'large'}
         colorMode={scheme}
         aria-label={label}
         proOptions={{ hideAttribution: true }}
       >
-        <Background variant={BackgroundVariant.Dots} gap={24} size={1} />
-        {nodes.length > 12 && <MiniMap pannable zoomable style={MINIMAP} className="only-wide" nodeStrokeWidth={2} ariaLabel="Overview" />}
+        {/* Dots are drawn anew over the whole window at each frame: in a large drawing that is felt. */}
+        {size === 'small' && <Background variant={BackgroundVariant.Dots} gap={24} size={1} />}
+        {far && <Overview scenery={scenery} scheme={scheme} />}
+        {boxes.size > 12 && (
+          <Panel position="bottom-right">
+            <MiniMap scenery={scenery} scheme={scheme} onGo={(x, y) => void flow.setCenter(x, y, { zoom: flow.getZoom() })} />
+          </Panel>
+        )}
         {editable && <Refusal />}
         {children && <Panel position="bottom-left">{children}</Panel>}
-      </ReactFlow>
+      </ReactFlow>}
     </div>
   );
 }
@@ -547,8 +682,10 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
 /** The drawing of a workflow. Without `edits` it is only looked at. */
 export function Canvas(props: CanvasProps) {
   return (
-    <ReactFlowProvider>
-      <Inner {...props} />
-    </ReactFlowProvider>
+    <Fold value={props.onFold}>
+      <ReactFlowProvider>
+        <Inner {...props} />
+      </ReactFlowProvider>
+    </Fold>
   );
 }

@@ -1,4 +1,4 @@
-import { ActionIcon, Tooltip } from '@mantine/core';
+import { ActionIcon } from '@mantine/core';
 import type { RefObject } from 'react';
 
 import { Icon } from '../ui/Icon';
@@ -8,11 +8,9 @@ import type { CanvasHandle } from './Canvas';
 export function CanvasTools({ handle, what }: { handle: RefObject<CanvasHandle | null>; what: string }) {
   return (
     <div className="canvas-tools">
-      <Tooltip label="Fit" withArrow>
-        <ActionIcon variant="default" size="sm" aria-label={`Fit ${what}`} onClick={() => handle.current?.fit()}>
-          <Icon name="fit" size={13} />
-        </ActionIcon>
-      </Tooltip>
+      <ActionIcon data-hint="Fit" variant="default" size="sm" aria-label={`Fit ${what}`} onClick={() => handle.current?.fit()}>
+        <Icon name="fit" size={13} />
+      </ActionIcon>
       <ActionIcon variant="default" size="sm" aria-label="Nearer" onClick={() => handle.current?.zoom(1)}>
         <Icon name="plus" size={13} />
       </ActionIcon>

@@ -1,4 +1,4 @@
-import { ActionIcon, Button, Modal, Tabs, Tooltip } from '@mantine/core';
+import { ActionIcon, Button, Tabs } from '@mantine/core';
 import { useMediaQuery } from '@mantine/hooks';
 import { Link } from '@tanstack/react-router';
 import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
@@ -6,10 +6,11 @@ import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState, type
 import type { ComponentType } from '../api/client';
 import { Canvas, lineId, type CanvasHandle, type Card, type Line } from '../canvas/Canvas';
 import { CanvasTools } from '../canvas/CanvasTools';
-import { graphOf } from '../canvas/graph';
+import { containersOf, graphOf } from '../canvas/graph';
 import { iconOf } from '../canvas/icons';
-import { arrange, SIZE, type Item } from '../canvas/layout/scene';
+import { arrange, scopeId, SIZE, type Item } from '../canvas/layout/scene';
 import { tidy } from '../canvas/layout/tidy';
+import { boxAt, boxesOf, type Box } from '../canvas/view';
 import {
   addComponents,
   componentAt,
@@ -28,25 +29,31 @@ import {
   setField,
   setPositions,
   setWorkflowField,
+  withInside,
+  type Connection,
   type Position,
   type Scope,
   type ScopeName,
 } from '../model/document';
-import type { Types } from '../model/ports';
+import { everything, references, type Types } from '../model/ports';
+import { LastDataContext } from '../schema-form/lastData';
 import { useOffer, type Command } from '../ui/commands';
 import { Icon, type IconName } from '../ui/Icon';
 import { say, sayProblem } from '../ui/notify';
+import { onDemand } from '../ui/onDemand';
 import { Loading } from '../ui/States';
 import { Inspector, type Changes } from './Inspector';
+import { useLastData } from './lastExecution';
 import { Outline } from './Outline';
 import { Palette } from './Palette';
 import { firstConfig, remember } from './palette';
 import { Problems } from './Problems';
-import { place } from './problems';
+import { place, type Placed } from './problems';
 import type { DocumentState } from './useDocument';
 import { useValidation } from './useValidation';
 
 const Source = lazy(() => import('./Source'));
+const Shortcuts = onDemand(() => import('./Shortcuts').then((part) => part.Shortcuts));
 
 interface Props {
   document: DocumentState;
@@ -75,23 +82,6 @@ const NOTHING: ReadonlySet<string> = new Set();
 const isText = (target: EventTarget | null) =>
   target instanceof HTMLElement && (target.isContentEditable || ['INPUT', 'TEXTAREA', 'SELECT'].includes(target.tagName));
 
-/** Where an item stands on the drawing, and not in its container. */
-function absolute(items: readonly Item[]): Map<string, { x: number; y: number; width: number; height: number; depth: number }> {
-  const found = new Map<string, { x: number; y: number; width: number; height: number; depth: number }>();
-  // What holds others comes before them.
-  for (const item of items) {
-    const parent = item.parent === undefined ? undefined : found.get(item.parent);
-    found.set(item.id, {
-      x: item.x + (parent?.x ?? 0),
-      y: item.y + (parent?.y ?? 0),
-      width: item.width,
-      height: item.height,
-      depth: (parent?.depth ?? 0) + 1,
-    });
-  }
-  return found;
-}
-
 /** The list that a frame on the drawing stands for. */
 function scopeOf(id: string): Scope {
   const hash = id.indexOf('#');
@@ -99,32 +89,13 @@ function scopeOf(id: string): Scope {
   return { parent: hash === 0 ? null : id.slice(0, hash), name: id.slice(hash + 1) as ScopeName };
 }
 
-function Shortcuts({ opened, close }: { opened: boolean; close: () => void }) {
-  const keys: [string, string][] = [
-    ['Ctrl K', 'all actions'],
-    ['/', 'add a component'],
-    ['Arrow keys', 'move what is selected'],
-    ['Alt arrows', 'go along connections'],
-    ['Del', 'delete'],
-    ['Esc', 'select nothing'],
-    ['Ctrl C, X, V', 'copy, cut, paste as YAML'],
-    ['Ctrl D', 'duplicate'],
-    ['Ctrl Z, Ctrl Shift Z', 'undo, redo'],
-    ['Ctrl A', 'select all'],
-    ['1, 0, + and −', 'fit, actual size, zoom'],
-    ['Shift L', 'tidy'],
-    ['F8, Shift F8', 'next, previous problem'],
-    ['O', 'outline'],
-    ['S', 'source'],
-    ['?', 'this list'],
-  ];
-  return (
-    <Modal opened={opened} onClose={close} title="Keys of the designer" size="lg" closeButtonProps={{ 'aria-label': 'Close' }}>
-      <div className="shortcuts">
-        {keys.map(([key, what]) => [<kbd key={key}>{key}</kbd>, <span key={what}>{what}</span>])}
-      </div>
-    </Modal>
-  );
+/** Where a list begins on the drawing: places in the document count from there. */
+function beginningOf(items: readonly Item[], boxes: ReadonlyMap<string, Box>, scope: Scope): Position {
+  const frame = boxes.get(scope.name === 'components' ? (scope.parent ?? '') : scopeId(scope.parent, scope.name));
+  if (!frame) return [0, 0];
+  const first = items.find((item) => item.parent === frame.id && item.kind !== 'scope');
+  const [x, y] = first?.origin ?? [SIZE.pad, SIZE.frameHead];
+  return [frame.x + x, frame.y + y];
 }
 
 /** The designer: palette, canvas, settings and source of one document. */
@@ -140,8 +111,11 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   const [view, setView] = useState<View>('canvas');
   const [quick, setQuick] = useState<QuickAdd>();
   const [goTo, setGoTo] = useState<{ line: number }>();
+  const [folded, setFolded] = useState<ReadonlySet<string>>(NOTHING);
+  const [at, setAt] = useState<string>();
   const canvas = useRef<CanvasHandle>(null);
   const validation = useValidation(text);
+  const last = useLastData(back);
   const isNarrow = useMediaQuery('(max-width: 900px)', false, { getInitialValueInEffect: false });
 
   const placed = useMemo(() => place([...validation.problems, ...validation.warnings], workflow), [validation.problems, validation.warnings, workflow]);
@@ -150,7 +124,9 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   // Where things stand that have no position in the document is decided once: nothing moves by itself.
   const settled = useRef(new Map<string, Position>());
   const unfolded = useMemo(() => (selection.size === 1 ? selection : NOTHING), [selection]);
-  const graph = useMemo(() => graphOf(workflow, types, unfolded), [workflow, types, unfolded]);
+  /** The container that was stepped into, while it is there. */
+  const inside = at !== undefined && workflow.components.has(at) ? at : undefined;
+  const graph = useMemo(() => graphOf(workflow, types, { unfolded, folded, inside }), [workflow, types, unfolded, folded, inside]);
   const items = useMemo(() => {
     const positions: Record<string, readonly [number, number]> = { ...Object.fromEntries(settled.current), ...workflow.layout };
     const arranged = arrange(graph, positions);
@@ -164,23 +140,32 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   const cards = useMemo(() => {
     const next = new Map<string, Card>();
     const keep = new Map<string, { key: string; card: Card }>();
-    const ports = new Map(graph.parts.map((part) => [part.id, part.ports]));
+    const parts = new Map(graph.parts.map((part) => [part.id, part]));
+    const wrong = new Map<string, Placed[]>();
+    for (const each of placed) {
+      if (each.component !== undefined) wrong.set(each.component, [...(wrong.get(each.component) ?? []), each]);
+    }
     for (const item of items) {
       const component = workflow.components.get(item.id);
-      const own = placed.filter((each) => each.component === item.id);
-      const wrong = own.filter((each) => each.mistake.severity === 'error').length;
+      const part = parts.get(item.id);
+      const isFolded = folded.has(item.id);
+      const held = component && (isFolded || part?.isContainer) ? withInside(workflow, [item.id]) : undefined;
+      // What is wrong inside of what is folded is not hidden by that.
+      const own = isFolded && held ? [...held].flatMap((id) => wrong.get(id) ?? []) : (wrong.get(item.id) ?? []);
+      const errors = own.filter((each) => each.mistake.severity === 'error').length;
       const card: Card = component
         ? {
             id: component.id,
             title: component.title ?? component.id,
             type: component.type,
             icon: iconOf(types.of(component.type)),
-            ports: ports.get(component.id) ?? [],
+            ports: part?.ports ?? [],
             incoming: component.needs.length,
             join: component.join,
-            mistakes: wrong,
-            warnings: own.length - wrong,
+            mistakes: errors,
+            warnings: own.length - errors,
             compensated: component.fields['compensate'] !== undefined,
+            ...(held && { holds: { count: held.size - 1, isFolded } }),
           }
         : {
             id: item.id,
@@ -202,7 +187,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     }
     kept.current = keep;
     return next;
-  }, [items, graph, workflow, placed, types]);
+  }, [items, graph, workflow, placed, types, folded]);
 
   const lines = useMemo<Line[]>(
     () =>
@@ -219,8 +204,18 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     setSelection(new Set([...ids].filter((id) => !id.includes('#'))));
     setSelectedLines(chosen);
   }, []);
+  /** Makes sure that a component is drawn: unfolds what it stands in, and steps out of what it does not stand in. */
+  const uncover = (id: string) => {
+    const around = containersOf(workflow, id);
+    setFolded((before) => (around.some((each) => before.has(each)) ? new Set([...before].filter((each) => !around.includes(each))) : before));
+    setAt((before) => (before !== undefined && !around.includes(before) ? undefined : before));
+  };
+  const choose = (ids: ReadonlySet<string>) => {
+    for (const id of ids) uncover(id);
+    select(ids);
+  };
   const pick = (id: string) => {
-    select(new Set([id]));
+    choose(new Set([id]));
     canvas.current?.reveal(id);
   };
 
@@ -250,10 +245,11 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   // Adding.
   const add = (type: ComponentType, where: { at?: [number, number] | undefined; from?: { id: string; port: string } | undefined; onto?: string | undefined }) => {
     if (mistake) return;
-    const boxes = absolute(items);
+    const boxes = boxesOf(items);
     const cut = where.onto === undefined ? undefined : lines.find((each) => lineId(each) === where.onto);
     const selected = only === undefined ? undefined : workflow.components.get(only);
-    let scope: Scope = { parent: null, name: 'components' };
+    const here: Scope = { parent: inside ?? null, name: 'components' };
+    let scope = here;
     let from = where.from;
     if (cut) {
       scope = workflow.components.get(cut.to)?.scope ?? scope;
@@ -261,14 +257,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     } else if (from) {
       scope = workflow.components.get(from.id)?.scope ?? scope;
     } else if (where.at) {
-      const [x, y] = where.at;
-      const frame = items
-        .filter((item) => item.kind !== 'component')
-        .filter((item) => {
-          const box = boxes.get(item.id);
-          return box && x >= box.x && y >= box.y && x <= box.x + box.width && y <= box.y + box.height;
-        })
-        .sort((a, b) => (boxes.get(b.id)?.depth ?? 0) - (boxes.get(a.id)?.depth ?? 0))[0];
+      const frame = boxAt([...boxes.values()].filter((box) => box.kind !== 'component'), ...where.at);
       if (frame) scope = scopeOf(frame.id);
     } else if (selected) {
       const empty = types.isContainer(selected.type) && ![...workflow.components.values()].some((each) => each.scope.parent === selected.id);
@@ -281,17 +270,13 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
       }
     }
     const id = freeId(type.type, workflow.components);
-    const frame = items.find((item) => scope.parent !== null && item.id === (scope.name === 'components' ? scope.parent : `${scope.parent}#${scope.name}`));
-    const base = frame ? boxes.get(frame.id) : undefined;
     let position: Position | undefined;
     if (where.at) {
-      // Where the pointer is, counted from where the list begins.
-      const inside = items.find((item) => item.parent === frame?.id && frame !== undefined);
-      const origin = frame ? (inside?.origin ?? [SIZE.pad, SIZE.frameHead]) : [0, 0];
-      position = [where.at[0] - (base?.x ?? 0) - origin[0]! - (where.from ? 0 : SIZE.width / 2), where.at[1] - (base?.y ?? 0) - origin[1]! - SIZE.head / 2];
+      const [left, top] = beginningOf(items, boxes, scope);
+      position = [where.at[0] - left - (where.from ? 0 : SIZE.width / 2), where.at[1] - top - SIZE.head / 2];
     } else if (from && workflow.components.has(from.id)) {
       position = undefined; // Right of what it follows, where there is room.
-    } else if (scope.parent === null) {
+    } else if (sameScope(scope, here)) {
       const [x, y] = canvas.current?.middle() ?? [0, 0];
       position = [x - SIZE.width / 2, y - SIZE.head / 2];
     }
@@ -321,6 +306,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     next = setPositions(next, places(moved));
     doc.put(next, `Add ${id}`);
     remember(type.type);
+    if (scope.parent !== null) setFolded((before) => new Set([...before].filter((each) => each !== scope.parent)));
     select(new Set([id]));
     setQuick(undefined);
     setView((before) => (before === 'add' ? 'outline' : before));
@@ -346,20 +332,42 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
       select(NOTHING);
     },
     duplicate: (ids) => pasteText(copy(text, workflow, ids), ids[0]),
-    moveTo: (ids, container) => {
-      const moved = moveTo(text, workflow, ids, { parent: container, name: 'components' });
-      for (const id of ids) settled.current.delete(id);
-      doc.put(moved.text, `Move ${ids.join(', ')}`);
-      if (moved.cut.length > 0) {
-        say(`Cut, because connections stay in one container: ${moved.cut.map((each) => `${needText(each.from, each.port)} → ${each.to}`).join(', ')}. Undo brings them back.`);
-      }
-    },
+    moveTo: (ids, container) => moveInto(ids, { parent: container, name: 'components' }),
   };
+
+  /** Moves components into another list, in one step: with their places, when they were dragged there. */
+  function moveInto(ids: string[], scope: Scope, dropped?: Map<string, Position>) {
+    if (mistake) return;
+    const moved = moveTo(text, workflow, ids, scope);
+    if (moved.text === text) return;
+    for (const id of ids) settled.current.delete(id);
+    const next = dropped ? setPositions(moved.text, places(dropped)) : moved.text;
+    doc.put(next, `Move ${ids.join(', ')}`);
+    if (moved.gone.length > 0) {
+      const names = (list: Connection[]) => list.map((each) => `${needText(each.from, each.port)} → ${each.to}`).join(', ');
+      say(`Connections stay in one container. Gone: ${names(moved.gone)}. ${moved.made.length > 0 ? `Instead: ${names(moved.made)}. ` : ''}Undo takes it back.`);
+    }
+  }
+
+  const stepInto = (id: string) => {
+    const component = workflow.components.get(id);
+    if (!component || !types.isContainer(component.type)) return;
+    setFolded((before) => new Set([...before].filter((each) => each !== id)));
+    setAt(id);
+    select(NOTHING);
+  };
+  const stepOut = () => {
+    if (inside === undefined) return;
+    setAt(containersOf(workflow, inside)[0]);
+    select(new Set([inside]));
+  };
+  // The same function each time: every card has it.
+  const fold = useCallback((id: string) => setFolded((before) => new Set(before.has(id) ? [...before].filter((each) => each !== id) : [...before, id])), []);
 
   const pasteText = (fragment: string, beside: string | undefined) => {
     if (mistake) return;
     const near = beside === undefined ? undefined : workflow.components.get(beside);
-    const scope = near?.scope ?? { parent: null, name: 'components' as const };
+    const scope = near?.scope ?? { parent: inside ?? null, name: 'components' as const };
     const pasted = paste(text, workflow, scope, fragment);
     if (!pasted) {
       say('That text holds no components.');
@@ -378,7 +386,8 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   };
 
   const layOut = () => {
-    tidy(graphOf(workflow, types, NOTHING)).then(
+    // What is folded is laid out as well: unfolded, it has to have room.
+    tidy(graphOf(workflow, types, { inside })).then(
       (laid) => {
         if (!laid) return;
         const all = new Map<string, Position>(
@@ -403,7 +412,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   };
 
   const neighbour = (key: string) => {
-    const boxes = absolute(items);
+    const boxes = boxesOf(items);
     const here = only ? boxes.get(only) : undefined;
     if (!only || !here) return;
     const forward = lines.filter((each) => each.from === only).map((each) => each.to);
@@ -447,6 +456,13 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     { id: 'fit', label: 'Fit the drawing', icon: 'fit', keys: '1', run: () => canvas.current?.fit() },
     { id: 'problem', label: 'Next problem', icon: 'alert', keys: 'F8', reason: placed.length === 0 ? 'There are none.' : undefined, run: () => goToProblem(current + 1) },
     { id: 'keys', label: 'Keys of the designer', icon: 'help', keys: '?', run: () => setKeysOpen(true) },
+    ...(only !== undefined && cards.get(only)?.holds
+      ? [
+          { id: 'into', label: `Step into ${only}`, icon: 'fit' as IconName, keys: 'Enter', run: () => stepInto(only) },
+          { id: 'fold', label: folded.has(only) ? `Unfold ${only}` : `Fold ${only}`, icon: 'box' as IconName, keys: 'F', run: () => fold(only) },
+        ]
+      : []),
+    ...(inside !== undefined ? [{ id: 'out', label: `Step out of ${inside}`, icon: 'flow' as IconName, keys: 'Esc', run: stepOut }] : []),
     ...actions,
   ];
   useOffer(commands);
@@ -464,13 +480,13 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     if (mod && key === 'z') return take(event.shiftKey ? doc.redo : doc.undo);
     if (mod && key === 'y') return take(doc.redo);
     if (mod && key === 'd' && selection.size > 0) return take(() => changes.duplicate([...selection]));
-    if (mod && key === 'a') return take(() => select(new Set(workflow.components.keys())));
+    if (mod && key === 'a') return take(() => select(new Set(graph.parts.map((part) => part.id))));
     if (event.key === 'F8') return take(() => goToProblem(current + (event.shiftKey ? -1 : 1)));
     if (mod) return undefined;
     if (event.altKey && event.key.startsWith('Arrow')) return take(() => neighbour(event.key));
     if (event.altKey) return undefined;
     if (event.key === 'Delete' || event.key === 'Backspace') return take(removeSelected);
-    if (event.key === 'Escape') return take(() => select(NOTHING));
+    if (event.key === 'Escape') return take(() => (selection.size > 0 || selectedLines.size > 0 ? select(NOTHING) : stepOut()));
     const target = event.target as Element | null;
     const isHere = target === globalThis.document.body || target?.closest('.designer-canvas, .outline, #main') !== null;
     if (!isHere || target?.closest('button, a, [role="option"]')) return undefined;
@@ -482,14 +498,21 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     if (key === '0') return take(() => canvas.current?.actualSize());
     if (event.key === '+') return take(() => canvas.current?.zoom(1));
     if (event.key === '-') return take(() => canvas.current?.zoom(-1));
+    // Enter selects what has the focus; what was selected before that is stepped into.
+    if (event.key === 'Enter' && only !== undefined && only === chosenBefore.current) return take(() => stepInto(only));
+    if (key === 'f' && only !== undefined && cards.get(only)?.holds) return take(() => fold(only));
     if (key === 'o') return take(() => setSide(side === 'outline' ? 'add' : 'outline'));
     if (key === 's') return take(() => setSourceOpen(!sourceOpen));
     return undefined;
   };
-  const latest = useRef({ keys, pasteText, removeSelected, selection, text, workflow });
-  latest.current = { keys, pasteText, removeSelected, selection, text, workflow };
+  const chosenBefore = useRef<string | undefined>(undefined);
+  const latest = useRef({ only, keys, pasteText, removeSelected, selection, text, workflow });
+  latest.current = { only, keys, pasteText, removeSelected, selection, text, workflow };
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => latest.current.keys(event);
+    const beforeKey = () => {
+      chosenBefore.current = latest.current.only;
+    };
     const onCopy = (event: ClipboardEvent) => {
       const now = latest.current;
       if (isText(event.target) || now.selection.size === 0 || String(getSelection() ?? '') !== '') return;
@@ -504,11 +527,13 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
       event.preventDefault();
       latest.current.pasteText(pasted, [...latest.current.selection][0]);
     };
+    addEventListener('keydown', beforeKey, true);
     addEventListener('keydown', onKey);
     addEventListener('copy', onCopy);
     addEventListener('cut', onCopy);
     addEventListener('paste', onPaste);
     return () => {
+      removeEventListener('keydown', beforeKey, true);
       removeEventListener('keydown', onKey);
       removeEventListener('copy', onCopy);
       removeEventListener('cut', onCopy);
@@ -520,11 +545,16 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   const toolButton = (id: string, label: string) => {
     const found = command(id);
     return (
-      <Tooltip label={found?.reason ?? (found?.keys ? `${label} (${found.keys})` : label)} withArrow>
-        <ActionIcon variant="subtle" color="gray" aria-label={label} disabled={found?.reason !== undefined} onClick={found?.run}>
-          <Icon name={found?.icon ?? 'dot'} />
-        </ActionIcon>
-      </Tooltip>
+      <ActionIcon
+        data-hint={found?.reason ?? (found?.keys ? `${label} (${found.keys})` : label)}
+        variant="subtle"
+        color="gray"
+        aria-label={label}
+        disabled={found?.reason !== undefined}
+        onClick={found?.run}
+      >
+        <Icon name={found?.icon ?? 'dot'} />
+      </ActionIcon>
     );
   };
   const isChosen = selection.size > 0 || line !== undefined;
@@ -544,11 +574,9 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
           <span className="only-wide">{toolButton('source', sourceOpen ? 'Hide the source' : 'Show the source')}</span>
           <span className="only-wide">{toolButton('keys', 'Keys')}</span>
           {back && (
-            <Tooltip label="Executions" withArrow>
-              <Link to="/executions" search={{ workflow: back }} className="icon-link" aria-label="Executions of this workflow">
-                <Icon name="list" />
-              </Link>
-            </Tooltip>
+            <Link data-hint="Executions" to="/executions" search={{ workflow: back }} className="icon-link" aria-label="Executions of this workflow">
+              <Icon name="list" />
+            </Link>
           )}
           <span className="toolbar-gap only-wide" />
         </span>
@@ -557,22 +585,21 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
             {execute.label}
           </Button>
         )}
-        <Tooltip label={publishReason ?? 'Make this the version that runs'} withArrow>
-          <Button
-            size="xs"
-            leftSection={<Icon name="upload" size={13} />}
-            loading={publish.isPending ?? false}
-            data-disabled={publishReason !== undefined || undefined}
-            aria-disabled={publishReason !== undefined}
-            onClick={() => {
-              if (publishReason === undefined) publish.run();
-              else if (errors > 0) goToProblem(0);
-              else say(publishReason);
-            }}
-          >
-            Publish
-          </Button>
-        </Tooltip>
+        <Button
+          data-hint={publishReason ?? 'Make this the version that runs'}
+          size="xs"
+          leftSection={<Icon name="upload" size={13} />}
+          loading={publish.isPending ?? false}
+          data-disabled={publishReason !== undefined || undefined}
+          aria-disabled={publishReason !== undefined}
+          onClick={() => {
+            if (publishReason === undefined) publish.run();
+            else if (errors > 0) goToProblem(0);
+            else say(publishReason);
+          }}
+        >
+          Publish
+        </Button>
       </div>
       {banner}
       <div className={`designer-body${sourceOpen ? ' has-source' : ''}`}>
@@ -586,7 +613,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
               <Palette types={types.all} onAdd={(type) => add(type, {})} />
             </Tabs.Panel>
             <Tabs.Panel value="outline">
-              <Outline workflow={workflow} types={types} placed={placed} selection={selection} onSelect={select} />
+              <Outline workflow={workflow} types={types} placed={placed} selection={selection} onSelect={choose} />
             </Tabs.Panel>
           </Tabs>
         </div>
@@ -602,7 +629,27 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
               </div>
             </div>
           )}
+          {inside !== undefined && (
+            <nav className="canvas-path" aria-label="Where you are">
+              <button type="button" className="as-link" onClick={() => setAt(undefined)}>
+                {workflow.title ?? (workflow.name || name)}
+              </button>
+              {[...containersOf(workflow, inside).reverse(), inside].map((id) => (
+                <span key={id}>
+                  <Icon name="chevron" size={10} />
+                  {id === inside ? (
+                    <span aria-current="location">{workflow.components.get(id)?.title ?? id}</span>
+                  ) : (
+                    <button type="button" className="as-link" onClick={() => setAt(id)}>
+                      {workflow.components.get(id)?.title ?? id}
+                    </button>
+                  )}
+                </span>
+              ))}
+            </nav>
+          )}
           {(!isNarrow || view === 'canvas') && <Canvas
+            key={inside ?? ''}
             label="The drawing of the workflow"
             items={items}
             cards={cards}
@@ -610,6 +657,8 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
             selection={selection}
             selectedLines={selectedLines}
             onSelect={select}
+            onOpen={stepInto}
+            onFold={fold}
             handle={canvas}
             edits={{
               onMove: (moved) => {
@@ -618,6 +667,11 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
                   [...moved].map(([id, [x, y]]) => [id, [x - (origins.get(id)?.[0] ?? 0), y - (origins.get(id)?.[1] ?? 0)]]),
                 );
                 doc.put(setPositions(text, places(local)), 'Move');
+              },
+              onMoveInto: (moved, frame) => {
+                const scope: Scope = frame === undefined ? { parent: inside ?? null, name: 'components' } : scopeOf(frame);
+                const [left, top] = beginningOf(items, boxesOf(items), scope);
+                moveInto([...moved.keys()], scope, new Map([...moved].map(([id, [x, y]]) => [id, [x - left, y - top]])));
               },
               onConnect: changes.connect,
               refuse: (each) => (mistake ? 'The text is not YAML.' : connectionMistake(workflow, each)),
@@ -652,23 +706,30 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
                 onChange={(typed) => doc.put(typed, 'Edit the source', '#source')}
                 onLine={(at) => {
                   const id = componentAt(text, workflow, at);
-                  if (id) select(new Set([id]));
+                  if (id) choose(new Set([id]));
                 }}
                 goTo={goTo}
+                references={(at) => {
+                  const id = componentAt(text, workflow, at);
+                  return id === undefined ? everything(workflow) : references(workflow, id);
+                }}
+                last={last}
               />
             </Suspense>
           </div>
         )}
         <aside className={`inspector${isChosen ? ' is-sheet' : ''}`} aria-label="Settings">
-          <Inspector
-            workflow={workflow}
-            types={types}
-            selection={selection}
-            line={line}
-            placed={placed}
-            changes={changes}
-            onClose={() => select(NOTHING)}
-          />
+          <LastDataContext value={last}>
+            <Inspector
+              workflow={workflow}
+              types={types}
+              selection={selection}
+              line={line}
+              placed={placed}
+              changes={changes}
+              onClose={() => select(NOTHING)}
+            />
+          </LastDataContext>
         </aside>
       </div>
       <div className="designer-views">

@@ -1,4 +1,4 @@
-import { ActionIcon, Button, CloseButton, Select, Tabs, Textarea, TextInput, Tooltip } from '@mantine/core';
+import { ActionIcon, Button, CloseButton, Tabs, Textarea, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 
@@ -8,6 +8,7 @@ import { connectionMistake, idMistake, needText, type Component, type Connection
 import { FOLDED, ownPorts, references, type Types } from '../model/ports';
 import { SchemaForm } from '../schema-form/SchemaForm';
 import type { JsonSchema } from '../schema-form/schema';
+import { Choice } from '../ui/Choice';
 import { Icon } from '../ui/Icon';
 import { ofField, said, type Placed } from './problems';
 
@@ -99,34 +100,30 @@ function Needs({ component, workflow, types, changes }: { component: Component; 
           ))}
         </ul>
       )}
-      <Select
-        size="xs"
+      <Choice
         mt={4}
-        searchable
         aria-label="Connect from"
-        placeholder={choices.length === 0 ? 'nothing can lead here' : 'connect from…'}
+        none={choices.length === 0 ? 'nothing can lead here' : 'connect from…'}
         disabled={choices.length === 0}
         data={choices}
-        value={null}
+        value={undefined}
         onChange={(value) => {
-          if (value === null) return;
+          if (value === undefined) return;
           const dot = value.indexOf('.');
           changes.connect({ from: value.slice(0, dot), port: value.slice(dot + 1), to: component.id });
         }}
       />
       {component.needs.length > 1 && (
-        <Select
-          size="xs"
+        <Choice
           mt={8}
           label="Waits for"
-          allowDeselect={false}
           data={[
             { value: 'all', label: 'All of them' },
             { value: 'any', label: 'The first of them' },
             { value: 'all_done', label: 'All to be settled, however' },
           ]}
           value={component.join}
-          onChange={(value) => changes.field(component, 'join', value === 'all' || value === null ? undefined : value)}
+          onChange={(value) => changes.field(component, 'join', value === 'all' ? undefined : value)}
         />
       )}
     </section>
@@ -169,16 +166,12 @@ function ComponentInspector({
           </span>
           <h2>{component.title ?? component.id}</h2>
           <span className="spacer" />
-          <Tooltip label="Duplicate (Ctrl-D)" withArrow>
-            <ActionIcon variant="subtle" color="gray" size="sm" aria-label="Duplicate" onClick={() => changes.duplicate([component.id])}>
-              <Icon name="copy" size={14} />
-            </ActionIcon>
-          </Tooltip>
-          <Tooltip label="Delete (Del)" withArrow>
-            <ActionIcon variant="subtle" color="gray" size="sm" aria-label="Delete" onClick={() => changes.remove([component.id])}>
-              <Icon name="trash" size={14} />
-            </ActionIcon>
-          </Tooltip>
+          <ActionIcon data-hint="Duplicate (Ctrl-D)" variant="subtle" color="gray" size="sm" aria-label="Duplicate" onClick={() => changes.duplicate([component.id])}>
+            <Icon name="copy" size={14} />
+          </ActionIcon>
+          <ActionIcon data-hint="Delete (Del)" variant="subtle" color="gray" size="sm" aria-label="Delete" onClick={() => changes.remove([component.id])}>
+            <Icon name="trash" size={14} />
+          </ActionIcon>
           <CloseButton size="sm" aria-label="Close the settings" onClick={onClose} />
         </div>
         <p className="dim">{type?.summary ?? `There is no type “${component.type}”.`}</p>
@@ -226,16 +219,12 @@ function ComponentInspector({
             mistakes={ofField(placed, component.id, 'when').map((each) => ({ ...each, path: ['when'] }))}
           />
           {(containers.length > 0 || component.scope.parent !== null) && (
-            <Select
-              size="xs"
+            <Choice
               label="Stands in"
-              allowDeselect={false}
-              data={[
-                { value: '', label: 'the workflow' },
-                ...containers.map((each) => ({ value: each.id, label: each.title ?? each.id })),
-              ]}
-              value={component.scope.parent ?? ''}
-              onChange={(value) => changes.moveTo([component.id], value === '' ? null : value)}
+              none="the workflow"
+              data={containers.map((each) => ({ value: each.id, label: each.title ?? each.id }))}
+              value={component.scope.parent ?? undefined}
+              onChange={(value) => changes.moveTo([component.id], value ?? null)}
             />
           )}
         </Tabs.Panel>

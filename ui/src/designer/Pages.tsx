@@ -8,15 +8,17 @@ import { componentsQuery, draftQuery, workflowQuery } from '../api/queries';
 import { EMPTY, textOfDefinition } from '../model/document';
 import { useDocument } from './useDocument';
 import { Types } from '../model/ports';
-import { ExecuteDialog } from '../workflows/Execute';
+import { ExecuteDialog } from '../workflows/ExecuteButton';
 import { Icon } from '../ui/Icon';
 import { say, sayProblem } from '../ui/notify';
+import { onDemand } from '../ui/onDemand';
 import { useTitle } from '../ui/Page';
 import { Failed, Loading } from '../ui/States';
 import { Ago } from '../ui/Time';
 import { Designer } from './Designer';
-import { PublishDialog } from './Publish';
 import { forgetLocal, keepLocal, localDraft, useDraft, type SaveState } from './useDraft';
+
+const PublishDialog = onDemand(() => import('./Publish').then((part) => part.PublishDialog));
 
 const route = getRouteApi('/workflows/$id/edit');
 /** Where the drawing of a workflow that was never published is kept in this browser. */
@@ -61,7 +63,7 @@ function Editing({ workflow, draft, types }: { workflow: Workflow; draft: Draft 
   const published = textOfDefinition(workflow.definition);
   const onServer = draft ? textOfDefinition(draft.definition) : published;
   const [first] = useState(() => localDraft(workflow.id) ?? onServer);
-  const document = useDocument(first);
+  const document = useDocument(workflow.id, first);
   const text = document.read.text;
   const saved = useDraft(workflow.id, text, { revision: draft?.revision ?? 0, text: onServer, at: draft?.updated_at });
   const [publishing, setPublishing] = useState<{ revision: number | undefined }>();
@@ -173,7 +175,7 @@ function Drawing({ types }: { types: readonly ComponentType[] }) {
   const navigate = useNavigate();
   const client = useQueryClient();
   const [first] = useState(() => localDraft(NEW) ?? EMPTY);
-  const document = useDocument(first);
+  const document = useDocument(NEW, first);
   const text = document.read.text;
   const known = useMemo(() => new Types(types), [types]);
   const [isKept, setKept] = useState(true);

@@ -1,3 +1,5 @@
+import '../styles/dialog.css';
+
 import { Alert, Button, Modal } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 

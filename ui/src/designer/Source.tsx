@@ -1,14 +1,17 @@
+import { autocompletion, completionKeymap, type CompletionContext, type CompletionResult } from '@codemirror/autocomplete';
 import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands';
 import { yaml } from '@codemirror/lang-yaml';
 import { bracketMatching, foldGutter, HighlightStyle, indentOnInput, syntaxHighlighting } from '@codemirror/language';
 import { lintGutter, setDiagnostics, type Diagnostic } from '@codemirror/lint';
 import { EditorState } from '@codemirror/state';
-import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers } from '@codemirror/view';
+import { drawSelection, EditorView, highlightActiveLine, hoverTooltip, keymap, lineNumbers } from '@codemirror/view';
 import { tags } from '@lezer/highlight';
 import { useEffect, useRef } from 'react';
 
 import type { Mistake } from '../api/client';
+import { brief, referenceAround, suggest, typedReference, valueOf, writtenAt } from '../model/expressions';
 import { nonce } from '../nonce';
+import type { LastData } from '../schema-form/lastData';
 import { said } from './problems';
 
 const THEME = EditorView.theme({
@@ -19,6 +22,8 @@ const THEME = EditorView.theme({
   '.cm-cursor': { borderLeftColor: 'var(--text)' },
   '&.cm-focused .cm-selectionBackground, .cm-selectionBackground': { backgroundColor: 'var(--accent-soft) !important' },
   '.cm-tooltip': { backgroundColor: 'var(--raised)', color: 'var(--text)', border: '1px solid var(--line-strong)' },
+  '.cm-tooltip-autocomplete > ul > li[aria-selected]': { backgroundColor: 'var(--accent-soft)', color: 'var(--text)' },
+  '.cm-completionDetail': { color: 'var(--dim)', fontStyle: 'normal', marginLeft: '1.5em' },
   '.cm-content': { caretColor: 'var(--text)' },
 });
 
@@ -41,6 +46,8 @@ export default function Source({
   onChange,
   onLine,
   goTo,
+  references,
+  last,
 }: {
   text: string;
   mistakes: Mistake[];
@@ -49,16 +56,61 @@ export default function Source({
   onLine: (line: number) => void;
   /** The line to show; a new object shows it again. */
   goTo: { line: number } | undefined;
+  /** What an expression on a line, from 1, may name. */
+  references: (line: number) => string[];
+  last: LastData;
 }) {
   const box = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | undefined>(undefined);
-  const callbacks = useRef({ onChange, onLine });
-  callbacks.current = { onChange, onLine };
+  const callbacks = useRef({ onChange, onLine, references, last });
+  callbacks.current = { onChange, onLine, references, last };
   /** What was last given to or taken from the document: nothing else is news. */
   const agreed = useRef(text);
 
   useEffect(() => {
     if (!box.current) return;
+    /** What a reference may become, where one is being typed. */
+    const complete = ({ state, pos, explicit }: CompletionContext): CompletionResult | null => {
+      const line = state.doc.lineAt(pos);
+      const written = writtenAt(line.text, pos - line.from);
+      if (written === undefined) return null;
+      const typed = typedReference(written);
+      if (typed === '' && !explicit) return null;
+      callbacks.current.last.want();
+      const options = suggest(typed, callbacks.current.references(line.number), callbacks.current.last.data);
+      return {
+        from: pos - typed.length,
+        filter: false,
+        options: options.map(({ path, last: was }) => ({ label: path, type: 'variable', ...(was && { detail: was }) })),
+      };
+    };
+    /** What a reference stood for last, where the pointer rests on it. */
+    const look = hoverTooltip((shown, pos) => {
+      const line = shown.state.doc.lineAt(pos);
+      const found = referenceAround(line.text, pos - line.from);
+      if (!found) return null;
+      callbacks.current.last.want();
+      const words = () => {
+        const { data, reason } = callbacks.current.last;
+        if (data === undefined) return reason;
+        const value = valueOf(found.path, data);
+        return value === undefined ? 'no value in the last execution' : `last: ${brief(value, 200) || '(empty)'}`;
+      };
+      return {
+        pos: line.from + found.from,
+        end: line.from + found.to,
+        above: true,
+        create: () => {
+          const dom = document.createElement('div');
+          dom.className = 'source-look';
+          const write = () => {
+            dom.textContent = words();
+          };
+          write();
+          return { dom, update: write };
+        },
+      };
+    });
     let timer: ReturnType<typeof setTimeout> | undefined;
     const editor = new EditorView({
       parent: box.current,
@@ -75,11 +127,13 @@ export default function Source({
           indentOnInput(),
           bracketMatching(),
           highlightActiveLine(),
+          autocompletion({ override: [complete], icons: false }),
+          look,
           yaml(),
           syntaxHighlighting(COLOURS),
           THEME,
           // Escape, then Tab leaves the field: nobody is caught in it.
-          keymap.of([...defaultKeymap, ...historyKeymap, indentWithTab]),
+          keymap.of([...completionKeymap, ...defaultKeymap, ...historyKeymap, indentWithTab]),
           EditorView.updateListener.of((update) => {
             if (update.docChanged) {
               clearTimeout(timer);
@@ -132,6 +186,9 @@ export default function Source({
     });
     editor.dispatch(setDiagnostics(editor.state, marks));
   }, [mistakes]);
+
+  // What is shown under the pointer waits for the data, and is written anew with an update.
+  useEffect(() => view.current?.dispatch({}), [last]);
 
   useEffect(() => {
     const editor = view.current;

@@ -1,4 +1,4 @@
-import { Button, Select, Switch, TextInput } from '@mantine/core';
+import { Button, Switch, TextInput } from '@mantine/core';
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useEffect, useState } from 'react';
@@ -6,12 +6,14 @@ import { useEffect, useState } from 'react';
 import type { Execution } from '../api/client';
 import { executionsQuery, workflowQuery } from '../api/queries';
 import { shortId } from '../ui/format';
+import { Choice } from '../ui/Choice';
 import { Icon } from '../ui/Icon';
 import { Page } from '../ui/Page';
 import { Empty, Failed, Loading, More } from '../ui/States';
 import { Status } from '../ui/Status';
 import { isFinal } from '../ui/status';
 import { Ago, Took, useRested } from '../ui/Time';
+import { SavedFilters } from './SavedFilters';
 
 const route = getRouteApi('/executions');
 
@@ -88,23 +90,19 @@ export function ExecutionList() {
   return (
     <Page title="Executions">
       <div className="filters">
-        <Select
-          size="xs"
+        <Choice
           aria-label="Status"
-          placeholder="Any status"
-          clearable
+          none="Any status"
           data={STATUSES.map((status) => ({ value: status, label: status.replace(/^./, (c) => c.toUpperCase()) }))}
-          value={search.status ?? null}
-          onChange={(value) => set({ status: value ?? undefined } as Partial<typeof search>)}
+          value={search.status}
+          onChange={(status) => set({ status } as Partial<typeof search>)}
         />
-        <Select
-          size="xs"
+        <Choice
           aria-label="Accepted"
-          placeholder="At any time"
-          clearable
+          none="At any time"
           data={SPANS}
-          value={search.from ?? null}
-          onChange={(value) => set({ from: value ?? undefined } as Partial<typeof search>)}
+          value={search.from}
+          onChange={(from) => set({ from } as Partial<typeof search>)}
         />
         <TextInput size="xs" aria-label="Tag" placeholder="Tag" value={tag} onChange={(event) => setTag(event.currentTarget.value)} />
         <Switch
@@ -122,6 +120,7 @@ export function ExecutionList() {
           </span>
         )}
       </div>
+      <SavedFilters filters={search} />
       {list.isPending ? (
         <Loading />
       ) : list.isError && !list.data ? (

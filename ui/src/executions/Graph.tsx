@@ -11,8 +11,6 @@ import type { Types } from '../model/ports';
 import { Countdown } from '../ui/Time';
 import { fate, together, type Task } from './attempts';
 
-const NONE: ReadonlySet<string> = new Set();
-
 /** The graph of an execution: the version it runs, with where each component stands. */
 export function ExecutionGraph({
   workflow,
@@ -30,7 +28,7 @@ export function ExecutionGraph({
   onSelect: (component: string | undefined) => void;
 }) {
   const handle = useRef<CanvasHandle>(null);
-  const graph = useMemo(() => graphOf(workflow, types, NONE), [workflow, types]);
+  const graph = useMemo(() => graphOf(workflow, types), [workflow, types]);
   const items = useMemo(() => arrange(graph, workflow.layout), [graph, workflow]);
   const byComponent = useMemo(() => {
     const map = new Map<string, Task[]>();

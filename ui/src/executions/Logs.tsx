@@ -1,13 +1,15 @@
-import { ActionIcon, Button, Select, Switch, TextInput, Tooltip } from '@mantine/core';
+import { ActionIcon, Button, Switch, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { useEffect, useMemo, useRef, useState } from 'react';
 
 import type { LogEntry } from '../api/client';
 import { logsQuery } from '../api/queries';
+import { Choice } from '../ui/Choice';
 import { clock, instant } from '../ui/format';
 import { Icon } from '../ui/Icon';
 import { Empty, Failed, Loading } from '../ui/States';
+import { lineNames } from './attempts';
 
 const ROW = 20;
 
@@ -37,6 +39,7 @@ export function Logs({
   component,
   level,
   find,
+  line,
   onSet,
   isOver,
 }: {
@@ -44,12 +47,14 @@ export function Logs({
   component: string | undefined;
   level: string | undefined;
   find: string | undefined;
-  onSet: (change: { level?: string | undefined; find?: string | undefined; task?: string | undefined }) => void;
+  /** The line that the address names. */
+  line: string | undefined;
+  onSet: (change: { level?: string | undefined; find?: string | undefined; task?: string | undefined; line?: string | undefined }) => void;
   isOver: boolean;
 }) {
   const logs = useQuery(logsQuery(id, level, component));
   const items = useMemo(() => logs.data?.items ?? [], [logs.data]);
-  const [follow, setFollow] = useState(!isOver);
+  const [follow, setFollow] = useState(!isOver && line === undefined);
   const [wrap, setWrap] = useState(false);
   const [hit, setHit] = useState(0);
   const box = useRef<HTMLDivElement>(null);
@@ -72,6 +77,16 @@ export function Logs({
     if (follow && items.length > 0) list.scrollToIndex(items.length - 1, { align: 'end' });
   }, [follow, items.length, list]);
   useEffect(() => list.measure(), [wrap, list]);
+
+  const names = useMemo(() => lineNames(items), [items]);
+  const named = line === undefined ? -1 : names.indexOf(line);
+  const shown = useRef<string | undefined>(undefined);
+  useEffect(() => {
+    // Once for each address: later lines must not bring the reader back.
+    if (named < 0 || shown.current === line) return;
+    shown.current = line;
+    list.scrollToIndex(named, { align: 'center' });
+  }, [named, line, list]);
 
   const go = (to: number) => {
     if (hits.length === 0) return;
@@ -122,8 +137,7 @@ export function Logs({
             ) : undefined
           }
         />
-        <Select
-          size="xs"
+        <Choice
           aria-label="Least level"
           data={[
             { value: 'debug', label: 'All levels' },
@@ -132,13 +146,17 @@ export function Logs({
             { value: 'error', label: 'Errors' },
           ]}
           value={level ?? 'debug'}
-          allowDeselect={false}
-          onChange={(value) => onSet({ level: value === 'debug' ? undefined : (value ?? undefined) })}
+          onChange={(value) => onSet({ level: value === 'debug' ? undefined : value, line: undefined })}
         />
+        {line !== undefined && !logs.isPending && named < 0 && (
+          <span className="tag warn" role="status">
+            The line of this address is not among these
+          </span>
+        )}
         {component && (
           <span className="tag filter-tag">
             {component}
-            <button type="button" aria-label="Lines of all components" onClick={() => onSet({ task: undefined })}>
+            <button type="button" aria-label="Lines of all components" onClick={() => onSet({ task: undefined, line: undefined })}>
               <Icon name="cross" size={10} />
             </button>
           </span>
@@ -147,11 +165,9 @@ export function Logs({
         <Switch size="xs" label="Follow" checked={follow} onChange={(event) => setFollow(event.currentTarget.checked)} />
         <span className="spacer" />
         <span className="dim num">{items.length} lines</span>
-        <Tooltip label="Download" withArrow>
-          <ActionIcon variant="subtle" color="gray" size="sm" onClick={download} aria-label="Download the log" disabled={items.length === 0}>
-            <Icon name="download" size={14} />
-          </ActionIcon>
-        </Tooltip>
+        <ActionIcon data-hint="Download" variant="subtle" color="gray" size="sm" onClick={download} aria-label="Download the log" disabled={items.length === 0}>
+          <Icon name="download" size={14} />
+        </ActionIcon>
       </div>
       {logs.isPending ? (
         <Loading rows={6} />
@@ -160,7 +176,7 @@ export function Logs({
       ) : items.length === 0 ? (
         <Empty icon="text" title={level || component ? 'No line matches.' : 'Nothing was written yet.'}>
           {(level || component) && (
-            <Button size="xs" variant="default" onClick={() => onSet({ level: undefined, task: undefined })}>
+            <Button size="xs" variant="default" onClick={() => onSet({ level: undefined, task: undefined, line: undefined })}>
               Show all lines
             </Button>
           )}
@@ -187,12 +203,22 @@ export function Logs({
                   key={key}
                   data-index={index}
                   ref={list.measureElement}
-                  className={`log-line level-${entry.level}${isHit ? ' is-hit' : ''}${entry.source === 'engine' ? ' is-engine' : ''}`}
+                  className={`log-line level-${entry.level}${isHit || index === named ? ' is-hit' : ''}${entry.source === 'engine' ? ' is-engine' : ''}`}
                   style={{ transform: `translateY(${start}px)` }}
                 >
-                  <time dateTime={entry.at} title={instant(entry.at)}>
-                    {clock(entry.at)}
-                  </time>
+                  <button
+                    type="button"
+                    className="log-time"
+                    title={`${instant(entry.at)}: put this line in the address`}
+                    aria-label={`Put the line of ${clock(entry.at)} in the address`}
+                    onClick={() => {
+                      setFollow(false);
+                      shown.current = names[index];
+                      onSet({ line: index === named ? undefined : names[index] });
+                    }}
+                  >
+                    <time dateTime={entry.at}>{clock(entry.at)}</time>
+                  </button>
                   <span className="log-level">{entry.level}</span>
                   <span className="log-component">{entry.component ?? ''}</span>
                   <span className="log-text">

@@ -1,4 +1,4 @@
-import { Button, Menu, Modal, Progress, Tabs, Textarea } from '@mantine/core';
+import { Button, Progress, Tabs } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
@@ -16,17 +16,19 @@ import { shortId } from '../ui/format';
 import { Icon } from '../ui/Icon';
 import { JsonView } from '../ui/JsonView';
 import { say, sayProblem } from '../ui/notify';
+import { onDemand } from '../ui/onDemand';
 import { useTitle } from '../ui/Page';
 import { Empty, Failed, Loading } from '../ui/States';
 import { Status } from '../ui/Status';
 import { isFinal } from '../ui/status';
 import { Ago, Countdown, Took } from '../ui/Time';
 import { tasksOf } from './attempts';
+import { DEEDS, type Deed } from './deeds';
 import { Detail } from './Detail';
 import { ExecutionGraph } from './Graph';
 import { Journal } from './Journal';
 import { Logs } from './Logs';
-import { RetryDialog, type From } from './Retry';
+import type { From } from './Retry';
 import { Tasks } from './Tasks';
 import { Timeline } from './Timeline';
 
@@ -88,35 +90,19 @@ function FailureBanner({ execution, onShow }: { execution: Execution; onShow: (c
   );
 }
 
-type Deed = 'cancel' | 'kill' | 'pause' | 'resume';
-const DEEDS: Record<Deed, { title: string; text: string; word: string; done: string }> = {
-  cancel: {
-    title: 'Cancel this execution?',
-    text: 'What runs is asked to stop, and clean-up runs. It ends as cancelled.',
-    word: 'Cancel it',
-    done: 'It is being cancelled.',
-  },
-  kill: {
-    title: 'End this execution at once?',
-    text: 'Nothing cleans up, and what still runs at workers does not count any more.',
-    word: 'Kill it',
-    done: 'It ends at once.',
-  },
-  pause: { title: 'Pause this execution?', text: 'What runs goes on; nothing new starts until it is resumed.', word: 'Pause it', done: 'Paused.' },
-  resume: { title: '', text: '', word: 'Resume', done: 'It goes on.' },
-};
+const AskDialog = onDemand(() => import('./Ask').then((part) => part.AskDialog));
+const RetryDialog = onDemand(() => import('./Retry').then((part) => part.RetryDialog));
 
 function Controls({ execution, onRetry }: { execution: Execution; onRetry: (from: From) => void }) {
   const client = useQueryClient();
   const navigate = useNavigate();
-  const [asked, setAsked] = useState<Deed>();
+  const [asked, setAsked] = useState<Deed>('cancel');
   const [opened, dialog] = useDisclosure(false);
-  const [reason, setReason] = useState('');
   const { id, status } = execution;
   const isOver = isFinal(status);
 
   const act = useMutation({
-    mutationFn: async (deed: Deed) => {
+    mutationFn: async ({ deed, reason }: { deed: Deed; reason: string }) => {
       const params = { path: { id } };
       const body = reason ? { reason } : {};
       switch (deed) {
@@ -130,8 +116,8 @@ function Controls({ execution, onRetry }: { execution: Execution; onRetry: (from
           return answer(api.POST('/api/v1/executions/{id}/resume', { params }));
       }
     },
-    onSuccess: (_, deed) => say(DEEDS[deed].done),
-    onError: (error, deed) => sayProblem(`Not done: ${DEEDS[deed].word.toLowerCase()}`, error),
+    onSuccess: (_, { deed }) => say(DEEDS[deed].done),
+    onError: (error, { deed }) => sayProblem(`Not done: ${DEEDS[deed].word.toLowerCase()}`, error),
     onSettled: () => {
       dialog.close();
       void client.invalidateQueries({ queryKey: ['execution', id] });
@@ -154,7 +140,6 @@ function Controls({ execution, onRetry }: { execution: Execution; onRetry: (from
   });
 
   const ask = (deed: Deed) => {
-    setReason('');
     setAsked(deed);
     dialog.open();
   };
@@ -170,7 +155,7 @@ function Controls({ execution, onRetry }: { execution: Execution; onRetry: (from
       ]
     : [
         status === 'paused'
-          ? { id: 'resume', label: 'Resume this execution', icon: 'play', run: () => act.mutate('resume') }
+          ? { id: 'resume', label: 'Resume this execution', icon: 'play', run: () => act.mutate({ deed: 'resume', reason: '' }) }
           : { id: 'pause', label: 'Pause this execution', icon: 'pause', run: () => ask('pause') },
         { id: 'cancel', label: 'Cancel this execution', icon: 'stop', run: () => ask('cancel') },
         { id: 'kill', label: 'Kill this execution', icon: 'cross', run: () => ask('kill') },
@@ -193,7 +178,7 @@ function Controls({ execution, onRetry }: { execution: Execution; onRetry: (from
       ) : (
         <>
           {status === 'paused' ? (
-            <Button size="xs" leftSection={<Icon name="play" size={12} />} loading={act.isPending} onClick={() => act.mutate('resume')}>
+            <Button size="xs" leftSection={<Icon name="play" size={12} />} loading={act.isPending} onClick={() => act.mutate({ deed: 'resume', reason: '' })}>
               Resume
             </Button>
           ) : (
@@ -201,42 +186,12 @@ function Controls({ execution, onRetry }: { execution: Execution; onRetry: (from
               Pause
             </Button>
           )}
-          <Menu position="bottom-end">
-            <Menu.Target>
-              <Button size="xs" variant="default" rightSection={<Icon name="down" size={11} />}>
-                End
-              </Button>
-            </Menu.Target>
-            <Menu.Dropdown>
-              <Menu.Item leftSection={<Icon name="stop" size={13} />} onClick={() => ask('cancel')}>
-                Cancel, with clean-up
-              </Menu.Item>
-              <Menu.Item color="red" leftSection={<Icon name="cross" size={13} />} onClick={() => ask('kill')}>
-                Kill, at once
-              </Menu.Item>
-            </Menu.Dropdown>
-          </Menu>
+          <Button size="xs" variant="default" leftSection={<Icon name="stop" size={12} />} onClick={() => ask('cancel')}>
+            End
+          </Button>
         </>
       )}
-      <Modal opened={opened} onClose={dialog.close} title={asked ? DEEDS[asked].title : ''} closeButtonProps={{ 'aria-label': 'Close' }}>
-        <p className="dim">{asked && DEEDS[asked].text}</p>
-        <Textarea
-          label="Reason"
-          size="xs"
-          placeholder="kept in the journal"
-          data-autofocus
-          value={reason}
-          onChange={(event) => setReason(event.currentTarget.value)}
-        />
-        <div className="dialog-end">
-          <Button size="xs" variant="default" onClick={dialog.close}>
-            Not now
-          </Button>
-          <Button size="xs" {...(asked === 'pause' ? {} : { color: 'red' })} loading={act.isPending} onClick={() => asked && act.mutate(asked)}>
-            {asked && DEEDS[asked].word}
-          </Button>
-        </div>
-      </Modal>
+      <AskDialog opened={opened} asked={asked} setAsked={setAsked} isPending={act.isPending} close={dialog.close} onDo={(deed, reason) => act.mutate({ deed, reason })} />
     </>
   );
 }
@@ -315,7 +270,7 @@ export function Monitor() {
   const open = people.data?.items.filter((task) => task.status === 'open') ?? [];
   const tab = search.tab ?? (open.length > 0 ? 'people' : 'timeline');
   const chosen = search.task ? workflow?.components.get(search.task) : undefined;
-  const select = (task: string | undefined) => set({ task } as Partial<typeof search>);
+  const select = (task: string | undefined) => set({ task, line: undefined } as Partial<typeof search>);
 
   return (
     <div className="monitor">
@@ -343,7 +298,7 @@ export function Monitor() {
           </span>
         </span>
         <Controls execution={present} onRetry={setRetry} />
-        <RetryDialog execution={present} from={retry} close={() => setRetry(undefined)} />
+        <RetryDialog execution={present} from={retry} opened={retry !== undefined} close={() => setRetry(undefined)} />
       </div>
       <Progress
         value={percent}
@@ -439,7 +394,7 @@ export function Monitor() {
               <Tasks tasks={tasks} selected={search.task} onSelect={select} />
             </Tabs.Panel>
             <Tabs.Panel value="logs">
-              <Logs id={id} component={search.task} level={search.level} find={search.find} onSet={(change) => set(change as Partial<typeof search>)} isOver={isOver} />
+              <Logs id={id} component={search.task} level={search.level} find={search.find} line={search.line} onSet={(change) => set(change as Partial<typeof search>)} isOver={isOver} />
             </Tabs.Panel>
             <Tabs.Panel value="data">
               <Data execution={known} />

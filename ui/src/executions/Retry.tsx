@@ -1,4 +1,6 @@
-import { Alert, Button, Modal, SegmentedControl } from '@mantine/core';
+import '../styles/dialog.css';
+
+import { Alert, Button, Modal } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
@@ -6,6 +8,7 @@ import { useState } from 'react';
 import { answer, api, ApiProblem, type Execution } from '../api/client';
 import { Icon } from '../ui/Icon';
 import { say } from '../ui/notify';
+import { Segments } from '../ui/Segments';
 import { Loading } from '../ui/States';
 
 /** What is to run again. A component may be called `failed` or `whole` as well. */
@@ -55,7 +58,7 @@ function Plan({ execution, from: given, close }: { execution: Execution; from: F
     <>
       <p className="dim">This execution stays as it is. A new one begins with what is kept, and runs the rest.</p>
       <div className="retry-choices">
-        <SegmentedControl
+        <Segments
           size="xs"
           aria-label="What runs again"
           data={choices}
@@ -65,7 +68,7 @@ function Plan({ execution, from: given, close }: { execution: Execution; from: F
             setFrom(value as typeof from);
           }}
         />
-        <SegmentedControl
+        <Segments
           size="xs"
           aria-label="Which version runs"
           data={[
@@ -109,9 +112,9 @@ function Plan({ execution, from: given, close }: { execution: Execution; from: F
 }
 
 /** Asks how an execution that has ended is to be done again, and shows first what that means. */
-export function RetryDialog({ execution, from, close }: { execution: Execution; from: From | undefined; close: () => void }) {
+export function RetryDialog({ execution, from, opened, close }: { execution: Execution; from: From | undefined; opened: boolean; close: () => void }) {
   return (
-    <Modal opened={from !== undefined} onClose={close} title="Do it again" size="lg" closeButtonProps={{ 'aria-label': 'Close' }}>
+    <Modal opened={opened} onClose={close} title="Do it again" size="lg" closeButtonProps={{ 'aria-label': 'Close' }}>
       {from !== undefined && <Plan execution={execution} from={from} close={close} />}
     </Modal>
   );

@@ -114,3 +114,14 @@ export function ticks(span: number, most: number): number[] {
   for (let at = 0; at <= span; at += step) marks.push(at);
   return marks;
 }
+
+/** A name for each line of a log, that an address can hold: its turn, and which line of that turn it is. Lines are only added, so it stays. */
+export function lineNames(lines: readonly { seq: number }[]): string[] {
+  let turn = -1;
+  let within = 0;
+  return lines.map(({ seq }) => {
+    within = seq === turn ? within + 1 : 1;
+    turn = seq;
+    return `${seq}.${within}`;
+  });
+}

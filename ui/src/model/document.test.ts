@@ -202,14 +202,54 @@ layout:
     expect(component(read(rename(text, read(text).workflow, 'x', 'q')).workflow, 'after').needs).toEqual([{ id: 'r', port: 'q' }]);
   });
 
-  it('move into a container, and name the connections that are cut', () => {
+  it('move into a container: what led to and from it leads to and from the container', () => {
     const { workflow } = read(ORDER);
     const moved = moveTo(ORDER, workflow, ['ship'], { parent: 'each', name: 'components' });
-    expect(moved.cut).toHaveLength(3);
+    expect(moved.gone).toHaveLength(3);
+    expect(moved.made).toEqual([
+      { from: 'large', port: 'false', to: 'each' },
+      { from: 'review', port: 'approved', to: 'each' },
+    ]);
     const after = read(moved.text).workflow;
     expect(component(after, 'ship').scope.parent).toBe('each');
     expect(component(after, 'ship').needs).toEqual([]);
-    expect(component(after, 'each').needs).toEqual([]);
+    expect(component(after, 'each').needs).toEqual([
+      { id: 'large', port: 'false' },
+      { id: 'review', port: 'approved' },
+    ]);
+    expect(moved.text).toContain('# How an order goes.');
+    expect(moved.text).toContain('# from the shop');
+  });
+
+  it('move out of a container: what followed inside is inside, so the order is that of the container', () => {
+    const { workflow } = read(ORDER);
+    const moved = moveTo(ORDER, workflow, ['send'], { parent: null, name: 'components' });
+    expect(moved.gone).toEqual([{ from: 'pack', port: 'success', to: 'send' }]);
+    expect(moved.made).toEqual([{ from: 'each', port: 'success', to: 'send' }]);
+    const after = read(moved.text).workflow;
+    expect(component(after, 'send').needs).toEqual([{ id: 'each', port: 'success' }]);
+    // There and back is the order that was there, with the container in between gone again.
+    const back = moveTo(moved.text, after, ['send'], { parent: 'each', name: 'components' });
+    expect(back.made).toEqual([]);
+    expect(component(read(back.text).workflow, 'send').needs).toEqual([]);
+  });
+
+  it('move what stands in the middle out, and close no circle by it', () => {
+    const text = 'components:\n  g:\n    type: group\n    components:\n      a: { type: noop }\n      b: { type: noop, needs: [a] }\n      c: { type: noop, needs: [b] }\n';
+    const moved = moveTo(text, read(text).workflow, ['b'], { parent: null, name: 'components' });
+    expect(moved.gone).toHaveLength(2);
+    expect(moved.made).toEqual([{ from: 'g', port: 'success', to: 'b' }]);
+    expect(component(read(moved.text).workflow, 'g').needs).toEqual([]);
+  });
+
+  it('move several together with what connects them, and nothing into itself', () => {
+    const { workflow } = read(ORDER);
+    const moved = moveTo(ORDER, workflow, ['fetch', 'large'], { parent: 'each', name: 'components' });
+    const after = read(moved.text).workflow;
+    expect(component(after, 'large').needs).toEqual([{ id: 'fetch', port: 'success' }]);
+    // `each` runs after `ship`, so neither `ship` nor what it needs can run after `each`.
+    expect(moved.made).toEqual([]);
+    expect(moveTo(ORDER, workflow, ['each'], { parent: 'each', name: 'components' })).toEqual({ text: ORDER, gone: [], made: [] });
   });
 
   it('copy and paste with new ids, in connections and expressions too', () => {

@@ -464,27 +464,104 @@ export function rename(text: string, workflow: Workflow, from: string, to: strin
   });
 }
 
-/** Moves components into another scope. Connections that would leave their scope are cut; their names come with it. */
-export function moveTo(text: string, workflow: Workflow, ids: string[], scope: Scope): { text: string; cut: Connection[] } {
-  const moved = new Set(ids.filter((id) => workflow.components.has(id)));
-  const stays = (id: string) => !moved.has(id);
-  const cut = workflow.connections.filter((each) => stays(each.from) !== stays(each.to) && !sameScope(scope, workflow.components.get(stays(each.from) ? each.from : each.to)?.scope ?? scope));
-  const without = disconnect(text, workflow, cut);
-  const next = edit(without, (document) => {
+/** Where a component stands, from itself outwards: what holds it, what holds that, and in which list each. */
+function standing(workflow: Workflow, id: string, scopes: ReadonlyMap<string, Scope>): { id: string; scope: Scope }[] {
+  const chain: { id: string; scope: Scope }[] = [];
+  const seen = new Set<string>();
+  for (let at: string | null = id; at !== null && !seen.has(at); ) {
+    seen.add(at);
+    const scope: Scope | undefined = scopes.get(at) ?? workflow.components.get(at)?.scope;
+    if (!scope) break;
+    chain.push({ id: at, scope });
+    at = scope.parent;
+  }
+  return chain;
+}
+
+/** What moving components between containers did to connections. */
+export interface Moved {
+  text: string;
+  /** Connections that could not stay as they were. */
+  gone: Connection[];
+  /** Those that stand for them now, between what holds the components. */
+  made: Connection[];
+}
+
+/**
+ * Moves components into another scope. Their ids stay, and so does the order of things.
+ *
+ * A connection that would leave its scope then leads from or to the container that stands in the same scope as its other
+ * end. It goes without a successor where one end holds the other, where there is such a connection already, and where it
+ * would close a circle.
+ */
+export function moveTo(text: string, workflow: Workflow, ids: string[], scope: Scope): Moved {
+  const inside = withInside(workflow, ids);
+  // Nothing can be put into itself, and what moves with its container need not move by itself.
+  const moved = ids.filter((id) => {
+    const component = workflow.components.get(id);
+    if (!component || sameScope(component.scope, scope)) return false;
+    return component.scope.parent === null || !inside.has(component.scope.parent);
+  });
+  if (moved.length === 0 || (scope.parent !== null && inside.has(scope.parent))) return { text, gone: [], made: [] };
+
+  const scopes = new Map(moved.map((id) => [id, scope]));
+  const needs = new Map([...workflow.components.values()].map((each) => [each.id, [...each.needs]]));
+  const gone: Connection[] = [];
+  for (const connection of workflow.connections) {
+    const from = standing(workflow, connection.from, scopes)[0];
+    const to = standing(workflow, connection.to, scopes)[0];
+    if (!from || !to || (!scopes.has(connection.from) && !scopes.has(connection.to)) || sameScope(from.scope, to.scope)) continue;
+    gone.push(connection);
+    const list = needs.get(connection.to) ?? [];
+    needs.set(
+      connection.to,
+      list.filter((each) => each.id !== connection.from || each.port !== connection.port),
+    );
+  }
+  const comesBefore = (first: string, then: string): boolean => {
+    const open = [then];
+    const seen = new Set<string>();
+    for (let id = open.pop(); id !== undefined; id = open.pop()) {
+      if (id === first) return true;
+      if (seen.has(id)) continue;
+      seen.add(id);
+      for (const each of needs.get(id) ?? []) open.push(each.id);
+    }
+    return false;
+  };
+  const made: Connection[] = [];
+  for (const connection of gone) {
+    const starts = standing(workflow, connection.from, scopes);
+    const ends = standing(workflow, connection.to, scopes);
+    const from = starts.find((start) => ends.some((end) => sameScope(start.scope, end.scope)));
+    const to = from && ends.find((end) => sameScope(from.scope, end.scope));
+    if (!from || !to || from.id === to.id) continue;
+    const port = from.id === connection.from ? connection.port : 'success';
+    const list = needs.get(to.id) ?? [];
+    if (list.some((each) => each.id === from.id && each.port === port) || comesBefore(to.id, from.id)) continue;
+    needs.set(to.id, [...list, { id: from.id, port }]);
+    made.push({ from: from.id, port, to: to.id });
+  }
+
+  const next = edit(text, (document) => {
+    const changed = new Set([...gone, ...made].map((each) => each.to));
+    for (const id of changed) {
+      const component = workflow.components.get(id);
+      if (component) writeNeeds(document, component, needs.get(id) ?? []);
+    }
     const target = mapAt(document, scopePath(workflow, scope));
     for (const id of moved) {
       const component = workflow.components.get(id);
-      if (!component || sameScope(component.scope, scope)) continue;
-      const parent = document.getIn(component.path.slice(0, -1), true) as unknown;
+      const parent = component && (document.getIn(component.path.slice(0, -1), true) as unknown);
       if (!isMap(parent)) continue;
       const index = parent.items.findIndex((item) => keyOf(item) === id);
-      const [pair] = parent.items.splice(index, 1);
+      const [pair] = index < 0 ? [] : parent.items.splice(index, 1);
       if (target.flow && target.items.length === 0) target.flow = false;
       if (pair) target.items.push(pair as never);
       put(document, ['layout', id], undefined, 0);
     }
   });
-  return { text: next, cut };
+  return { text: next, gone, made };
 }
 
 /** Components as a text that can be pasted here, into another workflow, or into an editor. */

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 
-import { begin, change, redo, undo } from './history';
+import { begin, change, pack, redo, undo, unpack } from './history';
 
 it('goes back and forth', () => {
   let history = begin('a');
@@ -31,4 +31,25 @@ it('forgets what was undone once something else is done, and nothing when nothin
   history = change(undo(history), 'c', 'other', 2);
   expect(history.future).toEqual([]);
   expect(undo(history).present).toBe('a');
+});
+
+it('is kept over a reload, back and forth, when the text is still the same', () => {
+  let history = begin('one two three');
+  history = change(history, 'one 2 three', 'a', 0);
+  history = change(history, 'one 2 three four', 'b', 1);
+  history = undo(change(history, 'zero', 'c', 2));
+  const again = unpack(JSON.parse(JSON.stringify(pack(history))), history.present);
+  expect(again).toEqual(history);
+  expect(unpack(pack(history), 'another text')).toBeUndefined();
+  expect(unpack({ present: history.present, past: [['no patch']], future: [] }, history.present)).toBeUndefined();
+  expect(unpack(null, '')).toBeUndefined();
+});
+
+it('keeps as many steps as there is room for, the newest', () => {
+  let history = begin('');
+  for (let step = 0; step < 80; step += 1) history = change(history, 'x'.repeat(step + 1), `step ${step}`, step);
+  const again = unpack(pack(history), history.present);
+  expect(again?.past).toEqual(history.past.slice(-50));
+  const large = change(change(begin('a'.repeat(300_000)), 'b'.repeat(300_000), 'one', 0), 'c', 'two', 1);
+  expect(unpack(pack(large), 'c')?.past.map((entry) => entry.label)).toEqual(['two']);
 });

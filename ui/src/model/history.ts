@@ -55,3 +55,60 @@ export function redo(history: History): History {
     last: undefined,
   };
 }
+
+/** A text as what is different from another: `cut` characters at `at` are replaced by `put`. */
+type Patch = [at: number, cut: number, put: string, label: string];
+
+/** A history as it is kept where there is little room: each text as what is different from the one nearer to the present. */
+export interface Packed {
+  present: string;
+  past: Patch[];
+  future: Patch[];
+}
+
+/** Steps that are kept over a reload, to each side, and characters of all of them together. */
+const PACKED = { steps: 50, characters: 400_000 };
+
+function difference(from: string, to: string, label: string): Patch {
+  let at = 0;
+  const most = Math.min(from.length, to.length);
+  while (at < most && from[at] === to[at]) at += 1;
+  let same = 0;
+  while (same < most - at && from[from.length - 1 - same] === to[to.length - 1 - same]) same += 1;
+  return [at, from.length - at - same, to.slice(at, to.length - same), label];
+}
+
+const applied = (text: string, [at, cut, put]: Patch) => text.slice(0, at) + put + text.slice(at + cut);
+
+/** Packs the newest steps, as many as there is room for. */
+export function pack(history: History): Packed {
+  let left = PACKED.characters;
+  const side = (entries: readonly Entry[]): Patch[] => {
+    const patches: Patch[] = [];
+    let from = history.present;
+    for (const { text, label } of entries.slice(0, PACKED.steps)) {
+      const patch = difference(from, text, label);
+      left -= patch[2].length;
+      if (left < 0) break;
+      patches.push(patch);
+      from = text;
+    }
+    return patches;
+  };
+  return { present: history.present, past: side([...history.past].reverse()), future: side(history.future) };
+}
+
+const isPatch = (value: unknown): value is Patch =>
+  Array.isArray(value) && typeof value[0] === 'number' && typeof value[1] === 'number' && typeof value[2] === 'string' && typeof value[3] === 'string';
+
+/** Reads what [pack] wrote, when it is of the text there is now; nothing otherwise. */
+export function unpack(packed: unknown, present: string): History | undefined {
+  if (typeof packed !== 'object' || packed === null) return undefined;
+  const { present: was, past, future } = packed as Partial<Packed>;
+  if (was !== present || !Array.isArray(past) || !Array.isArray(future) || ![...past, ...future].every(isPatch)) return undefined;
+  const side = (patches: Patch[]): Entry[] => {
+    let text = present;
+    return patches.map((patch) => ({ text: (text = applied(text, patch)), label: patch[3] }));
+  };
+  return { past: side(past).reverse(), present, future: side(future), last: undefined };
+}

@@ -46,10 +46,27 @@ export function ownPorts(component: Component, workflow: Workflow, types: Types)
   }
 }
 
+/** The ports that connections lead from, by component. */
+export function portsInUse(workflow: Workflow): Map<string, Set<string>> {
+  const found = new Map<string, Set<string>>();
+  for (const { from, port } of workflow.connections) {
+    const ports = found.get(from);
+    if (ports) ports.add(port);
+    else found.set(from, new Set([port]));
+  }
+  return found;
+}
+
 /** The ports that are drawn: `success`, its own, those of the folded ones that are connected, and any that are used though they are not there. */
-export function shownPorts(component: Component, workflow: Workflow, types: Types, unfolded: boolean): string[] {
+export function shownPorts(
+  component: Component,
+  workflow: Workflow,
+  types: Types,
+  unfolded: boolean,
+  inUse: ReadonlyMap<string, ReadonlySet<string>> = portsInUse(workflow),
+): string[] {
   const own = ownPorts(component, workflow, types);
-  const used = new Set(workflow.connections.filter((each) => each.from === component.id).map((each) => each.port));
+  const used = inUse.get(component.id) ?? new Set<string>();
   const folded = FOLDED.filter((port) => unfolded || used.has(port));
   const known = new Set(['success', ...own, ...FOLDED]);
   const strange = [...used].filter((port) => !known.has(port));
@@ -63,6 +80,7 @@ export function references(workflow: Workflow, id: string): string[] {
   const found: string[] = [];
   const component = workflow.components.get(id);
   const inLoop: string[] = [];
+  const failure: string[] = [];
   let at: Component | undefined = component;
   while (at) {
     const open = at.needs.map((each) => each.id);
@@ -76,12 +94,26 @@ export function references(workflow: Workflow, id: string): string[] {
     const parent: Component | undefined = at.scope.parent === null ? undefined : workflow.components.get(at.scope.parent);
     if (parent && ['loop', 'for_loop', 'foreach', 'for_each'].includes(parent.type) && inLoop.length === 0) inLoop.push('item', 'index');
     if (parent && ['while_loop', 'while'].includes(parent.type) && inLoop.length === 0) inLoop.push('iteration', 'previous');
+    if ((at.scope.name === 'catch' || at.scope.name === 'on_failure') && failure.length === 0) failure.push('error.class', 'error.message', 'error.details');
     at = parent;
   }
   return [
+    ...failure,
     ...inLoop,
     ...Object.keys(workflow.parameters).map((name) => `parameters.${name}`),
     ...found,
+    'execution.id',
+    'execution.started_at',
+    'workflow.name',
+  ];
+}
+
+/** What may be named outside of components, such as in the output of the workflow: all that stands in it directly. */
+export function everything(workflow: Workflow): string[] {
+  const own = [...workflow.components.values()].filter((each) => each.scope.parent === null && each.scope.name === 'components');
+  return [
+    ...Object.keys(workflow.parameters).map((name) => `parameters.${name}`),
+    ...own.map((each) => `components.${each.id}.output`),
     'execution.id',
     'execution.started_at',
     'workflow.name',

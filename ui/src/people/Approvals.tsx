@@ -1,8 +1,8 @@
-import { SegmentedControl } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
 
 import { humanTasksQuery } from '../api/queries';
+import { Segments } from '../ui/Segments';
 import { Page } from '../ui/Page';
 import { Empty, Failed, Loading } from '../ui/States';
 import { HumanTaskCard } from './HumanTask';
@@ -17,7 +17,7 @@ export function Approvals() {
   return (
     <Page title="Approvals">
       <div className="filters">
-        <SegmentedControl
+        <Segments
           size="xs"
           aria-label="Which"
           value={status}

@@ -1,4 +1,4 @@
-import { Button, Select, Textarea } from '@mantine/core';
+import { Button, Textarea } from '@mantine/core';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
@@ -7,6 +7,7 @@ import { answer, api, ApiProblem, type HumanTask } from '../api/client';
 import { SchemaForm } from '../schema-form/SchemaForm';
 import type { JsonSchema } from '../schema-form/schema';
 import { check } from '../schema-form/validate';
+import { Choice } from '../ui/Choice';
 import { Icon } from '../ui/Icon';
 import { say } from '../ui/notify';
 import { Status } from '../ui/Status';
@@ -20,7 +21,7 @@ export function HumanTaskCard({ task, showExecution = false }: { task: HumanTask
   const [comment, setComment] = useState('');
   const [data, setData] = useState<unknown>({});
   const [tried, setTried] = useState(false);
-  const [as, setAs] = useState<string | null>(task.assignees.length === 1 ? (task.assignees[0] ?? null) : null);
+  const [as, setAs] = useState(task.assignees.length === 1 ? task.assignees[0] : undefined);
   const schema = task.form as JsonSchema | null | undefined;
   const mistakes = schema ? check(schema, data) : [];
   const isOpen = task.status === 'open';
@@ -103,7 +104,7 @@ export function HumanTaskCard({ task, showExecution = false }: { task: HumanTask
         >
           {schema && <SchemaForm schema={schema} value={data} onChange={(value) => setData(value ?? {})} mistakes={shown} />}
           {task.assignees.length > 1 && (
-            <Select size="xs" label="Answer for" placeholder="choose an assignee" data={task.assignees} value={as} onChange={setAs} mt={6} />
+            <Choice label="Answer for" none="choose an assignee" data={task.assignees} value={as} onChange={setAs} mt={6} />
           )}
           <Textarea
             size="xs"

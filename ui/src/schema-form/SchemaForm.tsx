@@ -1,9 +1,12 @@
-import { ActionIcon, Button, Menu, NumberInput, Select, Switch, Textarea, TextInput, Tooltip } from '@mantine/core';
-import { createContext, useContext, useId, useState, type ReactNode } from 'react';
+import { ActionIcon, Button, Switch, Textarea, TextInput } from '@mantine/core';
+import { createContext, lazy, Suspense, useContext, useId, useRef, useState, type ReactNode } from 'react';
 
+import { Choice } from '../ui/Choice';
 import { Icon } from '../ui/Icon';
 import { blank, branchOf, classify, isExpression, readAny, showAny, type Field, type JsonSchema } from './schema';
 import type { FormMistake } from './validate';
+
+const ExpressionHelp = lazy(() => import('./ExpressionHelp'));
 
 interface Shared {
   root: JsonSchema;
@@ -31,27 +34,28 @@ function useMistake(path: Path, isLeaf: boolean): string | undefined {
 
 const title = (name: string) => name.replaceAll('_', ' ').replace(/^./, (first) => first.toUpperCase());
 
-/** Inserts what an expression may name. */
+/** Inserts what an expression may name: the browser's own list, behind a sign. */
 function References({ bare, insert }: { bare: boolean; insert: (text: string) => void }) {
   const { references, readOnly } = useContext(SharedContext);
   if (!references || references.length === 0 || readOnly) return null;
   return (
-    <Menu position="bottom-end" withinPortal shadow="sm">
-      <Menu.Target>
-        <Tooltip label="Insert a reference" withArrow>
-          <ActionIcon variant="subtle" color="gray" size="sm" aria-label="Insert a reference">
-            <Icon name="link" size={13} />
-          </ActionIcon>
-        </Tooltip>
-      </Menu.Target>
-      <Menu.Dropdown className="references">
+    <span className="reference-pick" data-hint="Insert a reference">
+      <Icon name="link" size={13} />
+      <select
+        aria-label="Insert a reference"
+        value=""
+        onChange={(event) => insert(bare ? event.currentTarget.value : `\${{ ${event.currentTarget.value} }}`)}
+      >
+        <option value="" disabled>
+          insert a reference
+        </option>
         {references.map((reference) => (
-          <Menu.Item key={reference} onClick={() => insert(bare ? reference : `\${{ ${reference} }}`)}>
-            <code>{reference}</code>
-          </Menu.Item>
+          <option key={reference} value={reference}>
+            {reference}
+          </option>
         ))}
-      </Menu.Dropdown>
-    </Menu>
+      </select>
+    </span>
   );
 }
 
@@ -99,24 +103,21 @@ function Row({
         </label>
         <span className="spacer" />
         {isSet && !isFixed && !readOnly && (
-          <Tooltip label={field.default === undefined ? 'Leave it out' : `Back to the default: ${JSON.stringify(field.default)}`} withArrow>
-            <ActionIcon variant="subtle" color="gray" size="xs" onClick={() => onChange(undefined)} aria-label="Leave it out">
-              <Icon name="undo" size={12} />
-            </ActionIcon>
-          </Tooltip>
+          <ActionIcon data-hint={field.default === undefined ? 'Leave it out' : `Back to the default: ${JSON.stringify(field.default)}`} variant="subtle" color="gray" size="xs" onClick={() => onChange(undefined)} aria-label="Leave it out">
+            <Icon name="undo" size={12} />
+          </ActionIcon>
         )}
         {canCompute && references && !readOnly && (
-          <Tooltip label={computed ? 'Give a fixed value' : 'Compute it with an expression'} withArrow>
-            <button
-              type="button"
-              className={`fx${computed ? ' is-on' : ''}`}
-              aria-pressed={computed}
-              aria-label="Expression"
-              onClick={() => onChange(computed ? undefined : '${{  }}')}
-            >
-              fx
-            </button>
-          </Tooltip>
+          <button
+            data-hint={computed ? 'Give a fixed value' : 'Compute it with an expression'}
+            type="button"
+            className={`fx${computed ? ' is-on' : ''}`}
+            aria-pressed={computed}
+            aria-label="fx: an expression"
+            onClick={() => onChange(computed ? undefined : '${{  }}')}
+          >
+            fx
+          </button>
         )}
       </div>
       {field.description && (
@@ -134,55 +135,76 @@ function Row({
   );
 }
 
-function Computed({ id, value, onChange, bare, placeholder }: { id: string; value: string; onChange: (text: string) => void; bare: boolean; placeholder?: string | undefined }) {
+/** A field for text in which expressions may stand; what they may name is offered while it is written. */
+function ExpressionField({
+  id,
+  value,
+  onChange,
+  bare,
+  placeholder,
+  error,
+  onBlur,
+}: {
+  id: string;
+  value: string;
+  onChange: (text: string) => void;
+  bare: boolean;
+  placeholder?: string | undefined;
+  error?: string | undefined;
+  onBlur?: () => void;
+}) {
   const { readOnly, references } = useContext(SharedContext);
+  const field = useRef<HTMLTextAreaElement>(null);
+  const [hasFocus, setFocus] = useState(false);
+  const insert = (text: string) => onChange(bare || value.trim() === '${{  }}' || value.trim() === '' ? `${bare ? value : ''}${text}` : value + text);
   return (
-    <Textarea
-      id={id}
-      size="xs"
-      autosize
-      minRows={1}
-      maxRows={12}
-      readOnly={readOnly}
-      value={value}
-      placeholder={placeholder}
-      onChange={(event) => onChange(event.currentTarget.value)}
-      classNames={{ input: 'mono' }}
-      rightSection={references ? <References bare={bare} insert={(text) => onChange(bare || value.trim() === '${{  }}' ? `${bare ? value : ''}${text}` : value + text)} /> : undefined}
-      spellCheck={false}
-    />
+    <div onFocus={() => setFocus(true)} onBlur={(event) => setFocus(event.currentTarget.contains(event.relatedTarget))}>
+      <Textarea
+        ref={field}
+        id={id}
+        size="xs"
+        autosize
+        minRows={1}
+        maxRows={14}
+        readOnly={readOnly}
+        value={value}
+        placeholder={placeholder}
+        error={error}
+        onChange={(event) => onChange(event.currentTarget.value)}
+        onBlur={onBlur}
+        classNames={{ input: 'mono' }}
+        rightSection={references ? <References bare={bare} insert={insert} /> : undefined}
+        spellCheck={false}
+      />
+      {hasFocus && references && !readOnly && (
+        <Suspense fallback={null}>
+          <ExpressionHelp field={field} value={value} bare={bare} references={references} onChange={onChange} />
+        </Suspense>
+      )}
+    </div>
   );
 }
 
 /** A field for any value, written as YAML. Text that cannot be read stays here, marked, until it can. */
 function AnyValue({ id, value, onChange, placeholder }: { id: string; value: unknown; onChange: Change; placeholder?: string | undefined }) {
-  const { readOnly } = useContext(SharedContext);
   const [draft, setDraft] = useState<string>();
   const read = draft === undefined ? {} : readAny(draft);
-  const shown = draft ?? showAny(value);
   const take = (text: string) => {
     const { value: next, mistake } = readAny(text);
     setDraft(text);
     if (!mistake) onChange(next);
   };
   return (
-    <Textarea
+    <ExpressionField
       id={id}
-      size="xs"
-      autosize
-      minRows={1}
-      maxRows={14}
-      readOnly={readOnly}
-      value={shown}
+      bare={false}
+      value={draft ?? showAny(value)}
       placeholder={placeholder ?? 'a value, as in YAML'}
-      onChange={(event) => take(event.currentTarget.value)}
+      onChange={take}
       onBlur={() => {
         if (!read.mistake) setDraft(undefined);
       }}
       error={read.mistake ? `Not taken: ${read.mistake}` : undefined}
-      classNames={{ input: 'mono' }}
-      rightSection={<References bare={false} insert={(text) => take(shown.trim() === '' ? text : shown + text)} />}
-      spellCheck={false}
     />
   );
 }
@@ -363,13 +385,11 @@ function Either({ field, value, onChange, path }: { field: Extract<Field, { kind
   const schema = field.branches[branch]?.schema ?? {};
   return (
     <>
-      <Select
-        size="xs"
+      <Choice
         aria-label="Form"
         readOnly={readOnly}
-        data={field.branches.map(({ label }, index) => ({ value: String(index), label: `${label}` }))}
+        data={field.branches.map(({ label }, index) => ({ value: String(index), label }))}
         value={String(branch)}
-        allowDeselect={false}
         onChange={(next) => {
           const index = Number(next ?? 0);
           setChosen(index);
@@ -416,13 +436,13 @@ export function SchemaField({
 
   let input: ReactNode;
   if (computed && field.kind !== 'any' && field.kind !== 'text') {
-    input = <Computed id={id} value={value} onChange={onChange} bare={false} />;
+    input = <ExpressionField id={id} value={value} onChange={onChange} bare={false} />;
   } else {
     switch (field.kind) {
       case 'text':
         input =
           references !== undefined ? (
-            <Computed
+            <ExpressionField
               id={id}
               bare={field.bare}
               placeholder={hint}
@@ -442,15 +462,15 @@ export function SchemaField({
         break;
       case 'number':
         input = (
-          <NumberInput
+          <TextInput
             id={id}
             size="xs"
+            type="number"
+            step={field.integer ? 1 : 'any'}
             readOnly={readOnly}
             placeholder={hint}
-            allowDecimal={!field.integer}
-            clampBehavior="none"
             value={typeof value === 'number' ? value : ''}
-            onChange={(next) => onChange(next === '' ? undefined : Number(next))}
+            onChange={(event) => onChange(event.currentTarget.value === '' ? undefined : Number(event.currentTarget.value))}
           />
         );
         break;
@@ -468,15 +488,14 @@ export function SchemaField({
       case 'choice': {
         const found = field.choices.findIndex((choice) => choice.value === value);
         input = (
-          <Select
+          <Choice
             id={id}
-            size="xs"
             readOnly={readOnly}
-            placeholder={hint ?? 'choose'}
+            none={hint ?? 'choose'}
             data={field.choices.map((choice, index) => ({ value: String(index), label: String(choice.value) }))}
-            value={found < 0 ? null : String(found)}
+            value={found < 0 ? undefined : String(found)}
             clearable={!required}
-            onChange={(next) => onChange(next === null ? undefined : field.choices[Number(next)]?.value)}
+            onChange={(next) => onChange(next === undefined ? undefined : field.choices[Number(next)]?.value)}
             description={field.choices[found]?.description}
           />
         );

@@ -1,8 +1,11 @@
+import '../styles/dialog.css';
+import '@mantine/spotlight/styles.css';
+
 import { useMantineColorScheme } from '@mantine/core';
-import { Spotlight, type SpotlightActionData, type SpotlightActionGroupData } from '@mantine/spotlight';
+import { Spotlight, spotlight, type SpotlightActionData, type SpotlightActionGroupData } from '@mantine/spotlight';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
-import { useEffect, useState } from 'react';
+import { useEffect } from 'react';
 
 import { answer, api } from '../api/client';
 import { useCommands } from './commands';
@@ -14,14 +17,24 @@ import { useNow, useRested } from './Time';
 const icon = (name: IconName) => <Icon name={name} />;
 
 /** Ctrl-K: every page, every action of the page at hand, and workflows and executions by name. */
-export function CommandPalette() {
+export function CommandPalette({
+  opened,
+  close,
+  query,
+  setQuery,
+}: {
+  opened: boolean;
+  close: () => void;
+  query: string;
+  setQuery: (query: string) => void;
+}) {
   const navigate = useNavigate();
   const now = useNow();
   const { setColorScheme } = useMantineColorScheme();
   const commands = useCommands();
-  const [query, setQuery] = useState('');
-  const [opened, setOpened] = useState(false);
   const rested = useRested(query.trim(), 150);
+
+  useEffect(() => (opened ? spotlight.open() : spotlight.close()), [opened]);
 
   const { data: workflows } = useQuery({
     queryKey: ['palette', 'workflows', rested],
@@ -55,6 +68,7 @@ export function CommandPalette() {
       leftSection: icon('cross'),
       onClick: () => void navigate({ to: '/executions', search: { status: 'failed' } }),
     },
+    { id: 'schedules', label: 'Schedules', leftSection: icon('clock'), onClick: () => void navigate({ to: '/schedules' }) },
     { id: 'approvals', label: 'Approvals', leftSection: icon('person'), onClick: () => void navigate({ to: '/approvals' }) },
     { id: 'workers', label: 'Workers and health', leftSection: icon('server'), onClick: () => void navigate({ to: '/workers' }) },
     { id: 'docs', label: 'API reference', leftSection: icon('book'), onClick: () => location.assign('/api/v1/docs') },
@@ -104,15 +118,14 @@ export function CommandPalette() {
       actions={groups}
       query={query}
       onQueryChange={setQuery}
-      shortcut={['mod + K']}
+      shortcut={null}
       highlightQuery
       scrollable
       maxHeight={420}
       overlayProps={{ blur: 0, backgroundOpacity: 0.35 }}
       nothingFound="Nothing is called that."
       searchProps={{ placeholder: 'Search or do something', leftSection: icon('search'), 'aria-label': 'Search or do something' }}
-      onSpotlightOpen={() => setOpened(true)}
-      onSpotlightClose={() => setOpened(false)}
+      onSpotlightClose={close}
     />
   );
 }

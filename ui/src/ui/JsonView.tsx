@@ -1,4 +1,4 @@
-import { ActionIcon, CopyButton, Tooltip } from '@mantine/core';
+import { ActionIcon, CopyButton } from '@mantine/core';
 
 import { Icon } from './Icon';
 
@@ -9,11 +9,9 @@ export function JsonView({ value, label, max = 320 }: { value: unknown; label: s
     <div className="json">
       <CopyButton value={text}>
         {({ copied, copy }) => (
-          <Tooltip label={copied ? 'Copied' : 'Copy'} withArrow>
-            <ActionIcon className="json-copy" variant="subtle" color="gray" size="sm" onClick={copy} aria-label={`Copy ${label}`}>
-              <Icon name={copied ? 'check' : 'copy'} size={14} />
-            </ActionIcon>
-          </Tooltip>
+          <ActionIcon data-hint={copied ? 'Copied' : 'Copy'} className="json-copy" variant="subtle" color="gray" size="sm" onClick={copy} aria-label={`Copy ${label}`}>
+            <Icon name={copied ? 'check' : 'copy'} size={14} />
+          </ActionIcon>
         )}
       </CopyButton>
       <pre tabIndex={0} aria-label={label} style={{ maxHeight: max }}>

@@ -1,23 +1,49 @@
-import { ActionIcon, Drawer, Tooltip, useComputedColorScheme, useMantineColorScheme } from '@mantine/core';
+import { ActionIcon, useComputedColorScheme, useMantineColorScheme } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
-import { spotlight } from '@mantine/spotlight';
 import { useQuery } from '@tanstack/react-query';
 import { Link, Outlet, useRouterState } from '@tanstack/react-router';
-import { useEffect } from 'react';
+import { useEffect, useState } from 'react';
 
 import { healthQuery, humanTasksQuery } from '../api/queries';
-import { CommandPalette } from './CommandPalette';
+import { Hints } from './Hints';
 import { Icon, type IconName } from './Icon';
+import { Notices } from './Notices';
+import { onDemand } from './onDemand';
 import { ErrorBoundary } from './States';
+
+/** How long after the first sight of a page the palette is fetched, in milliseconds. */
+const PALETTE_AFTER = 300;
+const loadPalette = () => import('./CommandPalette').then((part) => part.CommandPalette);
+
+/** Takes what is typed while the palette is on its way. */
+function PaletteField({ query, setQuery, close }: { opened: boolean; close: () => void; query: string; setQuery: (query: string) => void }) {
+  return (
+    <input
+      className="palette-field"
+      aria-label="Search or do something"
+      placeholder="Search or do something"
+      autoFocus
+      value={query}
+      onChange={(event) => setQuery(event.currentTarget.value)}
+      onKeyDown={(event) => {
+        if (event.key === 'Escape') close();
+      }}
+    />
+  );
+}
+const CommandPalette = onDemand(loadPalette, PaletteField);
+const SideMenu = onDemand(() => import('./SideMenu').then((part) => part.SideMenu));
 
 const PAGES: { to: string; icon: IconName; label: string }[] = [
   { to: '/workflows', icon: 'flow', label: 'Workflows' },
   { to: '/executions', icon: 'list', label: 'Executions' },
+  { to: '/schedules', icon: 'clock', label: 'Schedules' },
   { to: '/approvals', icon: 'person', label: 'Approvals' },
   { to: '/workers', icon: 'server', label: 'Workers' },
 ];
 
-function Navigation({ onGo }: { onGo?: () => void }) {
+/** The pages there are, with what waits for people. */
+export function Navigation({ onGo }: { onGo?: () => void }) {
   const { data: open } = useQuery({ ...humanTasksQuery({ status: 'open' }), refetchInterval: 15_000 });
   const waiting = open?.items.length ?? 0;
   return (
@@ -46,11 +72,9 @@ function Theme() {
   const scheme = useComputedColorScheme('light');
   const other = scheme === 'dark' ? 'light' : 'dark';
   return (
-    <Tooltip label={`Switch to ${other}`} withArrow>
-      <ActionIcon variant="subtle" color="gray" aria-label={`Switch to ${other} colours`} onClick={() => setColorScheme(other)}>
-        <Icon name={scheme === 'dark' ? 'sun' : 'moon'} />
-      </ActionIcon>
-    </Tooltip>
+    <ActionIcon data-hint={`Switch to ${other}`} variant="subtle" color="gray" aria-label={`Switch to ${other} colours`} onClick={() => setColorScheme(other)}>
+      <Icon name={scheme === 'dark' ? 'sun' : 'moon'} />
+    </ActionIcon>
   );
 }
 
@@ -69,9 +93,25 @@ function Health() {
 /** What is around every page: navigation, search over everything, the theme, and whether the server is well. */
 export function Shell() {
   const [opened, menu] = useDisclosure(false);
+  const [searching, setSearching] = useState(false);
+  const [query, setQuery] = useState('');
   const path = useRouterState({ select: (state) => state.location.pathname });
 
   useEffect(() => menu.close(), [path]); // eslint-disable-line react-hooks/exhaustive-deps -- only a new page closes it
+  useEffect(() => {
+    // Fetched soon after the page. When that does not succeed, opening it tries again and says so.
+    const idle = setTimeout(() => void loadPalette().catch(() => undefined), PALETTE_AFTER);
+    return () => clearTimeout(idle);
+  }, []);
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      if (!(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey || event.key.toLowerCase() !== 'k') return;
+      event.preventDefault();
+      setSearching((before) => !before);
+    };
+    addEventListener('keydown', onKey);
+    return () => removeEventListener('keydown', onKey);
+  }, []);
 
   return (
     <div className="shell">
@@ -92,7 +132,7 @@ export function Shell() {
           </svg>
           <span>APG</span>
         </Link>
-        <button type="button" className="search-all" onClick={() => spotlight.open()}>
+        <button type="button" className="search-all" onClick={() => setSearching(true)}>
           <Icon name="search" size={14} />
           <span className="search-all-text">Search or do something</span>
           <kbd>Ctrl K</kbd>
@@ -104,15 +144,15 @@ export function Shell() {
       <div className="side only-wide">
         <Navigation />
       </div>
-      <Drawer opened={opened} onClose={menu.close} size={240} title="APG" closeButtonProps={{ 'aria-label': 'Close the menu' }}>
-        <Navigation onGo={menu.close} />
-      </Drawer>
+      <SideMenu opened={opened} close={menu.close} />
       <main id="main" className="main" tabIndex={-1}>
         <ErrorBoundary key={path}>
           <Outlet />
         </ErrorBoundary>
       </main>
-      <CommandPalette />
+      <CommandPalette opened={searching} close={() => setSearching(false)} query={query} setQuery={setQuery} />
+      <Notices />
+      <Hints />
     </div>
   );
 }

@@ -1,5 +1,6 @@
-import { ActionIcon, Alert, Button, Modal, Select, TextInput, Tooltip } from '@mantine/core';
-import { useDisclosure } from '@mantine/hooks';
+import '../styles/dialog.css';
+
+import { Alert, Button, Modal, TextInput } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
@@ -9,6 +10,7 @@ import { workflowQuery } from '../api/queries';
 import { SchemaForm } from '../schema-form/SchemaForm';
 import type { JsonSchema } from '../schema-form/schema';
 import { check } from '../schema-form/validate';
+import { Choice } from '../ui/Choice';
 import { Icon } from '../ui/Icon';
 import { say } from '../ui/notify';
 import { Failed, Loading } from '../ui/States';
@@ -96,14 +98,7 @@ function Form({ id, close }: { id: string; close: () => void }) {
         />
       )}
       <div className="two">
-        <Select
-          size="xs"
-          label="Priority"
-          data={['high', 'normal', 'low']}
-          value={priority}
-          onChange={(value) => setPriority(value ?? 'normal')}
-          allowDeselect={false}
-        />
+        <Choice label="Priority" data={['high', 'normal', 'low']} value={priority} onChange={(value) => setPriority(value ?? 'normal')} />
         <TextInput size="xs" label="Tags" placeholder="with commas between" value={tags} onChange={(event) => setTags(event.currentTarget.value)} />
       </div>
       {refused && (
@@ -129,20 +124,5 @@ export function ExecuteDialog({ id, name, opened, close }: { id: string; name: s
     <Modal opened={opened} onClose={close} title={`Execute ${name}`} size="lg" closeButtonProps={{ 'aria-label': 'Close' }}>
       <Form id={id} close={close} />
     </Modal>
-  );
-}
-
-/** The button in a list that opens the dialog. */
-export function ExecuteButton({ id, name, archived }: { id: string; name: string; archived: boolean }) {
-  const [opened, dialog] = useDisclosure(false);
-  return (
-    <>
-      <Tooltip label={archived ? 'It is archived and takes no new executions' : 'Execute'} withArrow>
-        <ActionIcon variant="subtle" size="sm" onClick={dialog.open} aria-label={`Execute ${name}`} disabled={archived}>
-          <Icon name="play" size={12} />
-        </ActionIcon>
-      </Tooltip>
-      <ExecuteDialog id={id} name={name} opened={opened} close={dialog.close} />
-    </>
   );
 }

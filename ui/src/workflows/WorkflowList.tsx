@@ -1,4 +1,4 @@
-import { Button, SegmentedControl, TextInput } from '@mantine/core';
+import { Button, TextInput } from '@mantine/core';
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useEffect, useState } from 'react';
@@ -7,12 +7,13 @@ import type { Workflow } from '../api/client';
 import { lastExecutionsQuery, workflowsQuery } from '../api/queries';
 import { instant } from '../ui/format';
 import { Icon } from '../ui/Icon';
+import { Segments } from '../ui/Segments';
 import { Page } from '../ui/Page';
 import { Empty, Failed, Loading, More } from '../ui/States';
 import { Status } from '../ui/Status';
 import { look } from '../ui/status';
 import { Ago, useRested } from '../ui/Time';
-import { ExecuteButton } from './Execute';
+import { ExecuteButton } from './ExecuteButton';
 
 const route = getRouteApi('/workflows');
 
@@ -127,7 +128,7 @@ export function WorkflowList() {
           value={typed}
           onChange={(event) => setTyped(event.currentTarget.value)}
         />
-        <SegmentedControl
+        <Segments
           size="xs"
           aria-label="Which workflows"
           value={status ?? 'all'}

@@ -19,11 +19,16 @@ export const GAP = { x: 72, y: 28 };
 /** Between rows, where the connections from one to the next have their place. */
 const ROW_GAP = 64;
 
-/** Sweeps over the columns: more of them cross fewer connections, with less and less gain. */
-const SWEEPS = 8;
-
-/** Connections over more columns than this take no part in the order: each would cost a bend a column. */
-const LONGEST = 12;
+/**
+ * How much work goes into a layout, by its size: in a drawing of a thousand boxes nobody follows single lines, and it is not
+ * to take longer than a blink.
+ *
+ * `sweeps` go over the columns to cross fewer connections, and `passes` to make them short, both with less and less gain.
+ * Connections over more columns than `longest` take no part in the order: each would cost a bend a column.
+ */
+const EFFORT = { small: { sweeps: 8, passes: 6, longest: 12 }, large: { sweeps: 4, passes: 4, longest: 4 } };
+/** From this many boxes on a layout is a large one. */
+const LARGE = 1_000;
 
 /** A box, or a bend of a connection that is longer than one column. */
 interface Item {
@@ -52,9 +57,10 @@ export function layered(boxes: readonly Box[], edges: readonly Edge[], aspect?: 
   const links = unique(edges.filter((edge) => edge.from !== edge.to && index.has(edge.from) && index.has(edge.to)));
   const forward = breakCircles(boxes, links);
   const ranks = rank(boxes, forward);
-  const columns = build(boxes, forward, ranks);
-  sort(columns);
-  return place(columns, aspect);
+  const effort = boxes.length < LARGE ? EFFORT.small : EFFORT.large;
+  const columns = build(boxes, forward, ranks, effort.longest);
+  sort(columns, effort.sweeps);
+  return place(columns, aspect, effort.passes);
 }
 
 function unique(edges: readonly Edge[]): Edge[] {
@@ -124,7 +130,7 @@ function rank(boxes: readonly Box[], edges: readonly Edge[]): Map<string, number
   return ranks;
 }
 
-function build(boxes: readonly Box[], edges: readonly Edge[], ranks: Map<string, number>): Item[][] {
+function build(boxes: readonly Box[], edges: readonly Edge[], ranks: Map<string, number>, longest: number): Item[][] {
   const columns: Item[][] = [];
   const put = (item: Item) => {
     const column = (columns[item.rank] ??= []);
@@ -144,7 +150,7 @@ function build(boxes: readonly Box[], edges: readonly Edge[], ranks: Map<string,
   for (const edge of edges) {
     const from = items.get(edge.from);
     const to = items.get(edge.to);
-    if (!from || !to || to.rank - from.rank > LONGEST) continue;
+    if (!from || !to || to.rank - from.rank > longest) continue;
     let last = from;
     for (let at = from.rank + 1; at < to.rank; at += 1) {
       const bend = put({ id: undefined, rank: at, width: 0, height: 0, before: [], after: [], order: 0, y: 0 });
@@ -159,10 +165,10 @@ function build(boxes: readonly Box[], edges: readonly Edge[], ranks: Map<string,
 
 const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-function sort(columns: Item[][]): void {
+function sort(columns: Item[][], sweeps: number): void {
   let best = columns.map((column) => [...column]);
   let fewest = crossings(columns);
-  for (let sweep = 0; sweep < SWEEPS && fewest > 0; sweep += 1) {
+  for (let sweep = 0; sweep < sweeps && fewest > 0; sweep += 1) {
     const down = sweep % 2 === 0;
     for (let step = 1; step < columns.length; step += 1) {
       const column = columns[down ? step : columns.length - 1 - step]!;
@@ -261,9 +267,9 @@ function rowsOf(columns: Item[][], aspect: number | undefined): number[] {
   return starts;
 }
 
-function place(columns: Item[][], aspect: number | undefined): Map<string, Placed> {
+function place(columns: Item[][], aspect: number | undefined, passes: number): Map<string, Placed> {
   for (const column of columns) settle(column, column.map(() => 0));
-  for (let pass = 0; pass < 6; pass += 1) {
+  for (let pass = 0; pass < passes; pass += 1) {
     const order = pass % 2 === 0 ? columns : [...columns].reverse();
     for (const column of order) {
       settle(

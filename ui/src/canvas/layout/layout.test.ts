@@ -103,6 +103,7 @@ describe('arrange', () => {
     ports: ['success'],
   });
   const nested: Graph = {
+    root: null,
     parts: [part('a'), part('loop', null, true), part('x', 'loop'), part('y', 'loop'), part('c', 'loop', false, 'catch')],
     edges: [
       { from: 'a', to: 'loop' },
@@ -124,7 +125,7 @@ describe('arrange', () => {
   });
 
   it('keeps positions that are given, and finds a free place for what has none', () => {
-    const graphOfThree: Graph = { parts: [part('a'), part('b'), part('c')], edges: [{ from: 'a', to: 'c' }] };
+    const graphOfThree: Graph = { root: null, parts: [part('a'), part('b'), part('c')], edges: [{ from: 'a', to: 'c' }] };
     const items = new Map(arrange(graphOfThree, { a: [500, 300], b: [800, 300] }).map((item) => [item.id, item]));
     expect([items.get('a')!.x, items.get('a')!.y]).toEqual([500, 300]);
     const c = items.get('c')!;

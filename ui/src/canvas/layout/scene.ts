@@ -2,6 +2,8 @@ import { layered, type Box, type Edge, type Placed } from './layered';
 
 /** What is to be drawn, without anything that a worker cannot be sent. */
 export interface Graph {
+  /** The container whose inside is drawn; null for the whole workflow. */
+  root: string | null;
   /** Containers before what they hold. */
   parts: Part[];
   edges: Edge[];
@@ -129,9 +131,9 @@ export function arrange(graph: Graph, positions: Positions): Item[] {
     return { width, height: head + inner + SIZE.pad };
   };
 
-  const body = list(null, 'components', undefined, 0, 0);
+  const body = list(graph.root, 'components', undefined, 0, 0);
   const lowest = Math.max(0, ...items.filter((item) => item.parent === undefined).map((item) => item.y + item.height));
-  further(null, undefined, 0, (body.count > 0 ? lowest : 0) + SIZE.gap * 2);
+  further(graph.root, undefined, 0, (body.count > 0 ? lowest : 0) + SIZE.gap * 2);
   return items;
 }
 
@@ -146,6 +148,28 @@ export function lanes(items: readonly Item[]): number[] {
   for (const [top, end] of taken) {
     if (top - bottom > 24) found.push((top + bottom) / 2);
     bottom = Math.max(bottom, end);
+  }
+  return found;
+}
+
+/**
+ * The stripe above the row that a connection back to the left leads to, for each that does; those of one stripe stand side
+ * by side.
+ */
+export function lanesOf<L extends Edge>(items: readonly Item[], lines: readonly L[]): Map<L, number> {
+  const free = lanes(items);
+  const at = new Map(items.filter((item) => item.parent === undefined).map((item) => [item.id, item]));
+  const used = new Map<number, number>();
+  const found = new Map<L, number>();
+  for (const line of lines) {
+    const from = at.get(line.from);
+    const to = at.get(line.to);
+    if (!from || !to || to.x >= from.x + from.width) continue;
+    const lane = free.findLast((each) => each < to.y + SIZE.head && each > from.y);
+    if (lane === undefined) continue;
+    const count = used.get(lane) ?? 0;
+    used.set(lane, count + 1);
+    found.set(line, lane + (count % 2 === 0 ? 1 : -1) * Math.ceil(count / 2) * 7);
   }
   return found;
 }

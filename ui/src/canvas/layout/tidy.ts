@@ -17,6 +17,7 @@ export function tidy(graph: Graph): Promise<Item[] | undefined> {
     const onMessage = ({ data }: MessageEvent<Reply>) => {
       if (data.number !== number) return;
       done();
+      performance.measure('apg.layout', { start: performance.now() - data.took, duration: data.took });
       resolve(number === last ? data.items : undefined);
     };
     const onError = (event: ErrorEvent) => {

@@ -8,9 +8,13 @@ export interface Request {
 export interface Reply {
   number: number;
   items: Item[];
+  /** How long it took, in milliseconds. */
+  took: number;
 }
 
 self.onmessage = ({ data }: MessageEvent<Request>) => {
-  const reply: Reply = { number: data.number, items: arrange(data.graph, {}) };
+  const begin = performance.now();
+  const items = arrange(data.graph, {});
+  const reply: Reply = { number: data.number, items, took: performance.now() - begin };
   self.postMessage(reply);
 };

@@ -1,0 +1,16 @@
+import { createContext } from 'react';
+
+import type { Data } from '../model/expressions';
+
+/** What the last execution had, for fields that hold expressions. */
+export interface LastData {
+  /** Undefined until it was asked for and is there. */
+  data: Data | undefined;
+  /** In words, why there is none. */
+  reason: string;
+  /** Asks for it: it is read only when somebody writes an expression. */
+  want: () => void;
+}
+
+/** Absent where there are no executions to look at. */
+export const LastDataContext = createContext<LastData | undefined>(undefined);
