@@ -11,6 +11,8 @@ const LOOKS: Record<string, Look> = {
   pending: { tone: 'wait', icon: 'clock', word: 'Pending' },
   waiting: { tone: 'quiet', icon: 'dot', word: 'Waiting' },
   ready: { tone: 'wait', icon: 'clock', word: 'Ready' },
+  limited: { tone: 'wait', icon: 'clock', word: 'In line' },
+  offered: { tone: 'wait', icon: 'clock', word: 'Offered' },
   dispatched: { tone: 'wait', icon: 'clock', word: 'Dispatched' },
   running: { tone: 'busy', icon: 'spin', word: 'Running' },
   retrying: { tone: 'warn', icon: 'retry', word: 'Retrying' },
