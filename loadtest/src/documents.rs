@@ -98,6 +98,13 @@ pub(crate) fn until(instant: &str) -> Case {
     Case { definition: document("bench-until", components), expected: json!(1) }
 }
 
+/// One step that cannot do its work.
+pub(crate) fn failing() -> Case {
+    let mut components = Map::new();
+    components.insert("s1".to_owned(), step(None, json!("no rows")));
+    Case { definition: document("bench-failing", components), expected: Value::Null }
+}
+
 /// So many calls of a service that takes its time, one after another.
 pub(crate) fn calls(length: usize, url: &str) -> Case {
     let mut components = Map::new();
