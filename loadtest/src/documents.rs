@@ -101,7 +101,9 @@ pub(crate) fn until(instant: &str) -> Case {
 /// One step that cannot do its work.
 pub(crate) fn failing() -> Case {
     let mut components = Map::new();
-    components.insert("s1".to_owned(), step(None, json!("no rows")));
+    let mut component = step(None, json!([0]));
+    component["config"]["expression"] = json!("item.nothing.more");
+    components.insert("s1".to_owned(), component);
     Case { definition: document("bench-failing", components), expected: Value::Null }
 }
 

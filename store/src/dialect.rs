@@ -515,9 +515,6 @@ from wo_requests
 where at < $2 and shard ", "
 order by at, id limit $3");
 
-    EXECUTIONS, "$6": texts = (executions!("wo_executions as e", ""), "
-order by e.id desc limit $7");
-
     /// All wanted statuses are open: the partial index serves.
     OPEN_EXECUTIONS, "$6": texts = (executions!("wo_executions as e", "
     and ($8 is null or e.workflow_id = $8)

@@ -180,7 +180,9 @@ impl History for SqlStore {
     }
 
     async fn ended(&self, filter: EndedFilter) -> Result<Vec<Ended>, StoreError> {
+        // Planned for these very values, as lists are.
         let records: Vec<EndedRecord> = on_pool!(self, |pool, sql| sqlx::query_as(ENDED)
+            .persistent(false)
             .bind(*filter.tenant.as_uuid())
             .bind(filter.status.as_str())
             .bind(after(filter.after))
@@ -203,6 +205,7 @@ impl History for SqlStore {
         limit: u32,
     ) -> Result<Vec<ExecutionId>, StoreError> {
         let ids: Vec<Uuid> = on_pool!(self, |pool, sql| sqlx::query_scalar(OPEN_BEFORE)
+            .persistent(false)
             .bind(*tenant.as_uuid())
             .bind(after(since))
             .bind(rows::first_id_at(before.after(SLACK)))

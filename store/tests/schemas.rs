@@ -81,6 +81,29 @@ async fn every_statement_prepares_on_both() {
     }
 }
 
+/// A page costs what it gives, however much there is: no list is sorted, and none reads a whole table to find its page.
+#[tokio::test]
+async fn lists_of_executions_are_read_by_an_index() {
+    let (_folder, mut sqlite) = sqlite().await;
+    let statements = store::statements();
+    // But by tags that have no row: those are rare enough.
+    let is_list = |text: &&str| text.contains("id desc limit $7") && !text.contains("tags like");
+    let lists: Vec<&str> = statements.iter().map(|(_, text)| *text).filter(is_list).collect();
+    assert_eq!(lists.len(), 6);
+    for text in lists {
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(format!("explain query plan {text}")))
+                .fetch_all(&mut sqlite)
+                .await
+                .expect("a plan");
+        let steps: Vec<&str> = plan.iter().map(|(.., step)| step.as_str()).collect();
+        let is_good = |step: &&str| {
+            !step.contains("TEMP B-TREE") && (!step.starts_with("SCAN") || step.contains("json_each"))
+        };
+        assert!(steps.iter().all(|step| is_good(step)), "{steps:#?}\n{text}");
+    }
+}
+
 #[tokio::test]
 async fn an_older_schema_is_refused_with_a_sentence() {
     let schema = Schema::create().await;
