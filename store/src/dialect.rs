@@ -651,6 +651,10 @@ where execution_id ", "");
 delete from wo_slots
 where execution_id ", "");
 
+    FORGET_SLOT_WAITS, "$1": ids = ("\
+delete from wo_slot_waits
+where execution_id ", "");
+
     FORGET_LATE, "$1": ids = ("\
 delete from wo_late_results
 where execution_id ", "");

@@ -255,19 +255,34 @@ impl History for SqlStore {
                 sql::FORGET_WAITS,
                 sql::FORGET_TIMERS,
                 sql::FORGET_SLOTS,
+                sql::FORGET_SLOT_WAITS,
                 sql::FORGET_LATE,
                 sql::FORGET_REQUESTS,
                 sql::FORGET_KEYS,
                 sql::FORGET_LETTERS,
                 sql::FORGET_EXECUTIONS,
             ];
-            let mut gone = [0_u64; 13];
+            let mut gone = [0_u64; 14];
             for (text, count) in texts.into_iter().zip(&mut gone) {
                 let ids = sql::ids(going.iter().copied());
                 *count = sqlx::query(text).bind(ids).execute(&mut *tx).await?.rows_affected();
             }
-            let [turns, tasks, payloads, _, human_tasks, _, _, _, late, requests, keys, letters, executions] =
-                gone;
+            let [
+                turns,
+                tasks,
+                payloads,
+                _,
+                human_tasks,
+                _,
+                _,
+                _,
+                _,
+                late,
+                requests,
+                keys,
+                letters,
+                executions,
+            ] = gone;
             let others = late + requests + keys + letters;
             Ok(Forgotten { executions, turns, tasks, payloads, human_tasks, others })
         })
@@ -408,8 +423,15 @@ async fn drop_month(
             sqlx::query_scalar(estimate).bind(format!("{table}_{date}")).fetch_one(&mut *connection).await?;
     }
     let mut others = 0;
-    let small =
-        ["wo_timers", "wo_slots", "wo_event_waits", "wo_requests", "wo_idempotency", "wo_execution_tags"];
+    let small = [
+        "wo_timers",
+        "wo_slots",
+        "wo_slot_waits",
+        "wo_event_waits",
+        "wo_requests",
+        "wo_idempotency",
+        "wo_execution_tags",
+    ];
     for table in small {
         let text = format!("delete from {table} where execution_id >= $1 and execution_id < $2");
         let done = sqlx::query(AssertSqlSafe(text))

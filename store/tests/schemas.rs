@@ -147,6 +147,7 @@ async fn every_table_that_names_an_execution_has_its_time() {
         "wo_late_results",
         "wo_payloads",
         "wo_requests",
+        "wo_slot_waits",
         "wo_slots",
         "wo_tasks",
         "wo_timers",

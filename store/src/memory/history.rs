@@ -43,7 +43,7 @@ impl State {
         self.people.retain(|task, _| !asked.contains(task));
         self.waits.retain(|(execution, _), _| *execution != id);
         self.timers.retain(|(execution, _), _| *execution != id);
-        self.slots.retain(|(_, execution), _| *execution != id);
+        self.slots.release(id);
         let others = removed!(self.late, |late| late.execution != id)
             + removed!(self.requests, |_, request| request.execution != id)
             + removed!(self.keys, |_, key| key.execution != id)
