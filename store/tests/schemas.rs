@@ -100,7 +100,7 @@ async fn lists_of_executions_are_read_by_an_index() {
         let is_good = |step: &&str| {
             !step.contains("TEMP B-TREE") && (!step.starts_with("SCAN") || step.contains("json_each"))
         };
-        assert!(steps.iter().all(|step| is_good(step)), "{steps:#?}\n{text}");
+        assert!(steps.iter().all(is_good), "{steps:#?}\n{text}");
     }
 }
 
@@ -277,7 +277,7 @@ async fn a_sqlite_file_is_read_beside_its_owner() {
     let owner = SqlStore::open(&config).await.expect("opened");
     let reader = SqlStore::open_to_read(&config).await.expect("opened beside it");
     let holder = shared::ids::CoordinatorId::generate();
-    let hold = std::time::Duration::from_secs(60);
+    let hold = std::time::Duration::from_mins(1);
     assert!(reader.chore_take("x", holder, hold).await.is_err(), "it writes nothing");
     assert_eq!(owner.chore_take("x", holder, hold).await.expect("taken").as_deref(), Some(""));
     assert!(owner.chore_note("x", holder, "seen").await.expect("noted"));
