@@ -30,6 +30,17 @@ pub(crate) struct ClientArgs {
     pub output: Format,
 }
 
+/// How long one answer may come in pieces.
+const LONGEST_COPY: Duration = Duration::from_hours(6);
+
+/// The JSON of an answer; its text when it is none, `null` when it is empty.
+fn read(bytes: &[u8]) -> Value {
+    if bytes.is_empty() {
+        return Value::Null;
+    }
+    serde_json::from_slice(bytes).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(bytes)))
+}
+
 /// A server that answered with a problem.
 #[derive(Debug)]
 pub(crate) struct Refused {
@@ -139,23 +150,39 @@ impl Client {
         self.send(request, Some(body)).await
     }
 
-    async fn send(&self, mut request: reqwest::RequestBuilder, body: Option<&Value>) -> Result<Value> {
+    /// Gives an answer that may be large to `take`, piece by piece as it comes.
+    pub(crate) async fn copy(&self, path: &str, take: impl Fn(&[u8])) -> Result<()> {
+        // As long as it takes: what stands still is noticed by the connection.
+        let request = self.http.get(format!("{}{path}", self.base)).timeout(LONGEST_COPY);
+        let mut answer = self.start(request).await?;
+        if !answer.status().is_success() {
+            let status = answer.status().as_u16();
+            let bytes = answer.bytes().await.context("the answer broke off")?;
+            return Err(Refused { status, body: read(&bytes) }.into());
+        }
+        while let Some(piece) = answer.chunk().await.context("the answer broke off")? {
+            take(&piece);
+        }
+        Ok(())
+    }
+
+    async fn start(&self, mut request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
         if let Some(key) = &self.api_key {
             request = request.bearer_auth(key);
         }
+        request.send().await.with_context(|| {
+            format!("no answer from {}; is the server running there? (--server or APG_BASE_URL)", self.base)
+        })
+    }
+
+    async fn send(&self, mut request: reqwest::RequestBuilder, body: Option<&Value>) -> Result<Value> {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = request.send().await.with_context(|| {
-            format!("no answer from {}; is the server running there? (--server or APG_BASE_URL)", self.base)
-        })?;
+        let answer = self.start(request).await?;
         let status = answer.status();
         let bytes = answer.bytes().await.context("the answer broke off")?;
-        let body = if bytes.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes)))
-        };
+        let body = read(&bytes);
         if status.is_success() { Ok(body) } else { Err(Refused { status: status.as_u16(), body }.into()) }
     }
 

@@ -10,6 +10,7 @@ use shared::{
     component::{Catalogue, Failure, FailureClass, Notice, NoticeAccess, PayloadAccess},
     ids::{DeadLetterId, ExecutionId, PayloadId, TenantId},
     port::{
+        history::DynArchive,
         people::NotificationRow,
         progress::DynProgress,
         queue::{DynQueue, QueueError},
@@ -77,19 +78,33 @@ pub async fn open_store(settings: &Settings) -> Result<DynStore> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     }
-    let config = store::Config {
-        url: url.clone(),
+    opened(&url, store::SqlStore::open(&store_config(settings, &url)).await)
+}
+
+/// Opens the store to look at it, beside the process that has it open.
+///
+/// # Errors
+/// When there is none, or its tables are not those of this version.
+pub async fn open_store_to_read(settings: &Settings) -> Result<DynStore> {
+    let url = database_url(settings);
+    opened(&url, store::SqlStore::open_to_read(&store_config(settings, &url)).await)
+}
+
+fn store_config(settings: &Settings, url: &str) -> store::Config {
+    store::Config {
+        url: url.to_owned(),
         pool_size: settings.database.pool_size + settings.database.max_overflow,
         acquire_timeout: Duration::from_secs(settings.database.pool_timeout.into()),
         sqlite_synchronous: match settings.database.sqlite_synchronous {
             Synchronous::Full => store::Synchronous::Full,
             Synchronous::Normal => store::Synchronous::Normal,
         },
-    };
-    let opened = store::SqlStore::open(&config)
-        .await
-        .with_context(|| format!("the database {} cannot be used", redact_url(&url)))?;
-    Ok(Arc::new(opened))
+    }
+}
+
+fn opened(url: &str, opened: Result<store::SqlStore, store::OpenError>) -> Result<DynStore> {
+    let store = opened.with_context(|| format!("the database {} cannot be used", redact_url(url)))?;
+    Ok(Arc::new(store))
 }
 
 /// Whether a service that could not be opened may be there in a moment.
@@ -131,6 +146,14 @@ pub async fn migration_status(url: &str) -> Result<store::MigrationStatus> {
 pub async fn migrate(url: &str) -> Result<store::MigrationStatus> {
     crate::install_tls();
     store::migrate(url).await.with_context(|| format!("the database {} cannot be changed", redact_url(url)))
+}
+
+/// Gives each line of an archive to `see`, each execution once, as long as that answers to go on.
+pub fn read_archive(
+    folder: &Path,
+    see: impl FnMut(ExecutionId, &[u8]) -> std::io::Result<bool>,
+) -> Result<u64> {
+    store::archived(folder, see).with_context(|| format!("the archive {} cannot be read", folder.display()))
 }
 
 /// Opens the broker, or the queue of this process when none is set.
@@ -475,6 +498,10 @@ impl Running {
         if roles.coordinator {
             let mut config = settings.engine.clone();
             config.max_open_executions = settings.api.max_open_executions;
+            config.retention = settings.retention.clone();
+            config.audit = settings.audit.clone();
+            let archive = settings.retention.archive.clone();
+            let archive = archive.map(|folder| Arc::new(store::FolderArchive::new(folder)) as DynArchive);
             let Truth { store, progress } = ports.truth()?.clone();
             let its_ports = coordinator::Ports {
                 store,
@@ -483,6 +510,7 @@ impl Running {
                 catalogue: ports.catalogue.clone(),
                 folders: Arc::clone(&ports.environment) as _,
                 streams: Arc::new(Brokers::new(settings)),
+                archive,
             };
             let run = |stop| -> RoleFuture {
                 Box::pin(

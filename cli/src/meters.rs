@@ -33,7 +33,51 @@ pub(crate) fn coordinator(stats: Arc<coordinator::Stats>) -> Meter {
                 buckets.push((*bound, count));
             }
         }
+        let forgotten = |kind, counter| {
+            Sample::counter(
+                "retention_deleted_total",
+                "What was removed as its time was over, by kind.",
+                read(counter),
+            )
+            .label("kind", kind)
+        };
         vec![
+            forgotten("executions", &stats.forgotten_executions),
+            forgotten("turns", &stats.forgotten_turns),
+            forgotten("tasks", &stats.forgotten_tasks),
+            forgotten("payloads", &stats.forgotten_payloads),
+            forgotten("human_tasks", &stats.forgotten_human_tasks),
+            forgotten("others", &stats.forgotten_others),
+            Sample::gauge(
+                "retention_lag_seconds",
+                "For how long the oldest execution whose time is over has been there.",
+                seconds(&stats.retention_lag_micros),
+            ),
+            Sample::gauge(
+                "retention_last_run_timestamp_seconds",
+                "When everything was looked at last; 0 when it was not since the start.",
+                seconds(&stats.retention_run_at),
+            ),
+            Sample::gauge(
+                "apg_audit_findings",
+                "Breaches of rules that are known.",
+                read(&stats.audit_findings),
+            ),
+            Sample::counter(
+                "apg_audit_executions_total",
+                "Executions whose journals were checked.",
+                read(&stats.audited_executions),
+            ),
+            Sample::gauge(
+                "apg_audit_last_run_timestamp_seconds",
+                "When the rules were checked last; 0 when they were not since the start.",
+                seconds(&stats.audit_run_at),
+            ),
+            Sample::gauge(
+                "apg_audit_last_round_timestamp_seconds",
+                "When the last execution of a round was checked; 0 when none was since the start.",
+                seconds(&stats.audit_round_at),
+            ),
             ended("completed", &stats.completed),
             ended("failed", &stats.failed),
             ended("cancelled", &stats.cancelled),

@@ -19,11 +19,16 @@ pub(crate) enum Format {
 
 /// Writes to standard output. A reader that has had enough (`| head`) ends the program, quietly.
 pub(crate) fn data(text: &str) {
+    bytes(text.as_bytes());
+    if !text.ends_with('\n') {
+        bytes(b"\n");
+    }
+}
+
+/// As [`data`], with nothing added.
+pub(crate) fn bytes(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
-    let done = out
-        .write_all(text.as_bytes())
-        .and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") });
-    if done.and_then(|()| out.flush()).is_err() {
+    if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
         std::process::exit(0);
     }
 }

@@ -1,7 +1,9 @@
-//! Checks the invariants on a live store: what `apg audit` runs.
+//! Checks the invariants on a live store: what `apg audit` runs, and the coordinator when it is told to.
 //!
 //! Every journal is folded event by event with the rules of the engine, and the tables are compared with
 //! it. Nothing is changed.
+
+mod rounds;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,6 +18,9 @@ use shared::{
     port::store::{DynStore, ExecutionRow, Finding, JOURNAL_PAGE, StoreError, Stored},
     workflow::{self, Part, Workflow},
 };
+
+pub use rounds::Audit;
+pub(crate) use rounds::run as run_rounds;
 
 /// How far the audit is.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -39,23 +44,63 @@ pub struct Report {
 
 /// Read in pages of this many executions.
 const PAGE: u32 = 200;
+/// How often an execution that seems wrong is looked at again. What goes on meanwhile changes between two looks.
+const LOOKS: u32 = 5;
 
-/// Checks every execution of the store.
+/// Checks every execution of the store, which may be in use.
 pub async fn run(
     store: DynStore,
     catalogue: Catalogue,
     on_progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Report, StoreError> {
-    let mut report = Report::default();
-    let mut workflows: HashMap<String, Option<Arc<Workflow>>> = HashMap::new();
+    let mut auditor = Auditor::new(store, catalogue);
+    let mut report = Report { findings: auditor.tables().await?, ..Report::default() };
     let mut after = None;
     loop {
-        let rows = store.audit_page(after, PAGE).await?;
-        let Some(last) = rows.last() else { break };
-        after = Some(last.id);
-        let ids: Vec<ExecutionId> = rows.iter().map(|row| row.id).collect();
-        let pages = store.load(&ids, 0, JOURNAL_PAGE).await?;
-        for (row, page) in rows.iter().zip(pages) {
+        after = auditor.page(after, &mut report).await?;
+        report.checked.findings = report.findings.len() as u64;
+        on_progress(report.checked);
+        if after.is_none() {
+            return Ok(report);
+        }
+    }
+}
+
+/// Checks a store part by part.
+pub(crate) struct Auditor {
+    store: DynStore,
+    catalogue: Catalogue,
+    workflows: HashMap<String, Option<Arc<Workflow>>>,
+    /// Executions in a page.
+    page: u32,
+}
+
+impl Auditor {
+    pub(crate) fn new(store: DynStore, catalogue: Catalogue) -> Self {
+        Self { store, catalogue, workflows: HashMap::new(), page: PAGE }
+    }
+
+    /// Compares the small tables with each other.
+    pub(crate) async fn tables(&self) -> Result<Vec<Finding>, StoreError> {
+        self.store.audit_tables().await
+    }
+
+    /// Checks the executions that follow `after`. Answers where to go on; `None` at the end.
+    pub(crate) async fn page(
+        &mut self,
+        after: Option<ExecutionId>,
+        report: &mut Report,
+    ) -> Result<Option<ExecutionId>, StoreError> {
+        let rows = self.store.audit_page(after, self.page).await?;
+        // Behind the last one may be journals without a row.
+        let until = rows.last().map(|row| row.id).filter(|_| rows.len() >= self.page as usize);
+        let wrong = self.store.audit_span(after, until).await?;
+        let broken: BTreeSet<ExecutionId> = wrong.iter().filter_map(|finding| finding.execution).collect();
+        report.findings.extend(wrong);
+        let ids: Vec<ExecutionId> = rows.iter().map(|row| row.id).filter(|id| !broken.contains(id)).collect();
+        let mut pages: HashMap<ExecutionId, Option<Stored>> =
+            ids.iter().copied().zip(self.store.load(&ids, 0, JOURNAL_PAGE).await?).collect();
+        for row in &rows {
             report.checked.executions += 1;
             match row.status {
                 Status::Completed => report.completed += 1,
@@ -63,80 +108,112 @@ pub async fn run(
                 Status::Cancelled => report.cancelled += 1,
                 _ => report.open += 1,
             }
-            let Some(page) = page else {
-                report.findings.push(finding("I0", row.id, "it has a row and no journal".to_owned()));
-                continue;
-            };
-            let Some(hash) = crate::desk::Desk::hash_of(&page.turns) else {
-                report.findings.push(finding(
-                    "I0",
-                    row.id,
-                    "its journal does not begin with `accepted`".to_owned(),
-                ));
-                continue;
-            };
-            if !workflows.contains_key(hash) {
-                let compiled = match store.snapshot(hash).await? {
-                    Some(text) => workflow::compile_snapshot(&text, &catalogue).ok(),
-                    None => None,
-                };
-                workflows.insert(hash.to_owned(), compiled);
-            }
-            match workflows.get(hash) {
-                Some(Some(workflow)) => check(&store, row, workflow, page, &mut report).await?,
-                _ => report.findings.push(finding(
-                    "I13",
-                    row.id,
-                    format!("its snapshot {hash} cannot be compiled"),
-                )),
+            if let Some(page) = pages.remove(&row.id) {
+                self.execution(row, page, report).await?;
             }
         }
-        report.checked.findings = report.findings.len() as u64;
-        on_progress(report.checked);
+        Ok(until)
     }
-    report.findings.extend(store.audit_tables().await?);
-    report.checked.findings = report.findings.len() as u64;
-    Ok(report)
+
+    /// Checks one execution. What seems wrong is looked at again until nothing has changed between row and journal:
+    /// turns are kept meanwhile, and executions removed.
+    async fn execution(
+        &mut self,
+        row: &ExecutionRow,
+        first: Option<Stored>,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        let mut findings = Vec::new();
+        report.checked.turns += self.look(row, first, &mut findings).await?;
+        let mut seen = row.clone();
+        for _ in 0..LOOKS {
+            if findings.is_empty() {
+                return Ok(());
+            }
+            let Some(now) = self.store.execution_get(row.tenant, row.id).await? else { return Ok(()) };
+            let mut again = Vec::new();
+            let first = self.store.load(&[row.id], 0, JOURNAL_PAGE).await?.into_iter().next().flatten();
+            self.look(&now, first, &mut again).await?;
+            let is_settled = now == seen && again == findings;
+            (seen, findings) = (now, again);
+            if is_settled {
+                break;
+            }
+        }
+        report.findings.extend(findings);
+        Ok(())
+    }
+
+    /// Checks an execution as it seems now, and answers how many turns it has.
+    async fn look(
+        &mut self,
+        row: &ExecutionRow,
+        page: Option<Stored>,
+        findings: &mut Vec<Finding>,
+    ) -> Result<u64, StoreError> {
+        let Some(page) = page else {
+            findings.push(finding("I0", row.id, "it has a row and no journal".to_owned()));
+            return Ok(0);
+        };
+        let Some(hash) = crate::desk::Desk::hash_of(&page.turns) else {
+            findings.push(finding("I0", row.id, "its journal does not begin with `accepted`".to_owned()));
+            return Ok(0);
+        };
+        if !self.workflows.contains_key(hash) {
+            let compiled = match self.store.snapshot(hash).await? {
+                Some(text) => workflow::compile_snapshot(&text, &self.catalogue).ok(),
+                None => None,
+            };
+            self.workflows.insert(hash.to_owned(), compiled);
+        }
+        match self.workflows.get(hash) {
+            Some(Some(workflow)) => check(&self.store, row, workflow, page, findings).await,
+            _ => {
+                findings.push(finding("I13", row.id, format!("its snapshot {hash} cannot be compiled")));
+                Ok(0)
+            }
+        }
+    }
 }
 
 fn finding(invariant: &str, execution: ExecutionId, message: String) -> Finding {
     Finding { invariant: invariant.to_owned(), execution: Some(execution), message }
 }
 
-/// Checks one journal, of which the first page was read, against the rules and against its row.
+/// Checks one journal, of which the first page was read, against the rules and against its row. Answers how many turns
+/// it has.
 async fn check(
     store: &DynStore,
     row: &ExecutionRow,
     workflow: &Arc<Workflow>,
     first: Stored,
-    report: &mut Report,
-) -> Result<(), StoreError> {
+    findings: &mut Vec<Finding>,
+) -> Result<u64, StoreError> {
     if let Some(claims) = first.turns.first().and_then(Claims::of) {
-        carried(store, claims, &mut report.findings).await?;
+        carried(store, claims, findings).await?;
     }
-    let mut state = journal(row.id, workflow, &first.turns, &mut report.findings);
-    report.checked.turns += first.turns.len() as u64;
+    let mut state = journal(row.id, workflow, &first.turns, findings);
+    let mut turns = first.turns.len() as u64;
     let mut after = first.goes_on(JOURNAL_PAGE);
     drop(first);
-    while let (Some(seq), Some(so_far)) = (after, state.take()) {
+    while let Some(seq) = after {
+        let Some(so_far) = state.take() else { break };
         let Some(page) = store.load(&[row.id], seq, JOURNAL_PAGE).await?.into_iter().flatten().next() else {
             state = Some(so_far);
             break;
         };
-        report.checked.turns += page.turns.len() as u64;
+        turns += page.turns.len() as u64;
         after = page.goes_on(JOURNAL_PAGE);
-        state = go_on(so_far, &page.turns, &mut report.findings, &mut ());
+        state = go_on(so_far, &page.turns, findings, &mut ());
     }
     if let Some(state) = state
         && state.status != row.status
     {
-        report.findings.push(finding(
-            "I13",
-            row.id,
-            format!("its journal says {}, its row says {}", state.status.as_str(), row.status.as_str()),
-        ));
+        let message =
+            format!("its journal says {}, its row says {}", state.status.as_str(), row.status.as_str());
+        findings.push(finding("I13", row.id, message));
     }
-    Ok(())
+    Ok(turns)
 }
 
 /// Compares what an execution has kept of another with the journal of that other, unless that was forgotten since.

@@ -27,6 +27,7 @@ mod inbox;
 mod lifecycle;
 mod membership;
 mod relations;
+pub mod retention;
 mod rows;
 mod schedules;
 #[cfg(test)]
@@ -47,6 +48,7 @@ use shared::{
     component::Catalogue,
     ids::CoordinatorId,
     port::{
+        history::DynArchive,
         progress::DynProgress,
         queue::{DynQueue, QueueError},
         sources::{DynFolders, DynStreams},
@@ -57,6 +59,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+pub use audit::Audit;
+pub use retention::Retention;
 pub use stats::{DURATION_BUCKETS, Stats};
 
 /// How the coordinator admits, paces and repairs.
@@ -96,6 +100,12 @@ pub struct Config {
     /// Open executions beyond which schedules and backfills start no further ones: the API's own setting.
     #[serde(skip, default = "most_open")]
     pub max_open_executions: u64,
+    /// How long executions are kept: a section of its own.
+    #[serde(skip)]
+    pub retention: Retention,
+    /// How the rules are checked: a section of its own.
+    #[serde(skip)]
+    pub audit: Audit,
     /// Inbox messages that are decided and committed together, at most.
     #[schemars(range(min = 1))]
     pub batch: usize,
@@ -118,6 +128,8 @@ impl Default for Config {
             keep_receipts_days: 30,
             cached_executions: 20_000,
             max_open_executions: most_open(),
+            retention: Retention::default(),
+            audit: Audit::default(),
             batch: 512,
         }
     }
@@ -147,6 +159,8 @@ pub struct Ports {
     pub folders: DynFolders,
     /// The brokers that queue triggers listen at.
     pub streams: DynStreams,
+    /// Where executions are written before they are removed.
+    pub archive: Option<DynArchive>,
 }
 
 /// Why a coordinator had to stop.
@@ -208,6 +222,22 @@ pub async fn run(
             ports.clone(),
             Arc::clone(&clock),
             shards.clone(),
+            helpers.clone(),
+        )),
+        spawn(audit::run_rounds(
+            id,
+            config.audit.clone(),
+            ports.clone(),
+            shards.clone(),
+            Arc::clone(&stats),
+            helpers.clone(),
+        )),
+        spawn(retention::run(
+            id,
+            config.retention.clone(),
+            ports.clone(),
+            shards.clone(),
+            Arc::clone(&stats),
             helpers.clone(),
         )),
         spawn(store_clock::keep(Arc::clone(&clock), Arc::clone(&ports.store), helpers.clone())),

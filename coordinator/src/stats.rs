@@ -38,6 +38,23 @@ pub struct Stats {
     /// Tasks dispatched and not settled.
     pub outstanding: AtomicU64,
     pub cached_executions: AtomicU64,
+    /// What was removed since its time was over.
+    pub forgotten_executions: AtomicU64,
+    pub forgotten_turns: AtomicU64,
+    pub forgotten_tasks: AtomicU64,
+    pub forgotten_payloads: AtomicU64,
+    pub forgotten_human_tasks: AtomicU64,
+    pub forgotten_others: AtomicU64,
+    /// For how long the oldest execution whose time is over has been there, in microseconds.
+    pub retention_lag_micros: AtomicU64,
+    /// When everything was looked at last, in microseconds since 1970; 0 when it was not.
+    pub retention_run_at: AtomicU64,
+    /// Breaches of rules that are known.
+    pub audit_findings: AtomicU64,
+    pub audited_executions: AtomicU64,
+    /// When the last look ended, and the last one that reached the end of the store, as above.
+    pub audit_run_at: AtomicU64,
+    pub audit_round_at: AtomicU64,
 }
 
 impl Stats {

@@ -62,6 +62,13 @@ impl Client {
         }
     }
 
+    /// Reads a path once; what it gives, and how long that took in milliseconds.
+    pub(crate) async fn timed(&self, path: &str) -> Result<(Value, f64)> {
+        let begun = std::time::Instant::now();
+        let answer = self.send(Method::GET, path, None).await?;
+        Ok((answer, begun.elapsed().as_secs_f64() * 1e3))
+    }
+
     /// Waits until the server answers.
     pub(crate) async fn ready(&self, within: Duration) -> Result<()> {
         let asked = tokio::time::timeout(within, async {

@@ -98,6 +98,15 @@ pub(crate) fn until(instant: &str) -> Case {
     Case { definition: document("bench-until", components), expected: json!(1) }
 }
 
+/// One step that cannot do its work.
+pub(crate) fn failing() -> Case {
+    let mut components = Map::new();
+    let mut component = step(None, json!([0]));
+    component["config"]["expression"] = json!("item.nothing.more");
+    components.insert("s1".to_owned(), component);
+    Case { definition: document("bench-failing", components), expected: Value::Null }
+}
+
 /// So many calls of a service that takes its time, one after another.
 pub(crate) fn calls(length: usize, url: &str) -> Case {
     let mut components = Map::new();

@@ -2,6 +2,7 @@
 //!
 //! Prints one JSON line a workload. It judges nothing: no timed figure gates a build.
 
+mod big;
 mod client;
 mod documents;
 mod process;
@@ -28,7 +29,7 @@ use workloads::{Bench, Sizes};
 #[derive(Debug, Parser)]
 #[command(name = "apg-loadtest", version)]
 struct Args {
-    /// What to run: idle, W1, W2, W3, W4, loop, waiting, scale.
+    /// What to run: idle, W1, W2, W3, W4, loop, waiting, scale, big.
     #[arg(long, value_delimiter = ',', default_value = "idle,W1,W2,W3,W4")]
     workloads: Vec<String>,
     /// Start it on private ports with its data in a folder of its own, and stop it afterwards. A cluster
@@ -94,8 +95,9 @@ async fn run(args: Args) -> Result<bool> {
         return Ok(true);
     }
     let shape = args.start.unwrap_or(args.shape);
-    let (ordinary, scales): (Vec<String>, Vec<String>) =
-        args.workloads.iter().cloned().partition(|workload| workload != "scale");
+    let wants = |name: &str| args.workloads.iter().any(|workload| workload == name);
+    let ordinary: Vec<String> =
+        args.workloads.iter().filter(|name| !matches!(name.as_str(), "scale" | "big")).cloned().collect();
     let mut good = true;
     if !ordinary.is_empty() {
         let started =
@@ -118,10 +120,32 @@ async fn run(args: Args) -> Result<bool> {
             }
         }
     }
-    if good && !scales.is_empty() {
+    if good && wants("scale") {
         good = scale(&args, shape).await?;
     }
+    if good && wants("big") {
+        good = big(&args, shape).await?;
+    }
     Ok(good)
+}
+
+async fn big(args: &Args, shape: Shape) -> Result<bool> {
+    let client = Client::new(&args.server, None)?;
+    let base = base(args, shape, None)?;
+    let bench = Bench { client: &client, roots: process::Roots::default(), sizes: &args.sizes, base };
+    if args.start.is_none() {
+        bench.emit("big", json!({ "skipped": "needs --start: it fills a store" }), None)?;
+        return Ok(true);
+    }
+    let mut started = Started::new(shape, &args.apg, &args.set, 1)?;
+    let client = Client::new(&started.url, args.api_key.clone())?;
+    wait(&client, Some(&started)).await?;
+    let bench = Bench { client: &client, ..bench };
+    if let Err(error) = big::run(&bench, &mut started, shape).await {
+        bench.emit("big", json!({ "error": short(&error) }), None)?;
+        return Ok(false);
+    }
+    Ok(true)
 }
 
 async fn scale(args: &Args, shape: Shape) -> Result<bool> {

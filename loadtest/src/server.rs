@@ -108,6 +108,30 @@ impl Started {
         Ok(())
     }
 
+    /// Asks its processes to leave, and waits until they have.
+    pub(crate) fn pause(&mut self) {
+        stop(&mut self.children);
+        self.children.clear();
+    }
+
+    /// Starts what was paused.
+    pub(crate) fn resume(&mut self, shape: Shape) -> Result<()> {
+        match shape {
+            Shape::Embedded => self.spawn("serve"),
+            Shape::Cluster => {
+                ["api", "coordinator", "worker"].into_iter().try_for_each(|role| self.spawn(role))
+            }
+        }
+    }
+
+    /// The address of its database.
+    pub(crate) fn database(&self) -> String {
+        match &self.database {
+            Some(database) => database.url.clone(),
+            None => format!("sqlite:{}", self.folder.path().join("apg.db").display()),
+        }
+    }
+
     pub(crate) fn workers(&self) -> usize {
         // One api and one coordinator stand before them.
         self.children.len().saturating_sub(2)
@@ -139,20 +163,24 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // Each is asked by its id; a child that is not reaped yet keeps its id from being given away.
-        for child in &self.children {
-            if let Some(pid) = rustix::process::Pid::from_raw(child.id() as i32) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            }
+        stop(&mut self.children);
+    }
+}
+
+/// Each is asked by its id; a child that is not reaped yet keeps its id from being given away.
+fn stop(children: &mut [Child]) {
+    for child in &*children {
+        if let Some(pid) = rustix::process::Pid::from_raw(child.id() as i32) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
-        let until = Instant::now() + LEAVE_WITHIN;
-        for child in &mut self.children {
-            while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            let _ = child.kill();
-            let _ = child.wait();
+    }
+    let until = Instant::now() + LEAVE_WITHIN;
+    for child in children {
+        while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(20));
         }
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 

@@ -46,6 +46,12 @@ pub(crate) struct Sizes {
     /// Executions of `waiting`.
     #[arg(long, default_value_t = 10_000)]
     pub(crate) waiting: usize,
+    /// Finished executions in the store of `big`.
+    #[arg(long, default_value_t = 1_000_000, value_name = "COUNT")]
+    pub(crate) big: usize,
+    /// How often `big` asks for each kind of list.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) big_runs: usize,
     /// Executions of W3.
     #[arg(long, default_value_t = 1000)]
     pub(crate) flows: usize,
@@ -396,7 +402,7 @@ pub(crate) fn variant(shape: Shape, given: Option<&str>) -> String {
 }
 
 /// Of sorted numbers; zero when there are none.
-fn percentile(sorted: &[f64], share: f64) -> f64 {
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let at = ((share * sorted.len() as f64) as usize).min(sorted.len().saturating_sub(1));
     sorted.get(at).copied().unwrap_or_default()
 }

@@ -460,25 +460,28 @@ macro_rules! listed {
     };
 }
 
-/// A page of executions, newest first, as far as the list of statuses; with a further condition.
+/// A page of executions, newest first, as far as what is wanted of the status; from some tables and with a further
+/// condition. Ids lie between `$3` and `$2`.
 macro_rules! executions {
-    ($further:literal) => {
+    ($from:literal, $further:literal) => {
         concat!(
             "\
-select id, tenant_id, workflow_id, workflow_name, version, status, priority, tags, principal, created_at,
-    started_at, finished_at, blocked_by, failure, output, retry_of
-from wo_executions
-where tenant_id = $1
-    and ($2 is null or id < $2)
-    and ($3 is null or created_at >= $3)
-    and ($4 is null or created_at < $4)
-    and ($5 is null or tags like $5 escape '!')",
+select e.id, e.tenant_id, e.workflow_id, e.workflow_name, e.version, e.status, e.priority, e.tags, e.principal,
+    e.created_at, e.started_at, e.finished_at, e.blocked_by, e.failure, e.output, e.retry_of
+from ",
+            $from,
+            "
+where e.tenant_id = $1
+    and e.id < $2 and e.id >= $3
+    and ($4 is null or e.created_at >= $4)
+    and ($5 is null or e.created_at < $5)",
             $further,
             "
-    and status "
+    and e.status "
         )
     };
 }
+pub(crate) use executions;
 
 listed! {
     LOAD, "$1": ids = ("\
@@ -512,23 +515,35 @@ from wo_requests
 where at < $2 and shard ", "
 order by at, id limit $3");
 
-    EXECUTIONS, "$6": texts = (executions!(""), "
-order by id desc limit $7");
-
     /// All wanted statuses are open: the partial index serves.
-    OPEN_EXECUTIONS, "$6": texts = (executions!("\n    and status in ('pending', 'running', 'paused')"), "
-order by id desc limit $7");
+    OPEN_EXECUTIONS, "$6": texts = (executions!("wo_executions as e", "
+    and ($8 is null or e.workflow_id = $8)
+    and e.status in ('pending', 'running', 'paused')"), "
+order by e.id desc limit $7");
 
     /// Open ones that will fail: the partial index serves.
-    FAILING_EXECUTIONS, "$6": texts = (executions!("\n    and ($8 is null or workflow_id = $8)\n    and failure is not null\n    and status in ('pending', 'running', 'paused')"), "
-order by id desc limit $7");
+    FAILING_EXECUTIONS, "$6": texts = (executions!("wo_executions as e", "
+    and ($8 is null or e.workflow_id = $8)
+    and e.failure is not null
+    and e.status in ('pending', 'running', 'paused')"), "
+order by e.id desc limit $7");
 
-    /// Only failed ones are wanted: the partial index serves.
-    FAILED_EXECUTIONS, "$6": texts = (executions!("\n    and status = 'failed'"), "
-order by id desc limit $7");
+    WORKFLOW_EXECUTIONS, "$6": texts = (executions!("wo_executions as e", "
+    and e.workflow_id = $8"), "
+order by e.id desc limit $7");
 
-    WORKFLOW_EXECUTIONS, "$6": texts = (executions!("\n    and workflow_id = $8"), "
-order by id desc limit $7");
+    TAGGED_EXECUTIONS, "$6": texts = (executions!(
+        "wo_execution_tags as t
+join wo_executions as e on e.id = t.execution_id", "
+    and t.tenant_id = $1 and t.tag = $9 and t.execution_id < $2 and t.execution_id >= $3
+    and ($8 is null or e.workflow_id = $8)"), "
+order by t.execution_id desc limit $7");
+
+    /// By a tag that has no row of its own; `$9` is a pattern.
+    ODDLY_TAGGED_EXECUTIONS, "$6": texts = (executions!("wo_executions as e", "
+    and ($8 is null or e.workflow_id = $8)
+    and e.tags like $9 escape '!'"), "
+order by e.id desc limit $7");
 
     OPEN_HUMAN_TASKS_OF, "$9": texts = ("\
 select h.id, h.tenant_id, h.execution_id, h.task, h.workflow_id, h.workflow_name, h.requester, h.status,
@@ -575,4 +590,88 @@ update wo_notifications
 set read_at = coalesce(read_at, $3)
 where tenant_id = $1 and id = $2 and recipient ", "
 returning id, tenant_id, execution_id, recipient, subject, text, severity, created_at, read_at");
+
+    /// Open ones among some executions, over all tenants.
+    OPEN_AMONG, "$1": ids = ("\
+select id
+from wo_executions
+where status in ('pending', 'running', 'paused') and id ", "");
+
+    FORGET_KNOWN, "$1": ids = ("\
+select id
+from wo_executions
+where id ", "");
+
+    /// Of two that remove the same, one takes a row and the other passes over it.
+    FORGET_HELD, "$1": ids = ("\
+select id
+from wo_executions
+where status in ('completed', 'failed', 'cancelled') and sweep_at is null and id ", "", "
+for update skip locked");
+
+    /// Only what is of an execution that has ended: what is of an open one may be on its way into the journal.
+    PAYLOAD_DROP, "$1": ids = ("\
+delete from wo_payloads
+where execution_id = $2
+    and exists (
+        select 1 from wo_executions as e
+        where e.id = $2 and e.status in ('completed', 'failed', 'cancelled'))
+    and id ", "");
+
+    FORGET_TURNS, "$1": ids = ("\
+delete from wo_journal
+where execution_id ", "");
+
+    FORGET_TASKS, "$1": ids = ("\
+delete from wo_tasks
+where execution_id ", "");
+
+    FORGET_PAYLOADS, "$1": ids = ("\
+delete from wo_payloads
+where execution_id ", "");
+
+    FORGET_ASSIGNEES, "$1": ids = ("\
+delete from wo_human_task_assignees
+where task_id in (
+    select id from wo_human_tasks where execution_id ", ")");
+
+    FORGET_HUMAN_TASKS, "$1": ids = ("\
+delete from wo_human_tasks
+where execution_id ", "");
+
+    FORGET_WAITS, "$1": ids = ("\
+delete from wo_event_waits
+where execution_id ", "");
+
+    FORGET_TIMERS, "$1": ids = ("\
+delete from wo_timers
+where execution_id ", "");
+
+    FORGET_SLOTS, "$1": ids = ("\
+delete from wo_slots
+where execution_id ", "");
+
+    FORGET_SLOT_WAITS, "$1": ids = ("\
+delete from wo_slot_waits
+where execution_id ", "");
+
+    FORGET_LATE, "$1": ids = ("\
+delete from wo_late_results
+where execution_id ", "");
+
+    FORGET_REQUESTS, "$1": ids = ("\
+delete from wo_requests
+where execution_id ", "");
+
+    FORGET_KEYS, "$1": ids = ("\
+delete from wo_idempotency
+where execution_id ", "");
+
+    FORGET_LETTERS, "$1": ids = ("\
+delete from wo_dead_letters
+where execution_id is not null and execution_id ", "");
+
+    FORGET_EXECUTIONS, "$1": ids = ("\
+delete from wo_executions
+where id ", "");
 }

@@ -2,9 +2,11 @@
 //!
 //! Keeps and finds; decides nothing about workflows.
 
+mod archive;
 mod config;
 mod dialect;
 mod error;
+mod history;
 mod ledger;
 mod library;
 mod members;
@@ -22,6 +24,7 @@ mod versions;
 mod views;
 mod writer;
 
+pub use archive::{FolderArchive, archived};
 pub use config::{Config, OpenError, Synchronous};
 pub use memory::MemoryStore;
 pub use migrate::{MigrationStatus, migrate, migration_status};
@@ -41,6 +44,7 @@ pub fn statements() -> Vec<(&'static str, &'static str)> {
         people::STATEMENTS,
         triggers::STATEMENTS,
         versions::STATEMENTS,
+        history::STATEMENTS,
     ];
     let mut all: Vec<(&str, &str)> = shared.into_iter().flatten().map(|text| (*text, *text)).collect();
     all.extend(dialect::LISTED);

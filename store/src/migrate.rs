@@ -124,7 +124,7 @@ pub(crate) async fn postgres_status(connection: &mut PgConnection) -> Result<Mig
     Ok(MigrationStatus::of(&POSTGRES, &applied))
 }
 
-async fn sqlite_status(connection: &mut SqliteConnection) -> Result<MigrationStatus, OpenError> {
+pub(crate) async fn sqlite_status(connection: &mut SqliteConnection) -> Result<MigrationStatus, OpenError> {
     let there: Option<i64> = sqlx::query_scalar::<Sqlite, i64>(
         "select 1 from sqlite_master where type = 'table' and name = '_sqlx_migrations'",
     )

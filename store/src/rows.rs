@@ -110,6 +110,10 @@ pub(crate) struct ExecutionRecord {
 }
 
 impl ExecutionRecord {
+    pub(crate) fn id(&self) -> Uuid {
+        self.id
+    }
+
     pub(crate) fn row(self) -> Result<ExecutionRow, StoreError> {
         Ok(ExecutionRow {
             id: ExecutionId::from_uuid(self.id),

@@ -151,6 +151,41 @@ impl SqlStore {
         }
     }
 
+    /// Opens a store to read from, beside whoever has it open: it takes no lock and changes nothing. A deed that writes is
+    /// refused by a SQLite file.
+    ///
+    /// # Errors
+    /// When there is none, or its schema is older than this release.
+    pub async fn open_to_read(config: &Config) -> Result<Self, OpenError> {
+        let path = match Place::of(&config.url)? {
+            Place::Postgres(_) | Place::Temporary => return Self::open(config).await,
+            Place::Sqlite(path) => path,
+        };
+        // In WAL mode readers and the writer do not wait for each other, whichever process they are of.
+        let options = sqlite_options(&path, config.sqlite_synchronous)
+            .create_if_missing(false)
+            .pragma("query_only", "on");
+        let mut connection = options.connect().await.map_err(OpenError::Unreachable)?;
+        migrate::sqlite_status(&mut connection).await?.check()?;
+        connection.close().await.map_err(OpenError::Unreachable)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(config.pool_size.clamp(1, 8))
+            .acquire_timeout(config.acquire_timeout)
+            .connect_lazy_with(options);
+        let ledger = Arc::new(Ledger::default());
+        let turns = writer::sqlite(&readers, &ledger);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                db: Db::Sqlite { writer: readers.clone(), readers },
+                accepts: turns.clone(),
+                commits: turns,
+                ledger,
+                read_clock: Mutex::new(None),
+                _file: None,
+            }),
+        })
+    }
+
     async fn open_postgres(config: &Config, url: &str, ledger: &Arc<Ledger>) -> Result<Self, OpenError> {
         let options = postgres_options(url)?;
         // A pool would go on trying for as long as somebody may wait for a connection, and then not say why.

@@ -1,19 +1,22 @@
 //! What people look at, and what the audit compares.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use shared::{
-    execution::{Event, Status, Turn},
+    execution::{Status, Turn},
     ids::{ExecutionId, TenantId},
     port::store::{
-        DueTimer, ExecutionFilter, ExecutionRow, Finding, JOURNAL_PAGE, Journal, LateResult, Page, Paged,
-        SlotOwner, SlotOwners, StoreError, Views,
+        DueTimer, ExecutionFilter, ExecutionRow, Finding, LateResult, Page, Paged, SlotOwner, SlotOwners,
+        StoreError, Views,
     },
+    time::Timestamp,
 };
 use uuid::Uuid;
 
 use crate::{
     SqlStore,
-    dialect::At,
+    dialect::{At, executions},
     rows::{self, ExecutionRecord, JournalRecord, TimerRecord},
     sql_store::on_pool,
 };
@@ -51,12 +54,40 @@ join wo_executions as e on e.id = l.execution_id
 where e.tenant_id = $1 and e.id = $2 and l.execution_id = $2
 order by l.id";
 
-/// Over all tenants.
+/// Of one status, which the partial index is sorted by.
+const ENDED_EXECUTIONS: &str = concat!(
+    executions!(
+        "wo_executions as e",
+        "
+    and e.status in ('completed', 'failed', 'cancelled')"
+    ),
+    "= $6
+order by e.id desc limit $7"
+);
+
+/// Likewise; those that completed are most of a workflow's.
+const WORKFLOW_ENDED_EXECUTIONS: &str = concat!(
+    executions!(
+        "wo_executions as e",
+        "
+    and e.workflow_id = $8
+    and e.status in ('failed', 'cancelled')"
+    ),
+    "= $6
+order by e.id desc limit $7"
+);
+
+/// Over all tenants. In two parts, so that the partial indexes are counted and not the executions.
 const COUNTS: &str = "\
 select status, count(*)
 from wo_executions
+where status in ('completed', 'failed', 'cancelled')
 group by status
-order by status";
+union all
+select status, count(*)
+from wo_executions
+where status in ('pending', 'running', 'paused')
+group by status";
 
 /// Who holds a slot key. Over all tenants: the key says whose it is.
 const HOLDERS: &str = "\
@@ -149,13 +180,14 @@ const HEADLESS: &str = "\
 select distinct j.execution_id
 from wo_journal as j
 left join wo_executions as e on e.id = j.execution_id
-where e.id is null
+where j.execution_id > $1 and j.execution_id <= $2 and e.id is null
 order by j.execution_id";
 
 /// Over all tenants, for the audit.
 const GAPS: &str = "\
 select execution_id, min(seq), max(seq), count(*)
 from wo_journal
+where execution_id > $1 and execution_id <= $2
 group by execution_id
 having min(seq) <> 1 or max(seq) <> count(*)
 order by execution_id";
@@ -164,7 +196,8 @@ order by execution_id";
 const EMPTY: &str = "\
 select e.id
 from wo_executions as e
-where not exists (select 1 from wo_journal as j where j.execution_id = e.id)
+where e.id > $1 and e.id <= $2
+    and not exists (select 1 from wo_journal as j where j.execution_id = e.id)
 order by e.id";
 
 pub(crate) const STATEMENTS: &[&str] = &[
@@ -173,6 +206,8 @@ pub(crate) const STATEMENTS: &[&str] = &[
     TURNS,
     TIMERS,
     LATE,
+    ENDED_EXECUTIONS,
+    WORKFLOW_ENDED_EXECUTIONS,
     COUNTS,
     HOLDERS,
     WAITING,
@@ -189,8 +224,107 @@ pub(crate) const STATEMENTS: &[&str] = &[
     EMPTY,
 ];
 
-/// How many journals the audit reads at once.
-const AUDIT_STEP: u32 = 200;
+/// An index that a list is read by, a part of it at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Open,
+    Failing,
+    Ended,
+    Workflow,
+    WorkflowEnded,
+    Tagged,
+    OddlyTagged,
+}
+
+/// The parts that a list is put together of, each with the statuses that it gives. None reads far more than it gives.
+fn parts(filter: &ExecutionFilter, asked: &[Status]) -> Vec<(Part, Vec<Status>)> {
+    if filter.failing {
+        return vec![(Part::Failing, asked.to_vec())];
+    }
+    if let Some(tag) = &filter.tag {
+        let has_rows = tag.chars().count() <= LONGEST_TAG && !tag.contains('\0');
+        return vec![(if has_rows { Part::Tagged } else { Part::OddlyTagged }, asked.to_vec())];
+    }
+    let of_workflow = filter.workflow.is_some();
+    if of_workflow && Status::ALL.iter().all(|status| asked.contains(status)) {
+        return vec![(Part::Workflow, asked.to_vec())];
+    }
+    let (ended, open): (Vec<Status>, Vec<Status>) = asked.iter().partition(|status| status.is_terminal());
+    let mut parts = Vec::new();
+    if !open.is_empty() {
+        parts.push((Part::Open, open));
+    }
+    let ended: std::collections::BTreeSet<Status> = ended.into_iter().collect();
+    parts.extend(ended.into_iter().map(|status| match (of_workflow, status) {
+        (false, _) => (Part::Ended, vec![status]),
+        (true, Status::Completed) => (Part::Workflow, vec![status]),
+        (true, _) => (Part::WorkflowEnded, vec![status]),
+    }));
+    parts
+}
+
+/// Longer tags have no rows of their own: see the migration.
+const LONGEST_TAG: usize = 200;
+/// How long after its id was made an execution may be accepted (a sub-workflow, once a coordinator is there again), and
+/// how long before, by another clock.
+const ID_BEFORE: Duration = Duration::from_hours(24);
+const ID_AFTER: Duration = Duration::from_hours(1);
+
+/// The ids between which a list lies: below the first, from the second on.
+fn span(filter: &ExecutionFilter, after: Option<ExecutionId>) -> (Uuid, Uuid) {
+    let cursor = after.map_or(Uuid::max(), |id| *id.as_uuid());
+    let upper = filter.created_to.map_or(Uuid::max(), |to| rows::first_id_at(to.after(ID_AFTER)));
+    let lower = filter.created_from.map_or(Uuid::nil(), |from| {
+        let micros = i64::try_from(ID_BEFORE.as_micros()).unwrap_or(i64::MAX);
+        rows::first_id_at(Timestamp::from_micros(from.as_micros().saturating_sub(micros)))
+    });
+    (cursor.min(upper), lower)
+}
+
+impl SqlStore {
+    async fn executions_of(
+        &self,
+        tenant: TenantId,
+        filter: &ExecutionFilter,
+        part: Part,
+        wanted: &[Status],
+        (below, from): (Uuid, Uuid),
+        limit: i64,
+    ) -> Result<Vec<ExecutionRecord>, StoreError> {
+        on_pool!(self, |pool, sql| {
+            let text = match part {
+                Part::Open => sql::OPEN_EXECUTIONS,
+                Part::Failing => sql::FAILING_EXECUTIONS,
+                Part::Ended => ENDED_EXECUTIONS,
+                Part::Workflow => sql::WORKFLOW_EXECUTIONS,
+                Part::WorkflowEnded => WORKFLOW_ENDED_EXECUTIONS,
+                Part::Tagged => sql::TAGGED_EXECUTIONS,
+                Part::OddlyTagged => sql::ODDLY_TAGGED_EXECUTIONS,
+            };
+            let mut query = sqlx::query_as(text)
+                .bind(*tenant.as_uuid())
+                .bind(below)
+                .bind(from)
+                .bind(filter.created_from.map(At))
+                .bind(filter.created_to.map(At));
+            query = match (part, wanted) {
+                (Part::Ended | Part::WorkflowEnded, [status, ..]) => query.bind(status.as_str()),
+                _ => query.bind(sql::texts(wanted.iter().map(|status| status.as_str().to_owned()))),
+            };
+            query = query.bind(limit);
+            if part != Part::Ended {
+                query = query.bind(filter.workflow.map(|workflow| *workflow.as_uuid()));
+            }
+            query = match part {
+                Part::Tagged => query.bind(filter.tag.as_deref()),
+                Part::OddlyTagged => query.bind(filter.tag.as_deref().map(rows::tag_pattern)),
+                _ => query,
+            };
+            // Planned for these very values: a plan for any value may read the key and not the index.
+            query.persistent(false).fetch_all(pool).await
+        })
+    }
+}
 
 #[async_trait]
 impl Views for SqlStore {
@@ -214,34 +348,18 @@ impl Views for SqlStore {
         page: Page,
     ) -> Result<Paged<ExecutionRow>, StoreError> {
         let Ok(after) = rows::cursor::<ExecutionId>(&page) else { return Ok(rows::no_rows()) };
-        let after = after.map(|id| *id.as_uuid());
         let limit = rows::page_size(page.limit);
-        let wanted: &[Status] = if filter.status.is_empty() { &Status::ALL } else { &filter.status };
-        let records: Vec<ExecutionRecord> = on_pool!(self, |pool, sql| {
-            let text = if filter.failing {
-                sql::FAILING_EXECUTIONS
-            } else if filter.workflow.is_some() {
-                sql::WORKFLOW_EXECUTIONS
-            } else if wanted.iter().all(|status| !status.is_terminal()) {
-                sql::OPEN_EXECUTIONS
-            } else if *wanted == [Status::Failed] {
-                sql::FAILED_EXECUTIONS
-            } else {
-                sql::EXECUTIONS
-            };
-            let mut query = sqlx::query_as(text)
-                .bind(*tenant.as_uuid())
-                .bind(after)
-                .bind(filter.created_from.map(At))
-                .bind(filter.created_to.map(At))
-                .bind(filter.tag.as_deref().map(rows::tag_pattern))
-                .bind(sql::texts(wanted.iter().map(|status| status.as_str().to_owned())))
-                .bind(limit + 1);
-            if filter.failing || filter.workflow.is_some() {
-                query = query.bind(filter.workflow.map(|workflow| *workflow.as_uuid()));
-            }
-            query.fetch_all(pool).await
-        })?;
+        let asked: &[Status] = if filter.status.is_empty() { &Status::ALL } else { &filter.status };
+        let span = span(&filter, after);
+        let mut records: Vec<ExecutionRecord> = Vec::new();
+        for (part, wanted) in parts(&filter, asked) {
+            records.extend(self.executions_of(tenant, &filter, part, &wanted, span, limit + 1).await?);
+        }
+        // What ended between two parts is in both: it is as it was seen last.
+        records.reverse();
+        records.sort_by_key(|record| std::cmp::Reverse(record.id()));
+        records.dedup_by_key(|record| record.id());
+        records.truncate(limit as usize + 1);
         let items: Result<Vec<ExecutionRow>, StoreError> =
             records.into_iter().map(ExecutionRecord::row).collect();
         Ok(rows::paged(items?, limit, |row| row.id.to_string()))
@@ -348,11 +466,6 @@ impl Views for SqlStore {
             on_pool!(self, |pool, sql| sqlx::query_as(IDLE_QUESTIONS).fetch_all(pool).await)?;
         let waits: Vec<(Uuid, String)> =
             on_pool!(self, |pool, sql| sqlx::query_as(IDLE_WAITS).fetch_all(pool).await)?;
-        let headless: Vec<Uuid> =
-            on_pool!(self, |pool, sql| sqlx::query_scalar(HEADLESS).fetch_all(pool).await)?;
-        let gaps: Vec<(Uuid, i32, i32, i64)> =
-            on_pool!(self, |pool, sql| sqlx::query_as(GAPS).fetch_all(pool).await)?;
-        let empty: Vec<Uuid> = on_pool!(self, |pool, sql| sqlx::query_scalar(EMPTY).fetch_all(pool).await)?;
 
         let mut findings = Vec::new();
         let mut find = |invariant: &str, id: Uuid, message: String| {
@@ -374,71 +487,42 @@ impl Views for SqlStore {
         for (id, task) in waits {
             find("I6", id, format!("waits for an event as `{task}` and is not open"));
         }
+        Ok(findings)
+    }
+
+    async fn audit_span(
+        &self,
+        after: Option<ExecutionId>,
+        until: Option<ExecutionId>,
+    ) -> Result<Vec<Finding>, StoreError> {
+        let after = after.map_or(Uuid::nil(), |id| *id.as_uuid());
+        let until = until.map_or(Uuid::max(), |id| *id.as_uuid());
+        let headless: Vec<Uuid> = on_pool!(self, |pool, sql| sqlx::query_scalar(HEADLESS)
+            .bind(after)
+            .bind(until)
+            .fetch_all(pool)
+            .await)?;
+        let gaps: Vec<(Uuid, i32, i32, i64)> =
+            on_pool!(self, |pool, sql| sqlx::query_as(GAPS).bind(after).bind(until).fetch_all(pool).await)?;
+        let empty: Vec<Uuid> = on_pool!(self, |pool, sql| sqlx::query_scalar(EMPTY)
+            .bind(after)
+            .bind(until)
+            .fetch_all(pool)
+            .await)?;
+        let mut findings = Vec::new();
+        let mut find = |invariant: &str, id: Uuid, message: String| {
+            let execution = Some(ExecutionId::from_uuid(id));
+            findings.push(Finding { invariant: invariant.to_owned(), execution, message });
+        };
         for id in headless {
             find("I2", id, "has a journal and no row".to_owned());
         }
-        for (id, first, last, count) in &gaps {
-            find("I2", *id, format!("its journal has {count} turns from {first} to {last}"));
+        for (id, first, last, count) in gaps {
+            find("I2", id, format!("its journal has {count} turns from {first} to {last}"));
         }
         for id in empty {
             find("I0", id, "has no journal".to_owned());
         }
-        let broken: Vec<ExecutionId> = gaps.iter().map(|(id, ..)| ExecutionId::from_uuid(*id)).collect();
-
-        let mut after = None;
-        loop {
-            let page = self.audit_page(after, AUDIT_STEP).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.id);
-            let whole: Vec<&ExecutionRow> = page.iter().filter(|row| !broken.contains(&row.id)).collect();
-            for row in whole {
-                let mut ends = Ends::default();
-                let mut after = Some(0);
-                while let Some(seq) = after {
-                    let page = self.load(&[row.id], seq, JOURNAL_PAGE).await?.into_iter().flatten().next();
-                    after = page.as_ref().and_then(|page| page.goes_on(JOURNAL_PAGE));
-                    ends.see(page.as_ref().map_or(&[], |page| &page.turns));
-                }
-                findings.extend(ends.compare(row));
-            }
-        }
         Ok(findings)
-    }
-}
-
-/// How a journal ends, seen page by page.
-#[derive(Debug, Default)]
-pub(crate) struct Ends {
-    last: u32,
-    /// The turns that end it, and as what: there should be one at most.
-    found: Vec<(u32, Status)>,
-}
-
-impl Ends {
-    pub(crate) fn see(&mut self, turns: &[Turn]) {
-        for turn in turns {
-            self.last = turn.seq;
-            for event in &turn.events {
-                if let Event::Finished { status, .. } = event {
-                    self.found.push((turn.seq, *status));
-                }
-            }
-        }
-    }
-
-    /// Whether a row says what its journal says.
-    pub(crate) fn compare(&self, row: &ExecutionRow) -> Option<Finding> {
-        let wrong = match self.found.as_slice() {
-            [] if self.last > 0 && row.status.is_terminal() => {
-                format!("is {} and its journal has no end", row.status.as_str())
-            }
-            [(seq, _)] if *seq != self.last => "has turns after its end".to_owned(),
-            [(_, status)] if *status != row.status => {
-                format!("is {} and its journal ends as {}", row.status.as_str(), status.as_str())
-            }
-            [] | [_] => return None,
-            more => format!("has {} ends", more.len()),
-        };
-        Some(Finding { invariant: "I2".to_owned(), execution: Some(row.id), message: wrong })
     }
 }

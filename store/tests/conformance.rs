@@ -21,6 +21,7 @@ mod memory {
     shared::testing::people::conformance!(make_store);
     shared::testing::triggers::conformance!(make_store);
     shared::testing::versions::conformance!(make_store);
+    shared::testing::history::conformance!(make_store);
 }
 
 mod sqlite {
@@ -40,6 +41,7 @@ mod sqlite {
     shared::testing::people::conformance!(make_store);
     shared::testing::triggers::conformance!(make_store);
     shared::testing::versions::conformance!(make_store);
+    shared::testing::history::conformance!(make_store);
 }
 
 mod postgres {
@@ -58,4 +60,5 @@ mod postgres {
     shared::testing::people::conformance!(make_store);
     shared::testing::triggers::conformance!(make_store);
     shared::testing::versions::conformance!(make_store);
+    shared::testing::history::conformance!(make_store);
 }

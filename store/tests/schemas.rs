@@ -12,7 +12,11 @@ use std::collections::BTreeSet;
 use common::Schema;
 use shared::{
     ids::TenantId,
-    port::store::{StoreError, Views},
+    port::{
+        history::{History, Limits},
+        store::{StoreError, Views},
+    },
+    time::Timestamp,
 };
 use sqlx::{
     ConnectOptions, Connection, Executor, SqlSafeStr, SqliteConnection, sqlite::SqliteConnectOptions,
@@ -77,6 +81,29 @@ async fn every_statement_prepares_on_both() {
     }
 }
 
+/// A page costs what it gives, however much there is: no list is sorted, and none reads a whole table to find its page.
+#[tokio::test]
+async fn lists_of_executions_are_read_by_an_index() {
+    let (_folder, mut sqlite) = sqlite().await;
+    let statements = store::statements();
+    // But by tags that have no row: those are rare enough.
+    let is_list = |text: &&str| text.contains("id desc limit $7") && !text.contains("tags like");
+    let lists: Vec<&str> = statements.iter().map(|(_, text)| *text).filter(is_list).collect();
+    assert_eq!(lists.len(), 6);
+    for text in lists {
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(format!("explain query plan {text}")))
+                .fetch_all(&mut sqlite)
+                .await
+                .expect("a plan");
+        let steps: Vec<&str> = plan.iter().map(|(.., step)| step.as_str()).collect();
+        let is_good = |step: &&str| {
+            !step.contains("TEMP B-TREE") && (!step.starts_with("SCAN") || step.contains("json_each"))
+        };
+        assert!(steps.iter().all(is_good), "{steps:#?}\n{text}");
+    }
+}
+
 #[tokio::test]
 async fn an_older_schema_is_refused_with_a_sentence() {
     let schema = Schema::create().await;
@@ -107,6 +134,126 @@ async fn months_are_made_ahead() {
     assert_eq!(made, 3 * 5, "four months and the default one, three times");
 }
 
+/// A table that is added must go with its execution, or say for how long it is kept by itself.
+#[tokio::test]
+async fn every_table_that_names_an_execution_has_its_time() {
+    let goes_with_it = [
+        "wo_dead_letters",
+        "wo_event_waits",
+        "wo_human_task_assignees",
+        "wo_human_tasks",
+        "wo_idempotency",
+        "wo_journal",
+        "wo_late_results",
+        "wo_payloads",
+        "wo_requests",
+        "wo_slot_waits",
+        "wo_slots",
+        "wo_tasks",
+        "wo_timers",
+    ];
+    // `engine.keep_notifications_days` and `engine.keep_receipts_days`.
+    let has_a_time_of_its_own = ["wo_notifications", "wo_schedule_fires", "wo_trigger_receipts"];
+    // The database removes these itself, with the row that they are of.
+    let by_trigger = ["wo_execution_tags"];
+    let known: BTreeSet<&str> =
+        goes_with_it.into_iter().chain(has_a_time_of_its_own).chain(by_trigger).collect();
+    let (_folder, mut sqlite) = sqlite().await;
+    let there: Vec<String> = sqlx::query_scalar(
+        "select m.name
+        from sqlite_master as m, pragma_table_info(m.name) as c
+        where m.type = 'table' and c.name = 'execution_id'",
+    )
+    .fetch_all(&mut sqlite)
+    .await
+    .expect("tables");
+    assert_eq!(there.iter().map(String::as_str).collect::<BTreeSet<_>>(), known);
+    let deleted_from = |table: &str| {
+        store::statements().iter().any(|(_, text)| {
+            text.starts_with(&format!("delete from {table}\n")) && text.contains("select unhex(value)")
+        })
+    };
+    for table in goes_with_it {
+        assert!(deleted_from(table), "{table}");
+    }
+}
+
+/// An execution as a row, accepted in September of 2020, and what lies beside it.
+async fn add_old(connection: &mut sqlx::PgConnection, number: u32, status: &str, ended: &str) {
+    let id = format!("0174a000-0000-7000-8000-{number:012}");
+    for text in [
+        format!(
+            "insert into wo_executions (id, tenant_id, shard, workflow_id, workflow_name, version, status, priority,
+                tags, principal, created_at, finished_at, sweep_seconds)
+            values ('{id}', '{id}', 0, '{id}', 'w', 1, '{status}', 1, '[]', 'someone', '2020-09-18',
+                case '{ended}' when '' then null else '{ended}' end::timestamptz, 60)"
+        ),
+        format!("insert into wo_journal values ('{id}', 1, '{id}', '2020-09-18', '')"),
+        format!("insert into wo_payloads values ('{id}', '{id}', '{id}', '')"),
+        format!("insert into wo_idempotency values ('{id}', 'key', 'hash', '{id}', '2020-09-19')"),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(text)).execute(&mut *connection).await.expect("added");
+    }
+}
+
+#[tokio::test]
+async fn a_month_goes_when_nothing_in_it_must_stay() {
+    let schema = Schema::migrated().await;
+    let store = schema.store().await;
+    let mut connection = schema.connect().await;
+    for table in ["wo_executions", "wo_journal", "wo_tasks"] {
+        let text = format!(
+            "create table {table}_2020_09 partition of {table}
+            for values from ('01744710-9800-0000-0000-000000000000') to ('0174e18f-2400-0000-0000-000000000000')"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(text)).execute(&mut connection).await.expect("made");
+    }
+    add_old(&mut connection, 1, "completed", "2020-09-20").await;
+    add_old(&mut connection, 2, "failed", "2020-10-20").await;
+    let at = |text: &str| -> Option<Timestamp> { Some(text.parse().expect("an instant")) };
+    let now = at("2026-11-28T00:00:00Z").expect("an instant");
+    let months = store.months(now).await.expect("read");
+    let old: Vec<&str> =
+        months.iter().map(|month| month.name.as_str()).filter(|name| name.contains("2020")).collect();
+    assert_eq!(old, ["wo_executions_2020_09"]);
+    let month = months[0].clone();
+    assert_eq!(Some(month.end), at("2020-10-01T00:00:00Z"));
+    assert!(store.months(at("2020-09-30T23:59:59Z").expect("an instant")).await.expect("read").is_empty());
+    let limits = |completed, failed| Limits { completed: at(completed), failed: at(failed), cancelled: None };
+    let count = "select count(*) from wo_executions";
+    for must_stay in [
+        limits("2020-09-20T00:00:00Z", "2020-12-01T00:00:00Z"),
+        limits("2020-12-01T00:00:00Z", "2020-10-20T00:00:00Z"),
+        Limits::default(),
+    ] {
+        assert_eq!(store.forget_month(&month, must_stay).await.expect("an answer"), None);
+    }
+    let good = limits("2020-12-01T00:00:00Z", "2020-12-01T00:00:00Z");
+    add_old(&mut connection, 3, "running", "").await;
+    assert_eq!(store.forget_month(&month, good).await.expect("an answer"), None, "one is open");
+    sqlx::query(
+        "update wo_executions set status = 'completed', finished_at = '2020-09-20' where status = 'running'",
+    )
+    .execute(&mut connection)
+    .await
+    .expect("ended");
+    // Whoever uses the table is not waited for: it goes another time.
+    sqlx::query("begin").execute(&mut connection).await.expect("begun");
+    let there: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.expect("counted");
+    assert_eq!(there, 3);
+    assert_eq!(store.forget_month(&month, good).await.expect("an answer"), None);
+    sqlx::query("rollback").execute(&mut connection).await.expect("ended");
+    let gone = store.forget_month(&month, good).await.expect("an answer").expect("it went");
+    assert_eq!((gone.executions, gone.others), (3, 3), "with their keys");
+    let there: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.expect("counted");
+    assert_eq!(there, 0);
+    assert!(!store.months(now).await.expect("read").contains(&month));
+    // What lay beside it is found as left over.
+    let left = store.owners(shared::port::history::Leftover::Payloads, now, None, 10).await.expect("read");
+    assert_eq!(left.iter().map(|owner| owner.status).collect::<Vec<_>>(), [None; 3]);
+    store.close().await;
+}
+
 #[tokio::test]
 async fn a_sqlite_file_has_one_owner_at_a_time() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -118,6 +265,30 @@ async fn a_sqlite_file_has_one_owner_at_a_time() {
     store.close().await;
     drop(store);
     SqlStore::open(&config).await.expect("opened once it is free");
+}
+
+#[tokio::test]
+async fn a_sqlite_file_is_read_beside_its_owner() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = Config::at(folder.path().join("apg.db").display().to_string());
+    let nothing = SqlStore::open_to_read(&config).await.err().expect("there is none");
+    assert!(matches!(nothing, OpenError::Unreachable(_)), "{nothing:?}");
+    assert!(!folder.path().join("apg.db").exists(), "looking makes nothing");
+    let owner = SqlStore::open(&config).await.expect("opened");
+    let reader = SqlStore::open_to_read(&config).await.expect("opened beside it");
+    let holder = shared::ids::CoordinatorId::generate();
+    let hold = std::time::Duration::from_mins(1);
+    assert!(reader.chore_take("x", holder, hold).await.is_err(), "it writes nothing");
+    assert_eq!(owner.chore_take("x", holder, hold).await.expect("taken").as_deref(), Some(""));
+    assert!(owner.chore_note("x", holder, "seen").await.expect("noted"));
+    assert_eq!(reader.execution_counts().await.expect("read"), []);
+    assert_eq!(reader.audit_tables().await.expect("read"), []);
+    owner.close().await;
+    drop(owner);
+    assert_eq!(reader.execution_counts().await.expect("read"), [], "and without it");
+    reader.close().await;
+    drop(reader);
+    SqlStore::open(&config).await.expect("opened again");
 }
 
 #[tokio::test]

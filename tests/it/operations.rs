@@ -3,10 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::harness::{
-    PATIENCE,
-    place::{Place, Shape},
-};
+use crate::harness::place::Place;
 
 both_shapes!(
     health_is_answered,
@@ -15,6 +12,7 @@ both_shapes!(
     components_and_schemas_are_served,
     doctor_finds_nothing_bad,
     audit_finds_nothing,
+    an_execution_is_exported_as_one_line,
 );
 
 async fn health_is_answered(place: &Place) -> Result<()> {
@@ -91,22 +89,37 @@ async fn doctor_finds_nothing_bad(place: &Place) -> Result<()> {
 
 async fn audit_finds_nothing(place: &Place) -> Result<()> {
     let document = "workflow: v1\nname: audited\ncomponents:\n  a:\n    type: map\n    config: { rows: [1], expression: item }\n";
-    let output = match place.shape {
-        Shape::Cluster => {
-            place.api.complete("audited", document, &json!({})).await?;
-            place.apg(&["audit", "--output", "json"]).await?
-        }
-        // A SQLite file is one process's at a time.
-        Shape::Embedded => {
-            let own = Place::start(Shape::Embedded, &json!({})).await?;
-            own.api.complete("audited", document, &json!({})).await?;
-            own.processes[0].terminate(PATIENCE).await?;
-            own.apg(&["audit", "--output", "json"]).await?
-        }
-    };
+    place.api.complete("audited", document, &json!({})).await?;
+    // Beside the processes that write, in both shapes.
+    let output = place.apg(&["audit", "--output", "json"]).await?;
     let report: Value = serde_json::from_str(&output.out).with_context(|| format!("{output:?}"))?;
     ensure!(output.code == 0 && report["findings"] == json!([]), "{report}");
     ensure!(report["checked"]["executions"].as_u64() >= Some(1), "something was checked: {report}");
     ensure!(report["checked"]["turns"].as_u64() >= Some(2), "{report}");
+    Ok(())
+}
+
+async fn an_execution_is_exported_as_one_line(place: &Place) -> Result<()> {
+    let document = "workflow: v1\nname: exported\nparameters:\n  rows: { type: array }\ncomponents:\n  a:\n    type: map\n    \
+        config: { rows: \"${{ parameters.rows }}\", expression: item }\n";
+    // Larger than what travels: it lies in the payload store.
+    let rows: Vec<String> = (0..2_000).map(|number| format!("row {number} {}", "x".repeat(50))).collect();
+    let ended = place.api.complete("exported", document, &json!({ "rows": rows })).await?;
+    let id = ended["id"].as_str().context("an id")?;
+    let output = place.apg(&["execution", "export", id]).await?;
+    ensure!(output.code == 0 && output.out.ends_with('\n') && output.out.lines().count() == 1, "{output:?}");
+    let line: Value = serde_json::from_str(&output.out)?;
+    ensure!(line["id"] == id && line["execution"]["status"] == "completed", "{line}");
+    let turns = line["journal"].as_array().context("turns")?;
+    ensure!(turns.len() >= 2 && turns.iter().zip(1..).all(|(turn, seq)| turn["seq"] == seq), "{line}");
+    let payloads = line["payloads"].as_object().context("payloads")?;
+    ensure!(
+        payloads.values().any(|value| value["json"].to_string().contains("row 1999")),
+        "{}",
+        payloads.len()
+    );
+    let unknown =
+        place.apg(&["execution", "export", "execution_01890000-0000-7000-8000-000000000000"]).await?;
+    ensure!(unknown.code == 2 && unknown.out.is_empty(), "{unknown:?}");
     Ok(())
 }

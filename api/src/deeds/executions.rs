@@ -1,11 +1,14 @@
 //! Executions: list, look at, pause, cancel.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use shared::{
     component::Failure,
     execution::{Event, Execution, Payload, Status},
     ids::{ExecutionId, PayloadId, RequestId, WorkerId, WorkflowId},
+    port::line::Line,
     port::slots::written_key,
     port::store::{ExecutionFilter, ExecutionRow, LateResult, Paged, payload_whole},
     time::Timestamp,
@@ -556,6 +559,12 @@ impl Deeds {
         self.execution_row(caller, id).await?;
         let late = self.store.execution_late(caller.tenant, id).await?;
         Ok(LateList { items: late.into_iter().map(LateView::from).collect(), next_cursor: None })
+    }
+
+    /// Everything that there is of an execution, as the line that an archive keeps.
+    pub(crate) async fn execution_export(&self, caller: &Caller, id: ExecutionId) -> Result<Line, Problem> {
+        let row = self.execution_row(caller, id).await?;
+        Ok(Line::of(Arc::clone(&self.store), row))
     }
 }
 

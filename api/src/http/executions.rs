@@ -4,6 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::{
     Json,
+    body::Body as Stream,
     extract::State,
     http::{StatusCode, header},
     response::{
@@ -13,8 +14,9 @@ use axum::{
 };
 use futures::StreamExt;
 use serde::Deserialize;
-use shared::ids::ExecutionId;
+use shared::{ids::ExecutionId, port::store::StoreError};
 use tokio_stream::wrappers::ReceiverStream;
+use tracing::warn;
 use utoipa::IntoParams;
 
 use super::{
@@ -274,6 +276,29 @@ pub(crate) async fn execution_late(
     At(id): At<ExecutionId>,
 ) -> Result<Json<LateList>, Problem> {
     app.deeds.execution_late(&caller, id).await.map(Json)
+}
+
+/// Writes everything that there is of an execution as one line of JSON: what an archive keeps.
+///
+/// Its row, every turn of its journal, its payloads by id, and results that came too late. It comes piece by piece; one
+/// that is open is written as far as it is. An answer that breaks off has no line break at its end.
+#[utoipa::path(get, path = "/api/v2/executions/{id}/export", tag = "executions", operation_id = "execution_export",
+    params(("id" = String, Path, description = "The execution's id")),
+    responses((status = 200, description = "The line", body = String, content_type = "application/x-ndjson"), Refused))]
+pub(crate) async fn execution_export(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+) -> Result<Response, Problem> {
+    let line = app.deeds.execution_export(&caller, id).await?;
+    let pieces = futures::stream::try_unfold(line, |mut line| async move {
+        let piece = line.next().await.inspect_err(|error| {
+            warn!(error = error as &dyn std::error::Error, "An export broke off");
+        })?;
+        Ok::<_, StoreError>(piece.map(|piece| (piece, line)))
+    });
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((kind, Stream::from_stream(pieces)).into_response())
 }
 
 /// Says why an execution waits: a sentence, and the facts behind it.

@@ -120,6 +120,7 @@ impl IntoResponses for Refused {
         executions::execution_tasks,
         executions::execution_journal,
         executions::execution_late,
+        executions::execution_export,
         executions::execution_why,
         executions::execution_events,
         human_tasks::human_task_list,
@@ -249,6 +250,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/api/v1/executions/{id}/tasks", get(executions::execution_tasks))
         .route("/api/v1/executions/{id}/journal", get(executions::execution_journal))
         .route("/api/v1/executions/{id}/late-results", get(executions::execution_late))
+        .route("/api/v2/executions/{id}/export", get(executions::execution_export))
         .route("/api/v1/executions/{id}/why", get(executions::execution_why))
         .route("/api/v1/executions/{id}/events", get(executions::execution_events))
         .route("/api/v1/human-tasks", get(human_tasks::human_task_list))

@@ -22,7 +22,7 @@ pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
     let settings = settings.load()?.settings;
     logging::start(&settings, true)?;
     crate::install_tls();
-    let store = compose::open_store(&settings).await?;
+    let store = compose::open_store_to_read(&settings).await?;
     let counts = store.execution_counts().await.context("the store cannot be read")?;
     let total: u64 = counts.iter().map(|(_, count)| count).sum();
     let bar = if output::is_watched() { ProgressBar::new(total) } else { ProgressBar::hidden() };

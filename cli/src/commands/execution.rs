@@ -158,6 +158,8 @@ enum Verb {
     Waits { id: String },
     /// Says what an execution is waiting for.
     Why { id: String },
+    /// Writes everything that there is of an execution as one line of JSON: what an archive keeps.
+    Export { id: String },
     /// Writes a test file in which an execution that has ended is a case: what it was answered, and how it ended.
     SaveAsTest {
         id: String,
@@ -233,6 +235,9 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
         }
         Verb::Get { id } => client.show(&client.get(&at(&id)).await?),
         Verb::Watch { id } => return follow(&client, &id).await,
+        Verb::Export { id } => {
+            client.copy(&format!("/api/v2/executions/{}/export", segment(&id)), output::bytes).await?;
+        }
         Verb::Logs { id, limit } => {
             let lines = client.list(&format!("{}/logs", at(&id)), &[], limit).await?;
             match client.output {

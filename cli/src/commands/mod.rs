@@ -2,6 +2,7 @@
 //!
 //! A verb reads its arguments, does one thing, and writes the outcome. What it does lies elsewhere.
 
+mod archive;
 mod audit;
 mod completions;
 mod config;
@@ -119,6 +120,8 @@ pub(crate) enum Verb {
     Doctor(doctor::Args),
     /// Checks that everything in the database keeps the rules.
     Audit(audit::Args),
+    /// Reads executions that were removed after their time, from the folder they were written to.
+    Archive(archive::Args),
     /// Checks or shows the settings.
     Config(config::Args),
     /// Looks at workflows on a server, changes them, and starts executions.
@@ -221,6 +224,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Some(Verb::Migrate(args)) => small_runtime()?.block_on(migrate::run(settings, args)),
         Some(Verb::Doctor(args)) => small_runtime()?.block_on(doctor::run(settings, args)),
         Some(Verb::Audit(args)) => runtime()?.block_on(audit::run(settings, args)),
+        Some(Verb::Archive(args)) => archive::run(&args),
         Some(Verb::Config(args)) => config::run(settings, &args),
         Some(Verb::Workflow(args)) => small_runtime()?.block_on(workflow::run(args)),
         Some(Verb::Execution(args)) => small_runtime()?.block_on(execution::run(args)),

@@ -39,6 +39,10 @@ pub struct Settings {
     pub redis: Redis,
     /// How the coordinator admits, paces and repairs.
     pub engine: coordinator::Config,
+    /// How long executions can be looked at after their end.
+    pub retention: coordinator::Retention,
+    /// How the rules are checked while everything runs.
+    pub audit: coordinator::Audit,
     /// How a worker takes on tasks.
     pub worker: worker::Config,
     /// What components may use of the outside.

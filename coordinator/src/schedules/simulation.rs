@@ -370,6 +370,7 @@ impl<'a> World<'a> {
             catalogue,
             folders: Arc::new(Nowhere),
             streams: Arc::new(Nowhere),
+            archive: None,
         };
         let coordinators = (0..2).map(|_| Coordinator::new(&ports, &time)).collect();
         let open = BTreeSet::new();

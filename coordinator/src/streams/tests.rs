@@ -246,6 +246,7 @@ impl Place {
             catalogue: catalogue(),
             folders: Arc::new(NoFolders),
             streams: Arc::new(Outside(Arc::clone(&broker))),
+            archive: None,
         };
         let consumer = Consumer {
             quota: 1_000,

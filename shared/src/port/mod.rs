@@ -4,6 +4,8 @@
 //! conformance suites in [`crate::testing`].
 
 pub mod calls;
+pub mod history;
+pub mod line;
 pub mod mail;
 pub mod people;
 pub mod progress;

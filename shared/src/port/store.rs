@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use super::slots::{FullSlot, SlotClaim, SlotOwner, SlotOwners};
-use super::{Cause, people::People, triggers::TriggerDraft};
+use super::{Cause, history::History, people::People, triggers::TriggerDraft};
 pub use super::{triggers::Triggers, versions::Versions};
 use crate::{
     component::Failure,
@@ -44,7 +44,18 @@ impl StoreError {
 
 /// The whole store.
 pub trait Store:
-    Journal + Timers + Sweeps + Library + Versions + Views + Members + Payloads + DeadLetters + People + Triggers
+    Journal
+    + Timers
+    + Sweeps
+    + Library
+    + Versions
+    + Views
+    + Members
+    + Payloads
+    + DeadLetters
+    + People
+    + Triggers
+    + History
 {
 }
 impl<
@@ -58,7 +69,8 @@ impl<
         + Payloads
         + DeadLetters
         + People
-        + Triggers,
+        + Triggers
+        + History,
 > Store for T
 {
 }
@@ -508,7 +520,7 @@ pub trait Library: Send + Sync {
 }
 
 /// An execution's row: a projection of its journal, written in the same transactions.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExecutionRow {
     pub id: ExecutionId,
     pub tenant: TenantId,
@@ -590,15 +602,22 @@ pub trait Views: Send + Sync {
     async fn execution_counts(&self) -> Result<Vec<(Status, u64)>, StoreError>;
     /// Who holds a slot key and who waits for it, at most `limit` of each.
     async fn slot_owners(&self, key: &str, limit: u32) -> Result<SlotOwners, StoreError>;
-    /// Ids of executions after `after` in id order, over all tenants, for the audit.
+    /// Executions after `after` in id order, over all tenants, for the audit.
     async fn audit_page(
         &self,
         after: Option<ExecutionId>,
         limit: u32,
     ) -> Result<Vec<ExecutionRow>, StoreError>;
-    /// What comparing tables shows to be wrong: slots or timers of ended executions, journals with gaps,
-    /// rows without journal, status rows that disagree.
+    /// What comparing small tables with executions shows to be wrong: slots, timers, questions and waits of executions
+    /// that are not open.
     async fn audit_tables(&self) -> Result<Vec<Finding>, StoreError>;
+    /// What comparing rows with journals shows to be wrong of the executions after `after`, up to `until`: journals with
+    /// gaps, journals without row, rows without journal.
+    async fn audit_span(
+        &self,
+        after: Option<ExecutionId>,
+        until: Option<ExecutionId>,
+    ) -> Result<Vec<Finding>, StoreError>;
 }
 
 /// Who is alive.

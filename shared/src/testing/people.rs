@@ -116,6 +116,16 @@ fn saying(mut commit: Commit, people: Vec<HumanTaskChange>) -> Commit {
     commit
 }
 
+/// Asks somebody as `review`.
+pub(super) fn asking_one(commit: Commit) -> Commit {
+    saying(commit, vec![asking("review", ask(&["alice"]))])
+}
+
+/// Waits for an event as `wait`.
+pub(super) fn waiting_for_one(commit: Commit) -> Commit {
+    waiting(commit, vec![open("wait", "paid", "1")])
+}
+
 fn waiting(mut commit: Commit, waits: Vec<WaitChange>) -> Commit {
     commit.waits = waits;
     commit
