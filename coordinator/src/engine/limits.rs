@@ -245,7 +245,7 @@ impl Turning<'_> {
             let Some(slot) = &self.execution.at(place).slot else { continue };
             let key = slot.key.clone();
             let (tried, _) = called.entry(key.clone()).or_default();
-            if (!all && *tried >= CALLED_AT_ONCE) || (!all && self.ordered >= self.around.room) {
+            if !all && (*tried >= CALLED_AT_ONCE || self.ordered >= self.around.room) {
                 continue;
             }
             *tried += 1;

@@ -109,7 +109,7 @@ impl Places {
                 if self.held.contains(&(key.to_owned(), execution, task.clone())) {
                     places.holders = places.holders.saturating_sub(1);
                 }
-                places.leave(execution, task);
+                places.leave(execution, task.as_ref());
             }
             let new = |claim: &&SlotClaim| {
                 claim.key == key
@@ -125,7 +125,7 @@ impl Places {
             }
             places.holders += taken.len() as u32;
             for claim in &taken {
-                places.leave(execution, &claim.task);
+                places.leave(execution, claim.task.as_ref());
             }
             let waits: Vec<&SlotClaim> = wait.iter().filter(|claim| claim.key == key).collect();
             if !waits.is_empty() && places.open_to(execution, limit) > 0 {
@@ -144,7 +144,7 @@ impl Places {
         }
         for task in give {
             for places in self.keys.values_mut() {
-                places.leave(execution, task);
+                places.leave(execution, task.as_ref());
             }
             self.held.retain(|(_, of, held)| !(*of == execution && held == task));
         }
@@ -155,8 +155,8 @@ impl Places {
 }
 
 impl KeyPlaces {
-    fn leave(&mut self, execution: ExecutionId, task: &Option<TaskKey>) {
-        self.line.retain(|(of, waiting)| !(*of == execution && waiting == task));
+    fn leave(&mut self, execution: ExecutionId, task: Option<&TaskKey>) {
+        self.line.retain(|(of, waiting)| !(*of == execution && waiting.as_ref() == task));
     }
 
     /// How many places an execution may take: those that are free and nobody comes before it for.
@@ -331,8 +331,8 @@ mod tests {
         }
     }
 
-    fn task(id: &str) -> Option<TaskKey> {
-        Some(TaskKey::of(id.into()))
+    fn task(id: &str) -> TaskKey {
+        TaskKey::of(id.into())
     }
 
     #[test]
@@ -377,18 +377,18 @@ mod tests {
         let mut places = Places::default();
         places.ask(a, &[], &[claim("k", 1, Some("x"))], &[]).expect("it is free");
         let before = places.clone();
-        let refused = places.ask(b, &[task("y")], &[claim("k", 1, Some("y"))], &[claim("other", 1, None)]);
+        let refused = places.ask(b, &[Some(task("y"))], &[claim("k", 1, Some("y"))], &[claim("other", 1, None)]);
         assert_eq!(refused, Err(HashMap::from([("k".to_owned(), 0), ("other".to_owned(), 1)])));
         assert_eq!((&places.keys, &places.held), (&before.keys, &before.held));
-        assert_eq!(places.ask(a, &[task("x")], &[claim("k", 1, Some("y"))], &[]), Ok(()));
+        assert_eq!(places.ask(a, &[Some(task("x"))], &[claim("k", 1, Some("y"))], &[]), Ok(()));
         assert_eq!(places.keys["k"].holders, 1);
         places.ask(b, &[], &[], &[claim("k", 1, Some("y"))]).expect("it is full");
         assert_eq!(
-            places.ask(a, &[task("y")], &[claim("k", 1, Some("z"))], &[]),
+            places.ask(a, &[Some(task("y"))], &[claim("k", 1, Some("z"))], &[]),
             Err(HashMap::from([("k".to_owned(), 0)])),
             "somebody waits for it"
         );
-        assert_eq!(places.ask(b, &[task("y")], &[], &[]), Ok(()), "it leaves the line");
+        assert_eq!(places.ask(b, &[Some(task("y"))], &[], &[]), Ok(()), "it leaves the line");
         assert_eq!(places.keys["k"], KeyPlaces { holders: 1, line: Vec::new() });
     }
 
