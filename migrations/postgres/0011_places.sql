@@ -26,10 +26,11 @@ create index wo_slot_waits_line on wo_slot_waits (key, rank, since, execution_id
 -- What an execution waits for.
 create index wo_slot_waits_execution on wo_slot_waits (execution_id);
 
-insert into wo_slot_waits (key, execution_id, task, since, places, rank)
-select blocked_by, id, '', blocked_at, 1, priority
-from wo_executions
+-- Whoever waited is swept at once, and comes into its line.
+update wo_executions
+set blocked_by = null, sweep_at = created_at
 where blocked_by is not null and status = 'pending';
 
 drop index wo_executions_blocked;
-alter table wo_executions drop column blocked_at;
+-- `wo_executions.blocked_at` is read by nobody any more. It goes in a later release, since processes of the one before write
+-- it while a cluster is upgraded.

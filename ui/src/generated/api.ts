@@ -1863,7 +1863,7 @@ export interface components {
         };
         /** @description One run of one workflow version. */
         Execution: {
-            /** @description The slot it waits for, when it waits for one. */
+            /** @description The key that it waits in line for before it begins. */
             blocked_by?: string | null;
             /**
              * Format: date-time
@@ -2094,6 +2094,8 @@ export interface components {
              * @description Since when.
              */
             since: string;
+            /** @description Its task, when that holds it. */
+            task?: string | null;
         };
         /** @description A webhook's address. It is not shown again. */
         HookAddress: {
@@ -2894,12 +2896,19 @@ export interface components {
         };
         /** @description One thing that waits. */
         Waiting: {
+            /**
+             * Format: int32
+             * @description How many come before it in the line.
+             */
+            ahead?: number | null;
             /** @description The component; absent when the execution as a whole waits. */
             component?: string | null;
             /** @description Who holds what it waits for. */
             holders?: components["schemas"]["Holder"][] | null;
             /** @description The rounds of the loops it stands in. */
             iteration?: number[];
+            /** @description The key that it waits in line for. */
+            key?: string | null;
             /**
              * @description `paused`, `scheduled`, `slot`, `coordinator`, `connections`, `dispatch_window`, `retry`, `delay`, `no_worker`,
              *     `no_worker_for_type`, `no_worker_with_tags`, `workers_busy`, `worker`, `running`, `person`, `event`,
