@@ -106,7 +106,7 @@ async fn an_execution_is_exported_as_one_line(place: &Place) -> Result<()> {
     let rows: Vec<String> = (0..2_000).map(|number| format!("row {number} {}", "x".repeat(50))).collect();
     let ended = place.api.complete("exported", document, &json!({ "rows": rows })).await?;
     let id = ended["id"].as_str().context("an id")?;
-    let output = place.apg(&["execution", "export", id]).await?;
+    let output = place.apg(&["execution", "export", id, "--server", &place.api.base]).await?;
     ensure!(output.code == 0 && output.out.ends_with('\n') && output.out.lines().count() == 1, "{output:?}");
     let line: Value = serde_json::from_str(&output.out)?;
     ensure!(line["id"] == id && line["execution"]["status"] == "completed", "{line}");
@@ -118,8 +118,8 @@ async fn an_execution_is_exported_as_one_line(place: &Place) -> Result<()> {
         "{}",
         payloads.len()
     );
-    let unknown =
-        place.apg(&["execution", "export", "execution_01890000-0000-7000-8000-000000000000"]).await?;
-    ensure!(unknown.code == 2 && unknown.out.is_empty(), "{unknown:?}");
+    let unknown = "execution_01890000-0000-7000-8000-000000000000";
+    let unknown = place.apg(&["execution", "export", unknown, "--server", &place.api.base]).await?;
+    ensure!(unknown.code != 0 && unknown.out.is_empty() && unknown.err.contains("execution_0189"), "{unknown:?}");
     Ok(())
 }

@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) batch: usize,
     /// Whether little is too much for a turn or a journal.
     pub(crate) small: bool,
+    /// Whether most executions want the same places.
+    pub(crate) crowded: bool,
 }
 
 impl Plan {
@@ -48,13 +50,18 @@ impl Plan {
             lease_all: false,
             batch: 6,
             small: seed.is_multiple_of(3),
+            crowded: seed % 4 == 1,
         }
     }
 
     /// The plan that gives a planted fault a chance: where a second layer would hide it, that layer is off.
     pub(crate) fn hunting(seed: u64, bug: Bug) -> Self {
-        let plain = Self { bug: Some(bug), ..Self::of(seed) };
+        let plain = Self { bug: Some(bug), crowded: false, ..Self::of(seed) };
         match bug {
+            Bug::B67SlotKeptInBackoff | Bug::B68PausedStaysInLine | Bug::B70LineNotCalled => {
+                Self { crowded: true, ..plain }
+            }
+            Bug::B69DisplacedNotToldAgain => Self { crowded: true, sweep: false, ..plain },
             Bug::B2AckBeforeCommit
             | Bug::B3AckBeforeConfirmNoSweep
             | Bug::B10AckBeforeLease
@@ -65,7 +72,6 @@ impl Plan {
             | Bug::B37EventsNotLookedFor
             | Bug::B44RestOfATurnForgotten
             | Bug::B54CloseNotRepeated
-            | Bug::B69DisplacedNotToldAgain
             | Bug::B57RestNotRepeated => Self { sweep: false, lease_all: seed.is_multiple_of(2), ..plain },
             Bug::B64CarriedPayloadsLeftBehind => Self { small: true, ..plain },
             Bug::B5NoSweep => Self { ..plain },

@@ -296,7 +296,7 @@ impl World {
         }
         let all = shapes::shapes().len();
         // Places are worth something when many want them.
-        let is_crowded = self.plan.seed % 4 == 1 && self.dice.chance(80);
+        let is_crowded = self.plan.crowded && self.dice.chance(80);
         let shape = if is_crowded {
             all - shapes::LIMITED + self.dice.below(shapes::LIMITED)
         } else {

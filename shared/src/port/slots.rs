@@ -377,7 +377,8 @@ mod tests {
         let mut places = Places::default();
         places.ask(a, &[], &[claim("k", 1, Some("x"))], &[]).expect("it is free");
         let before = places.clone();
-        let refused = places.ask(b, &[Some(task("y"))], &[claim("k", 1, Some("y"))], &[claim("other", 1, None)]);
+        let refused =
+            places.ask(b, &[Some(task("y"))], &[claim("k", 1, Some("y"))], &[claim("other", 1, None)]);
         assert_eq!(refused, Err(HashMap::from([("k".to_owned(), 0), ("other".to_owned(), 1)])));
         assert_eq!((&places.keys, &places.held), (&before.keys, &before.held));
         assert_eq!(places.ask(a, &[Some(task("x"))], &[claim("k", 1, Some("y"))], &[]), Ok(()));
