@@ -120,6 +120,9 @@ async fn an_execution_is_exported_as_one_line(place: &Place) -> Result<()> {
     );
     let unknown = "execution_01890000-0000-7000-8000-000000000000";
     let unknown = place.apg(&["execution", "export", unknown, "--server", &place.api.base]).await?;
-    ensure!(unknown.code != 0 && unknown.out.is_empty() && unknown.err.contains("execution_0189"), "{unknown:?}");
+    ensure!(
+        unknown.code != 0 && unknown.out.is_empty() && unknown.err.contains("execution_0189"),
+        "{unknown:?}"
+    );
     Ok(())
 }
