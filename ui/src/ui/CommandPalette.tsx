@@ -50,13 +50,20 @@ export function CommandPalette({
     enabled: opened,
   });
 
-  // The palette selects its first line when somebody types, by this attribute. What the server finds comes later:
-  // without a selected line Enter would do nothing.
+  // The palette selects its first line when somebody types, by this attribute. Its lines may come later: with the palette
+  // itself, and with what the server finds. Without a selected line Enter would do nothing.
   useEffect(() => {
-    if (opened && query.trim() && !document.querySelector('[data-action][data-selected]')) {
-      document.querySelector('[data-action]')?.setAttribute('data-selected', 'true');
-    }
-  }, [opened, query, workflows, executions]);
+    if (!opened || !query.trim()) return undefined;
+    const select = () => {
+      if (!document.querySelector('[data-action][data-selected]')) {
+        document.querySelector('[data-action]')?.setAttribute('data-selected', 'true');
+      }
+    };
+    select();
+    const lines = new MutationObserver(select);
+    lines.observe(document.body, { childList: true, subtree: true });
+    return () => lines.disconnect();
+  }, [opened, query]);
 
   const pages: SpotlightActionData[] = [
     { id: 'new', label: 'New workflow', leftSection: icon('plus'), onClick: () => void navigate({ to: '/workflows/new' }) },

@@ -112,6 +112,16 @@ export function Shell() {
     addEventListener('keydown', onKey);
     return () => removeEventListener('keydown', onKey);
   }, []);
+  useEffect(() => {
+    if (!searching) return undefined;
+    // While one field takes the place of the other nothing has the focus, and what is typed would be lost.
+    const onKey = (event: KeyboardEvent) => {
+      const isText = event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey;
+      if (isText && document.activeElement === document.body) setQuery((before) => before + event.key);
+    };
+    addEventListener('keydown', onKey);
+    return () => removeEventListener('keydown', onKey);
+  }, [searching]);
 
   return (
     <div className="shell">
