@@ -144,12 +144,8 @@ impl Turning<'_> {
             return false;
         }
         self.made.wait.push(slot.clone());
-        let stands_in = self.execution.line.as_deref().map(|line| line.key.clone());
-        if stands_in.as_ref() != Some(&slot.key) {
-            if let Some(left) = stands_in {
-                self.made.give.push(None);
-                self.made.freed.push(left);
-            }
+        if self.execution.line.as_deref().is_none_or(|line| line.key != slot.key) {
+            self.leave_the_lines();
             let displaces: Vec<ExecutionId> = match on_conflict {
                 OnConflict::CancelRunning => in_the_way(full, slot.limit).map(|it| it.execution).collect(),
                 _ => Vec::new(),
@@ -281,17 +277,7 @@ impl Turning<'_> {
             self.finished(place, attempt, Status::Cancelled, Some(&failure), None);
             self.stopped.push(task.clone());
         }
-        self.drop_task_timers(place);
-        self.emit(Event::TaskFailed {
-            task: task.clone(),
-            attempt,
-            failure,
-            retry_at: None,
-            worker: None,
-            started_at: None,
-            log: Vec::new(),
-        });
-        self.settled(place)
+        self.fail_task(place, failure)
     }
 
     /// Leaves every line: for the time of a pause, or for ever.

@@ -283,21 +283,11 @@ impl Turning<'_> {
         } else {
             None
         };
-        self.emit(Event::TaskLost { task: task.clone(), attempt, reason: reason.to_owned() });
+        self.emit(Event::TaskLost { task, attempt, reason: reason.to_owned() });
         match failure {
             Some(failure) => {
-                self.drop_task_timers(place);
                 self.finished(place, attempt, Status::Failed, Some(&failure), None);
-                self.emit(Event::TaskFailed {
-                    task,
-                    attempt,
-                    failure,
-                    retry_at: None,
-                    worker: None,
-                    started_at: None,
-                    log: Vec::new(),
-                });
-                self.settled(place)
+                self.fail_task(place, failure)
             }
             None => self.dispatch(place),
         }
@@ -477,11 +467,16 @@ impl Turning<'_> {
             return self.decision_failed(place, failure);
         }
         let attempt = self.execution.at(place).attempt;
-        self.drop_task_timers(place);
         self.finished(place, attempt, Status::Failed, Some(&failure), None);
+        self.fail_task(place, failure)
+    }
+
+    /// Settles a task as failed that no worker gave a result for.
+    pub(super) fn fail_task(&mut self, place: Place, failure: Failure) -> Result<(), Needs> {
+        self.drop_task_timers(place);
         self.emit(Event::TaskFailed {
             task: self.key(place),
-            attempt,
+            attempt: self.execution.at(place).attempt,
             failure,
             retry_at: None,
             worker: None,
