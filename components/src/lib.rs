@@ -44,6 +44,7 @@ pub static CATALOGUE: &[Descriptor] = &[
     engine::<engine_decides::TryCatch>(),
     engine::<engine_decides::SubWorkflow>(),
     engine::<engine_decides::SetVariables>(),
+    engine::<engine_decides::RateLimit>(),
     engine::<engine_decides::Fail>(),
     engine::<engine_decides::Delay>(),
     engine::<engine_decides::WaitForEvent>(),

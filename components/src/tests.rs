@@ -190,6 +190,10 @@ fn wrong_configs_of_the_engines_types_are_found() {
     );
     assert_eq!(problems("switch", json!({ "cases": { "a": "1 > 2", "b": 5 } })), 1);
     assert_eq!(problems("parallel", json!({ "branches": ["a", "a", "error", "B"] })), 3);
+    assert_eq!(problems("rate_limit", json!({ "key": "k", "limit": 1, "per": "1s" })), 0);
+    assert_eq!(problems("rate_limit", json!({ "key": " ", "limit": 1, "per": "0s" })), 2);
+    let contradiction = json!({ "key": "k", "limit": 1, "per": "1s", "mode": "refuse", "max_wait": "1m" });
+    assert_eq!(problems("rate_limit", contradiction), 1);
     assert_eq!(problems("delay", json!({})), 1);
     assert_eq!(problems("delay", json!({ "for": "1s", "until": "2030-01-01T00:00:00Z" })), 1);
     assert_eq!(problems("delay", json!({ "for": "30" })), 1);

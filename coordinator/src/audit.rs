@@ -444,7 +444,8 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
         | Event::ScopeOpened { .. }
         | Event::Delayed { .. }
         | Event::ChildOrdered { .. }
-        | Event::Awaiting { .. } => true,
+        | Event::Awaiting { .. }
+        | Event::PermitAsked { .. } => true,
         Event::Asked { ask, .. } => ask.kind != PersonKind::Outcome,
         _ => false,
     };

@@ -21,6 +21,7 @@ use shared::{
     ids::{ExecutionId, MessageId, PayloadId, RequestId, TenantId},
     port::{
         progress::{ComponentProgress, Update},
+        rates::{Permit, PermitAsk},
         store::{Commit, Kept, LateResult, TimerChange, parts_of},
     },
     time::Timestamp,
@@ -41,6 +42,7 @@ enum Said {
     Request(RequestId, RequestBody),
     Child(TaskKey, ExecutionId, ChildEnding),
     Event(TaskKey, Box<Received>),
+    Permit(TaskKey, Permit),
     Sweep,
     Wake,
 }
@@ -55,6 +57,7 @@ impl Said {
             Self::Request(_, body) => Input::Request(body),
             Self::Child(task, child, ending) => Input::Child { task, child: *child, ending },
             Self::Event(task, event) => Input::Event { task, event },
+            Self::Permit(task, permit) => Input::Permit { task, permit },
             Self::Sweep => Input::Sweep,
             Self::Wake => Input::Wake,
         }
@@ -143,6 +146,9 @@ pub fn gather(messages: Vec<(InboxMessage, bool)>) -> (Vec<Work>, Aside) {
             }
             InboxBody::Event { execution, task, event } => {
                 add(execution, Said::Event(task, event));
+            }
+            InboxBody::Permit { execution, task, permit } => {
+                add(execution, Said::Permit(task, permit));
             }
             InboxBody::Sweep { execution } => {
                 add(execution, Said::Sweep);
@@ -323,6 +329,8 @@ pub struct Outgoing {
     pub questions: Vec<Question>,
     /// Those that are to make room.
     pub displaced: Vec<Displaced>,
+    /// Permits to be taken.
+    pub permits: Vec<(TenantId, PermitAsk)>,
     /// Waits whose event may have come before them.
     pub waits: Vec<Lookout>,
     /// Messages to other executions, put together from the above.
@@ -845,6 +853,7 @@ fn push(tenant: TenantId, execution: ExecutionId, command: Command, outgoing: &m
         Command::FindEvents { task, event, key, early } => {
             outgoing.waits.push(Lookout { tenant, execution, task, event, key, early });
         }
+        Command::AskPermit(ask) => outgoing.permits.push((tenant, *ask)),
         Command::GoOn => outgoing.wake.push(execution),
     }
 }

@@ -297,7 +297,7 @@ impl Poller {
             event: None,
             bytes: None,
         };
-        let start = TriggerStart { receipt, submission: None };
+        let start = TriggerStart { receipt, submission: None, gather: None };
         self.ports.store.trigger_start(vec![start], self.config.max_open_executions).await?;
         Ok(())
     }

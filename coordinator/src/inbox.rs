@@ -456,6 +456,9 @@ impl Loop<'_> {
         for displaced in outgoing.displaced.drain(..) {
             hints.extend(relations::displace(store, displaced, now).await?);
         }
+        for (tenant, ask) in outgoing.permits.drain(..) {
+            hints.push(relations::permit(store, tenant, ask, now).await?);
+        }
         for lookout in outgoing.waits.drain(..) {
             hints.extend(relations::look_out(store, lookout).await?);
         }

@@ -76,6 +76,9 @@ pub struct Config {
     /// queue, the broker a short one; further tasks wait as `ready`.
     #[schemars(range(min = 1))]
     pub task_queue_size: u32,
+    /// Whether short components without effects that follow one another travel as one task, which spares a
+    /// message and a commit for each. Every one of them still has its own attempts, log and place in the journal.
+    pub fusion: bool,
     /// Seconds that cancelled tasks have to clean up before the execution ends without them.
     pub cancel_grace_seconds: u32,
     /// Seconds that a long task's lease lasts without a renewal.
@@ -120,6 +123,7 @@ impl Default for Config {
         Self {
             max_concurrent_executions: 10_000,
             task_queue_size: 1_000,
+            fusion: true,
             cancel_grace_seconds: 10,
             lease_seconds: 60,
             silence_seconds: 60,
@@ -143,6 +147,7 @@ impl Config {
             silence_cap: Duration::from_mins(30),
             lease: Duration::from_secs(self.lease_seconds.into()),
             cancel_grace: Duration::from_secs(self.cancel_grace_seconds.into()),
+            fusion: self.fusion,
             limits: engine::Limits::default(),
         }
     }

@@ -238,6 +238,7 @@ async fn start(
             bytes: None,
         },
         submission: None,
+        gather: None,
     };
     let depth = depth(store, end).await?;
     let made = match events.passes(&event) {
@@ -249,7 +250,7 @@ async fn start(
         Ok(true) if is_full(store, trigger, &row, now).await? => {
             parked(format!("`max_per_hour` ({}) was reached", trigger.max_per_hour.unwrap_or_default()))
         }
-        Ok(true) => match trigger.start(&row, &listener.workflow, &event, depth + 1, now) {
+        Ok(true) => match trigger.hear(&row, &listener.workflow, &event, depth + 1, now) {
             Ok(mut start) => {
                 // Without a key the same end, told again, would start once more.
                 start.receipt.key.get_or_insert_with(|| id.to_owned());

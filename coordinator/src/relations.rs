@@ -10,9 +10,12 @@ use std::sync::Arc;
 use serde_json::Value;
 use shared::{
     component::{Failure, FailureClass},
-    execution::{Accepted, Event, Parent, Payload, Received, Status, StoredPayload, Turn, start_hint},
-    ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, WorkflowId},
+    execution::{
+        Accepted, Event, Parent, Payload, Received, Status, StoredPayload, TaskKey, Turn, start_hint,
+    },
+    ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, WorkflowId},
     port::people::EventWait,
+    port::rates::{Permit, PermitAsk},
     port::store::{
         DynStore, ExecutionRow, JOURNAL_PAGE, Request, StoreError, Submission, Submitted, payload_whole,
     },
@@ -62,6 +65,25 @@ pub(crate) async fn told_again(
         messages.push(tell(store, notice).await?);
     }
     Ok(messages)
+}
+
+/// Takes the permit that a task asks for, or finds the one it has, and says what became of it.
+pub(crate) async fn permit(
+    store: &DynStore,
+    tenant: TenantId,
+    ask: PermitAsk,
+    now: Timestamp,
+) -> Result<InboxMessage, StoreError> {
+    let (execution, task) = (ask.execution, ask.task.clone());
+    let permit = store.permit(tenant, ask, now).await?;
+    Ok(permit_hint(execution, task, permit))
+}
+
+/// What a task is told of its permit.
+pub(crate) fn permit_hint(execution: ExecutionId, task: TaskKey, permit: Permit) -> InboxMessage {
+    let id =
+        MessageId::derived(execution, &format!("permit/{task}/{}/{}", permit.at.as_micros(), permit.refused));
+    InboxMessage { id, shard: Shard::of(execution), body: InboxBody::Permit { execution, task, permit } }
 }
 
 /// Wakes a child that has not begun.

@@ -73,10 +73,14 @@ pub(crate) enum Bug {
     B68PausedStaysInLine,
     B69DisplacedNotToldAgain,
     B70LineNotCalled,
+    B71FollowerOfAnotherRunCounts,
+    B72FollowerNeverSent,
+    B73PermitNotAskedAgain,
+    B74PermitBeforeItsInstant,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 66] = [
+    pub(crate) const ALL: [Self; 70] = [
         Self::B1AppendWithoutSequence,
         Self::B2AckBeforeCommit,
         Self::B3AckBeforeConfirmNoSweep,
@@ -143,6 +147,10 @@ impl Bug {
         Self::B68PausedStaysInLine,
         Self::B69DisplacedNotToldAgain,
         Self::B70LineNotCalled,
+        Self::B71FollowerOfAnotherRunCounts,
+        Self::B72FollowerNeverSent,
+        Self::B73PermitNotAskedAgain,
+        Self::B74PermitBeforeItsInstant,
     ];
 }
 

@@ -347,7 +347,7 @@ impl Consumer {
                 // Without a key: sent again from the dead letters, it is read again.
                 let receipt =
                     Receipt { key: None, outcome: "refused".to_owned(), event: None, bytes: None, ..receipt };
-                (TriggerStart { receipt, submission: None }, Answer::Rejected)
+                (TriggerStart { receipt, submission: None, gather: None }, Answer::Rejected)
             }
         }
     }

@@ -63,6 +63,7 @@ async fn run(name: &str, queue: DynQueue, pairs: usize, width: usize, batch: usi
                         finished_at: now,
                         ending: Ending::Completed { output: Payload::Inline(task.config), ports: Vec::new() },
                         log: Vec::new(),
+                        follows: None,
                     };
                     let message = InboxMessage {
                         id: MessageId::generate(),

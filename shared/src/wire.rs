@@ -3,6 +3,8 @@
 //! Fields are named (MessagePack maps), new ones have defaults, so that releases N−1 and N read each
 //! other. Everything may come twice, late or never; each message says what then happens.
 
+mod chain;
+
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
@@ -12,9 +14,12 @@ use crate::{
     component::{Failure, LogLine},
     execution::{Answer, Iteration, Payload, Received, TaskKey, TimerKey, Turn},
     ids::{ComponentId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId},
+    port::rates::Permit,
     time::Timestamp,
     workflow::{Delivery, Priority},
 };
+
+pub use chain::{Chain, Link, Seen, Sees, output_of};
 
 /// The version this build writes. It reads this one and the one before.
 pub const VERSION: u16 = 1;
@@ -89,6 +94,9 @@ pub struct Task {
     pub tags: Vec<String>,
     #[serde(default)]
     pub priority: Priority,
+    /// What the same worker may go on with when this attempt completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<Box<Chain>>,
 }
 
 impl Task {
@@ -140,6 +148,9 @@ pub struct TaskResult {
     pub ending: Ending,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<LogLine>,
+    /// When the one before it in its [`Chain`] began, whose result stands before this one in the same message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Timestamp>,
 }
 
 impl TaskResult {
@@ -310,6 +321,8 @@ pub enum InboxBody {
     Worker { record: WorkerRecord },
     /// A sub-workflow of `execution` ended. Lost: a sweep of the parent asks.
     Child { execution: ExecutionId, task: TaskKey, child: ExecutionId, ending: ChildEnding },
+    /// What became of a permit that a component of `execution` asked for. Lost: a sweep asks again.
+    Permit { execution: ExecutionId, task: TaskKey, permit: Permit },
     /// An event that a component of `execution` waits for. Lost: a sweep looks for kept events.
     Event { execution: ExecutionId, task: TaskKey, event: Box<Received> },
 }
@@ -361,6 +374,7 @@ mod tests {
                         ports: Vec::new(),
                     },
                     log: Vec::new(),
+                    follows: None,
                 }],
             },
         }

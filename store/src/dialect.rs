@@ -17,7 +17,7 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use crate::{people, turns};
+use crate::{people, rates, turns};
 
 /// An instant in SQL: `timestamptz` in PostgreSQL, whole microseconds in SQLite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -288,6 +288,7 @@ delete from wo_slots where execution_id = any($1::uuid[])";
 pub(crate) const RELEASE_ASKED: &str = "\
 with t (execution_id, at) as (select * from unnest($1::uuid[], $2::timestamptz[])),
 waits as (delete from wo_event_waits where execution_id in (select execution_id from t)),
+permits as (delete from wo_permits where execution_id in (select execution_id from t)),
 names as (
     update wo_human_task_assignees
     set is_open = 0
@@ -405,6 +406,7 @@ impl Engine for SqliteConnection {
         let ids: Vec<Cell> = ended.iter().map(|(id, _)| (*id).into()).collect();
         let with_instants = ended.iter().flat_map(|(id, at)| [Cell::from(*id), (*at).into()]).collect();
         self.run(&people::RELEASE_WAITS, ids.clone()).await?;
+        self.run(&rates::RELEASE_PERMITS, ids.clone()).await?;
         self.run(&people::CLOSE_ASSIGNEES, ids).await?;
         self.run(&people::CANCEL_HUMAN_TASKS, with_instants).await?;
         Ok(())
@@ -641,6 +643,16 @@ where execution_id ", "");
 
     FORGET_WAITS, "$1": ids = ("\
 delete from wo_event_waits
+where execution_id ", "");
+
+    /// What was gathered starts together, or is parked.
+    CLOSE_GATHERED, "$1": ids = ("\
+update wo_trigger_receipts
+set outcome = $2, execution_id = $3, error = $4, event = case when $2 = 'parked' then event end
+where outcome = 'gathered' and id ", "");
+
+    FORGET_PERMITS, "$1": ids = ("\
+delete from wo_permits
 where execution_id ", "");
 
     FORGET_TIMERS, "$1": ids = ("\

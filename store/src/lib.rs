@@ -14,6 +14,7 @@ mod memory;
 mod migrate;
 mod people;
 mod places;
+mod rates;
 mod rows;
 mod sql_store;
 mod sweeps;
@@ -42,6 +43,7 @@ pub fn statements() -> Vec<(&'static str, &'static str)> {
         members::STATEMENTS,
         sweeps::STATEMENTS,
         people::STATEMENTS,
+        rates::STATEMENTS,
         triggers::STATEMENTS,
         versions::STATEMENTS,
         history::STATEMENTS,
@@ -53,7 +55,8 @@ pub fn statements() -> Vec<(&'static str, &'static str)> {
         .chain(timers::BATCHES)
         .chain(sweeps::BATCHES)
         .chain(members::BATCHES)
-        .chain(people::BATCHES);
+        .chain(people::BATCHES)
+        .chain(rates::BATCHES);
     all.extend(batches.map(|batch| (batch.postgres(), batch.sqlite_single())));
     all
 }

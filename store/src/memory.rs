@@ -21,6 +21,7 @@ use shared::{
         EventWait, EventWaits, HumanTaskFilter, HumanTaskPage, HumanTaskRow, HumanTasks, KeyTaken, Keys,
         MailClaim, NotificationPage, NotificationRow, Notifications, Requests,
     },
+    port::rates::{Permit, PermitAsk, RateRows, Rates},
     port::slots::SlotRows,
     port::store::{
         Commit, DeadLetter, DeadLetterFilter, DeadLetters, DueTimer, ExecutionFilter, ExecutionRow, Finding,
@@ -69,6 +70,7 @@ struct State {
     mails: BTreeMap<HumanTaskId, Mails>,
     notifications: BTreeMap<NotificationId, NotificationRow>,
     waits: BTreeMap<(ExecutionId, TaskKey), (TenantId, EventWait)>,
+    rates: RateRows,
     secrets: BTreeMap<String, Vec<u8>>,
     nonces: BTreeMap<Uuid, Timestamp>,
     chores: BTreeMap<String, history::Chore>,
@@ -261,6 +263,7 @@ impl State {
                     self.waits.insert((id, task), (commit.tenant, wait));
                 }
                 WaitChange::Close { task } => {
+                    self.rates.settle(id, &task);
                     self.waits.remove(&(id, task));
                 }
             }
@@ -270,6 +273,7 @@ impl State {
             self.slots.release(id);
         }
         if commit.release && commit.has_asked {
+            self.rates.release(id);
             self.waits.retain(|(execution, _), _| *execution != id);
             let open = self.people.values_mut().filter(|row| row.status == HumanTaskStatus::Open);
             for row in open.filter(|row| row.execution == id) {
@@ -1147,6 +1151,18 @@ impl Notifications for MemoryStore {
             row.read_at.get_or_insert(at);
             row.clone()
         }))
+    }
+}
+
+#[async_trait]
+impl Rates for MemoryStore {
+    async fn permit(&self, tenant: TenantId, ask: PermitAsk, now: Timestamp) -> Result<Permit, StoreError> {
+        let mut state = self.state()?;
+        let is_open = state
+            .executions
+            .get(&ask.execution)
+            .is_some_and(|execution| execution.row.tenant == tenant && !execution.row.status.is_terminal());
+        Ok(if is_open { state.rates.permit(tenant, ask, now) } else { Permit::unwanted(now) })
     }
 }
 

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::{
     SqlStore,
     dialect::{At, Batch, Cell, Engine, Kind},
-    error, rows,
+    error, rates, rows,
     sql_store::{in_transaction, on_pool},
     turns,
 };
@@ -408,6 +408,7 @@ impl<'a> Changes<'a> {
             }
         }
         engine.run(&OPEN_WAITS, opened).await?;
+        engine.run(&rates::DROP_PERMITS, closed.clone()).await?;
         engine.run(&CLOSE_WAITS, closed).await?;
         Ok(())
     }

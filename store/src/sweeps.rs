@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     SqlStore,
     dialect::{At, Batch, Cell, Engine, Kind},
-    error, people, rows,
+    error, people, rates, rows,
     sql_store::{Db, in_task, in_transaction, on_pool},
 };
 
@@ -251,6 +251,7 @@ impl Sweeps for SqlStore {
             sqlx::query(FORGET_KEYS).bind(At(now)).execute(&mut *tx).await?;
             sqlx::query(FORGET_WORKERS).bind(At(yesterday)).execute(&mut *tx).await?;
             sqlx::query(people::FORGET_NONCES).bind(At(now)).execute(&mut *tx).await?;
+            sqlx::query(rates::FORGET_RATES).bind(At(yesterday)).execute(&mut *tx).await?;
             Ok(())
         })
     }

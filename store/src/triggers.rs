@@ -8,9 +8,9 @@ use shared::{
     port::{
         store::{Page, Paged, StoreError, Submission, Submitted},
         triggers::{
-            Backfill, BackfillStatus, Cursor, EventAdded, FireOutcome, FireRow, KEY_LIFE, Receipt,
-            ScheduleStep, StepKept, StoredEvent, TriggerFilter, TriggerRow, TriggerStart, TriggerStarted,
-            Triggers,
+            Backfill, BackfillStatus, Cursor, EventAdded, FireOutcome, FireRow, Gather, GatheredStep,
+            KEY_LIFE, Receipt, ScheduleStep, StepKept, StoredEvent, TriggerFilter, TriggerRow, TriggerStart,
+            TriggerStarted, Triggers,
         },
     },
     time::Timestamp,
@@ -186,7 +186,7 @@ where tenant_id = $1 and trigger_id = $2 and ($3 is null or fire_at < $3)
 order by fire_at desc limit $4";
 
 const STARTED_SINCE: &str = "\
-select (select count(*) from wo_trigger_receipts
+select (select count(distinct execution_id) from wo_trigger_receipts
         where trigger_id = $1 and received_at >= $2 and outcome = 'started')
     + (select count(*) from wo_schedule_fires
         where trigger_id = $1 and recorded_at >= $2 and outcome = 'started')";
@@ -225,6 +225,21 @@ const RECEIPTS: &str = receipt_rows!(
     "\
 where tenant_id = $1 and trigger_id = $2 and ($3 is null or id < $3) and ($4 is null or outcome = $4)
 order by id desc limit $5"
+);
+
+const COUNT_GATHERED: &str = "\
+select count(*)
+from wo_trigger_receipts
+where trigger_id = $1 and outcome = 'gathered'";
+
+const SUPERSEDE_GATHERED: &str = "\
+update wo_trigger_receipts
+set outcome = 'superseded', event = null
+where trigger_id = $1 and outcome = 'gathered' and id <> $2";
+
+const GATHERED: &str = receipt_rows!(
+    "event, bytes",
+    "where trigger_id = $1 and outcome = 'gathered' order by received_at, id limit $2"
 );
 
 /// Of two replays one finds it parked.
@@ -338,6 +353,9 @@ pub(crate) const STATEMENTS: &[&str] = &[
     FIND_FIRE,
     KEEP_FIRE,
     CLOSE_FIRES,
+    COUNT_GATHERED,
+    SUPERSEDE_GATHERED,
+    GATHERED,
     TRIGGER_OPEN,
     BACKFILL_OPEN,
     FIRES_PENDING,
@@ -638,6 +656,7 @@ async fn accept(
 struct Start {
     receipt: Receipt,
     entry: Option<Entry>,
+    gather: Option<Gather>,
 }
 
 fn starts(given: Vec<TriggerStart>, quota: u64) -> Result<Vec<Start>, StoreError> {
@@ -645,7 +664,7 @@ fn starts(given: Vec<TriggerStart>, quota: u64) -> Result<Vec<Start>, StoreError
         .into_iter()
         .map(|start| {
             let entry = start.submission.map(|submission| Entry::new(submission, quota)).transpose()?;
-            Ok(Start { receipt: start.receipt, entry })
+            Ok(Start { receipt: start.receipt, entry, gather: start.gather })
         })
         .collect()
 }
@@ -667,10 +686,43 @@ impl Outcome {
     }
 }
 
+/// Says when the events that a trigger has gathered are due, one more of them having come.
+macro_rules! gather_one {
+    ($tx:ident, $receipt:ident, $gather:ident) => {{
+        // The trigger's row first: whoever starts what was gathered holds it too.
+        let held: Option<(Option<At>, Option<At>, i32)> = sqlx::query_as(HOLD_TRIGGER)
+            .bind(*$receipt.tenant.as_uuid())
+            .bind(*$receipt.trigger.as_uuid())
+            .fetch_optional(&mut *$tx)
+            .await?;
+        if let Some((last, next, _)) = held {
+            let count: i64 = sqlx::query_scalar(COUNT_GATHERED)
+                .bind(*$receipt.trigger.as_uuid())
+                .fetch_one(&mut *$tx)
+                .await?;
+            if matches!($gather, Gather::Debounce(_)) {
+                sqlx::query(SUPERSEDE_GATHERED)
+                    .bind(*$receipt.trigger.as_uuid())
+                    .bind(*$receipt.id.as_uuid())
+                    .execute(&mut *$tx)
+                    .await?;
+            }
+            let since = next.and(last).map(|at| at.0);
+            let (since, due) = $gather.came(since, count as u32, $receipt.received_at);
+            sqlx::query(MOVE_TRIGGER)
+                .bind(*$receipt.trigger.as_uuid())
+                .bind(At(since))
+                .bind(At(due))
+                .execute(&mut *$tx)
+                .await?;
+        }
+    }};
+}
+
 /// Keeps the receipt, then the execution; without the execution the receipt goes again.
 macro_rules! start_one {
     ($tx:ident, $start:ident, $ledger:ident) => {{
-        let Start { receipt, entry } = $start;
+        let Start { receipt, entry, gather } = $start;
         if let Some(key) = &receipt.key {
             sqlx::query(EXPIRE_KEY)
                 .bind(*receipt.trigger.as_uuid())
@@ -704,7 +756,12 @@ macro_rules! start_one {
         } else {
             let entries: Vec<Entry> = entry.into_iter().collect();
             match accept(&mut *$tx, &entries, &$ledger).await? {
-                Ok(()) => Outcome::New,
+                Ok(()) => {
+                    if let Some(gather) = gather {
+                        gather_one!($tx, receipt, gather);
+                    }
+                    Outcome::New
+                }
                 Err(refusal) => {
                     sqlx::query(DROP_RECEIPT).bind(*receipt.id.as_uuid()).execute(&mut *$tx).await?;
                     Outcome::Refused(refusal)
@@ -1065,6 +1122,59 @@ impl Triggers for SqlStore {
             Ok(Some(Outcome::New))
         })?;
         found.map_or(Ok(TriggerStarted::Missing), Outcome::started)
+    }
+
+    async fn gathered(&self, id: TriggerId, limit: u32) -> Result<Vec<Receipt>, StoreError> {
+        let records: Vec<ReceiptRecord> = on_pool!(self, |pool, sql| sqlx::query_as(GATHERED)
+            .bind(*id.as_uuid())
+            .bind(i64::from(limit))
+            .fetch_all(pool)
+            .await)?;
+        records.into_iter().map(ReceiptRecord::receipt).collect()
+    }
+
+    async fn gathered_start(&self, step: GatheredStep, quota: u64) -> Result<StepKept, StoreError> {
+        let GatheredStep { tenant, trigger, seen_last, seen_next, receipts, gather, start, at } = step;
+        let (entry, why) = match start {
+            Ok(submission) => (Some(Entry::new(*submission, quota)?), None),
+            Err(why) => (None, Some(plain(&why))),
+        };
+        let ledger = Arc::clone(&self.inner.ledger);
+        in_transaction!(self, |tx, sql| {
+            let held: Option<(Option<At>, Option<At>, i32)> = sqlx::query_as(HOLD_TRIGGER)
+                .bind(*tenant.as_uuid())
+                .bind(*trigger.as_uuid())
+                .fetch_optional(&mut *tx)
+                .await?;
+            let is_seen = held.is_some_and(|(last, next, paused)| {
+                paused == 0 && last.map(|at| at.0) == seen_last && next.map(|at| at.0) == seen_next
+            });
+            if !is_seen {
+                return Ok(StepKept::Superseded);
+            }
+            let entries: Vec<Entry> = entry.into_iter().collect();
+            if let Err(refusal) = accept(&mut *tx, &entries, &ledger).await? {
+                return Ok(StepKept::Refused(refusal));
+            }
+            let started: Vec<ExecutionId> =
+                entries.iter().map(|entry| entry.submission.first.execution).collect();
+            sqlx::query(sql::CLOSE_GATHERED)
+                .bind(sql::ids(receipts.iter().map(|id| *id.as_uuid())))
+                .bind(if started.is_empty() { "parked" } else { "started" })
+                .bind(started.first().map(|id| *id.as_uuid()))
+                .bind(why)
+                .execute(&mut *tx)
+                .await?;
+            let left: i64 =
+                sqlx::query_scalar(COUNT_GATHERED).bind(*trigger.as_uuid()).fetch_one(&mut *tx).await?;
+            sqlx::query(MOVE_TRIGGER)
+                .bind(*trigger.as_uuid())
+                .bind(At(at))
+                .bind(gather.left(left as u32, at).map(At))
+                .execute(&mut *tx)
+                .await?;
+            Ok(StepKept::Kept { started })
+        })
     }
 
     async fn receipt_get(&self, tenant: TenantId, id: ReceiptId) -> Result<Option<Receipt>, StoreError> {

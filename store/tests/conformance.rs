@@ -22,6 +22,7 @@ mod memory {
     shared::testing::triggers::conformance!(make_store);
     shared::testing::versions::conformance!(make_store);
     shared::testing::history::conformance!(make_store);
+    shared::testing::rates::conformance!(make_store);
 }
 
 mod sqlite {
@@ -42,6 +43,7 @@ mod sqlite {
     shared::testing::triggers::conformance!(make_store);
     shared::testing::versions::conformance!(make_store);
     shared::testing::history::conformance!(make_store);
+    shared::testing::rates::conformance!(make_store);
 }
 
 mod postgres {
@@ -61,4 +63,5 @@ mod postgres {
     shared::testing::triggers::conformance!(make_store);
     shared::testing::versions::conformance!(make_store);
     shared::testing::history::conformance!(make_store);
+    shared::testing::rates::conformance!(make_store);
 }

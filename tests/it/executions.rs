@@ -18,6 +18,8 @@ both_shapes!(
     a_decision_takes_one_way,
     a_switch_takes_the_case_or_the_default,
     branches_run_side_by_side_and_join,
+    what_travels_together_is_shown_one_by_one,
+    what_fails_on_the_way_together_fails_as_it_would_alone,
     an_error_port_handles_a_failure,
     an_unhandled_failure_fails_the_execution,
     retries_follow_the_class_and_back_off,
@@ -116,6 +118,73 @@ async fn branches_run_side_by_side_and_join(place: &Place) -> Result<()> {
     let last_began = effects.iter().map(|effect| effect.began).max();
     let first_ended = effects.iter().filter_map(|effect| effect.ended).min();
     ensure!(last_began < first_ended, "they ran side by side: {effects:?}");
+    Ok(())
+}
+
+/// Three pure components in a row, of which the last looks at all of them.
+fn row(last: &str) -> String {
+    document(&format!(
+        "parameters: {{ n: {{ type: integer, default: 10 }} }}
+components:
+  one: {{ type: map, config: {{ rows: [1, 2], expression: item + 1 }} }}
+  two:
+    type: map
+    needs: [one]
+    config: {{ rows: \"${{{{ components.one.output.rows }}}}\", expression: item * bind.n, bind: {{ n: \"${{{{ parameters.n }}}}\" }} }}
+  three: {last}
+  done: {{ type: end, needs: [three], config: {{ output: \"${{{{ components.three.output.rows }}}}\" }} }}
+"
+    ))
+}
+
+async fn what_travels_together_is_shown_one_by_one(place: &Place) -> Result<()> {
+    let document = row(
+        "{ type: map, needs: [two], config: { rows: \"${{ components.one.output.rows + components.two.output.rows }}\", expression: \"item + 0\" } }",
+    );
+    let found = place.api.complete("row", &document, &json!({})).await?;
+    ensure!(found["output"] == json!([2, 3, 20, 30]), "{found}");
+    let id = text(&found, "id")?;
+    let events = place.api.events(&id).await?;
+    let of = |name: &str| -> Vec<(&str, u64)> {
+        events.iter().filter(|it| it.name == name).map(|it| (it.component(), it.seq)).collect()
+    };
+    let (sent, completed) = (of("task_dispatched"), of("task_completed"));
+    let ids = |list: &[(&str, u64)]| list.iter().map(|(id, _)| (*id).to_owned()).collect::<Vec<_>>();
+    ensure!(ids(&sent) == ["one", "two", "three"] && ids(&completed) == ids(&sent), "{events:?}");
+    ensure!(
+        completed.iter().all(|(_, seq)| *seq == completed[0].1),
+        "they came back in one turn: {completed:?}"
+    );
+    let tasks = place.api.pages(&format!("/api/v1/executions/{id}/tasks"), 50).await?;
+    for name in ["one", "two", "three"] {
+        let task = tasks.iter().find(|task| task["component"] == name).context("each has its row")?;
+        ensure!(task["status"] == "completed" && task["attempt"] == 1, "{task}");
+        ensure!(task["worker"].is_string() && task["started_at"].is_string(), "{task}");
+    }
+    Ok(())
+}
+
+async fn what_fails_on_the_way_together_fails_as_it_would_alone(place: &Place) -> Result<()> {
+    // The last names a field that does not exist, once in its config and once in a row.
+    for (last, class) in [
+        (
+            "{ type: map, needs: [two], config: { rows: \"${{ components.two.output.rows.none }}\", expression: item } }",
+            "invalid_expression",
+        ),
+        (
+            "{ type: map, needs: [two], config: { rows: [1], expression: item.none.deeper } }",
+            "invalid_expression",
+        ),
+    ] {
+        let found = place.api.run("row", &row(last), &json!({})).await?;
+        ensure!(found["status"] == "failed", "{found}");
+        let events = place.api.events(&text(&found, "id")?).await?;
+        let completed = events.iter().filter(|it| it.name == "task_completed").count();
+        ensure!(completed == 2, "{events:?}");
+        let failed = events.iter().find(|it| matches!(it.name.as_str(), "task_failed" | "decision_failed"));
+        let failed = failed.context("a failure")?;
+        ensure!(failed.component() == "three" && failed.fields["failure"]["class"] == class, "{failed:?}");
+    }
     Ok(())
 }
 

@@ -1,14 +1,24 @@
-//! Refusing before accepting: the quota of open executions.
+//! Refusing before accepting, and letting through so many a period.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
+use shared::time::Timestamp;
 
 use crate::harness::{
+    PATIENCE,
     client::text,
     place::{Place, Shape},
+    unique_name, until,
 };
 
-both_shapes!(beyond_the_quota_a_submission_is_refused_and_nothing_is_lost);
+both_shapes!(
+    beyond_the_quota_a_submission_is_refused_and_nothing_is_lost,
+    a_rate_limit_spreads_what_many_executions_ask_for,
+    who_waits_for_a_permit_says_until_when,
+    who_does_not_wait_is_refused,
+);
 
 async fn beyond_the_quota_a_submission_is_refused_and_nothing_is_lost(place: &Place) -> Result<()> {
     // Of its own, since the quota counts every open execution.
@@ -44,5 +54,99 @@ async fn beyond_the_quota_a_submission_is_refused_and_nothing_is_lost(place: &Pl
     }
     let all = own.api.pages(&format!("/api/v1/executions?workflow_id={workflow}"), 500).await?;
     ensure!(all.len() == accepted.len(), "what was refused is not there: {all:?}");
+    Ok(())
+}
+
+/// The instant at which the component `calm` of an execution was let through.
+async fn let_through(place: &Place, id: &str) -> Result<Timestamp> {
+    let found = place.api.ended(id).await?;
+    ensure!(found["status"] == "completed", "{found}");
+    Ok(text(&found["output"], "at")?.parse()?)
+}
+
+async fn a_rate_limit_spreads_what_many_executions_ask_for(place: &Place) -> Result<()> {
+    const EVERY: Duration = Duration::from_millis(200);
+    let key = unique_name("rate");
+    let document = format!(
+        "workflow: v1
+name: spread
+components:
+  calm: {{ type: rate_limit, config: {{ key: {key}, limit: 5, per: 1s, burst: 2 }} }}
+output: ${{{{ components.calm.output }}}}
+"
+    );
+    let workflow = place.api.create("spread", &document).await?;
+    let mut ids = Vec::new();
+    for _ in 0..8 {
+        ids.push(place.api.execute(&workflow, &json!({})).await?);
+    }
+    let mut given = Vec::new();
+    for id in &ids {
+        given.push(let_through(place, id).await?);
+    }
+    given.sort();
+    // A burst of two, then one every fifth of a second.
+    for (position, three) in given.windows(3).enumerate() {
+        ensure!(three[2].since(three[0]) >= EVERY, "{position}: {given:?}");
+    }
+    Ok(())
+}
+
+async fn who_waits_for_a_permit_says_until_when(place: &Place) -> Result<()> {
+    let key = unique_name("rate");
+    let document = format!(
+        "workflow: v1
+name: hourly
+components:
+  calm: {{ type: rate_limit, config: {{ key: {key}, limit: 1, per: 1h, max_wait: 90m }} }}
+"
+    );
+    let workflow = place.api.create("hourly", &document).await?;
+    let first = place.api.execute(&workflow, &json!({})).await?;
+    ensure!(place.api.ended(&first).await?["status"] == "completed");
+    let second = place.api.execute(&workflow, &json!({})).await?;
+    let waiting = until(PATIENCE, "the reason", async || {
+        let why = place.api.get(&format!("/api/v1/executions/{second}/why")).await?.expect(200)?;
+        let found =
+            why["waiting"].as_array().into_iter().flatten().find(|it| it["until"].is_string()).cloned();
+        Ok(found.filter(|it| it["reason"] == "rate_limit"))
+    })
+    .await?;
+    ensure!(waiting["key"] == key.as_str() && waiting["component"] == "calm", "{waiting}");
+    let sentence = text(&waiting, "sentence")?;
+    ensure!(
+        sentence.starts_with(&format!("The rate limit `{key}` (1 per 1h) lets it through at ")),
+        "{sentence}"
+    );
+    // Giving up leaves nothing behind that the audit would find; the permit it had is used up.
+    place.api.cancel(&second, "no patience").await?.expect(202)?;
+    ensure!(place.api.ended(&second).await?["status"] == "cancelled");
+    let third = place.api.execute(&workflow, &json!({})).await?;
+    let failed = place.api.ended(&third).await?;
+    ensure!(failed["status"] == "failed", "an hour and a half is not enough for the third: {failed}");
+    let shown = failed.to_string();
+    ensure!(shown.contains("max_wait") && shown.contains("timeout"), "{failed}");
+    Ok(())
+}
+
+async fn who_does_not_wait_is_refused(place: &Place) -> Result<()> {
+    let key = unique_name("rate");
+    let document = format!(
+        "workflow: v1
+name: once
+components:
+  calm: {{ type: rate_limit, config: {{ key: {key}, limit: 1, per: 1h, mode: refuse }} }}
+  sent: {{ type: noop, needs: [calm.admitted], config: {{ value: sent }} }}
+  kept: {{ type: noop, needs: [calm.refused], config: {{ value: kept }} }}
+output: ${{{{ components.sent.output if components.sent.status == \"completed\" else components.kept.output }}}}
+"
+    );
+    let workflow = place.api.create("once", &document).await?;
+    let mut outputs: Vec<Value> = Vec::new();
+    for _ in 0..3 {
+        let id = place.api.execute(&workflow, &json!({})).await?;
+        outputs.push(place.api.ended(&id).await?["output"].clone());
+    }
+    ensure!(outputs == [json!("sent"), json!("kept"), json!("kept")], "{outputs:?}");
     Ok(())
 }

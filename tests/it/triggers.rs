@@ -32,6 +32,8 @@ both_shapes!(
     a_webhook_may_wait_for_the_end,
     an_event_starts_who_listens_once,
     an_event_that_cannot_start_is_parked_and_replayed,
+    events_are_gathered_into_batches,
+    a_debounced_trigger_starts_once_with_the_newest_event,
     the_end_of_an_execution_starts_who_listens_once,
     ends_start_one_another_three_deep_and_no_further,
     a_file_that_appears_starts_once_and_is_put_away,
@@ -340,6 +342,81 @@ async fn an_event_that_cannot_start_is_parked_and_replayed(place: &Place) -> Res
     ensure!(place.api.ended(&execution).await?["output"] == id.as_str());
     let again = post(place, &path).await?.expect(202)?;
     ensure!(again["duplicate"] == true && again["execution_id"] == execution.as_str(), "{again}");
+    Ok(())
+}
+
+/// Sends so many events of a type, each of which a trigger gathers.
+async fn gather(place: &Place, kind: &str, numbers: std::ops::Range<u32>) -> Result<()> {
+    for number in numbers {
+        let id = format!("{kind}-{number}");
+        let sent = place
+            .api
+            .post("/api/v1/events", &event(kind, &id, &json!({ "n": number })))
+            .await?
+            .expect(202)?;
+        let started = &sent["items"][0]["started"][0];
+        ensure!(started["gathered"] == true && started["execution_id"].is_null(), "{sent}");
+    }
+    Ok(())
+}
+
+/// Waits for so many executions of a workflow; their outputs.
+async fn outputs(place: &Place, workflow: &str, count: usize) -> Result<Vec<Value>> {
+    let found = until(PATIENCE, "the executions", async || {
+        let found = executions(place, workflow).await?;
+        Ok((found.len() >= count).then_some(found))
+    })
+    .await?;
+    ensure!(found.len() == count, "{found:?}");
+    let mut outputs = Vec::new();
+    for execution in &found {
+        outputs.push(place.api.ended(&text(execution, "id")?).await?["output"].clone());
+    }
+    Ok(outputs)
+}
+
+async fn events_are_gathered_into_batches(place: &Place) -> Result<()> {
+    let kind = unique_name("many").replace('-', "_");
+    let listens = workflow(
+        place,
+        &format!(
+            "t:
+  type: event
+  config: {{ types: [{kind}], batch_size: 3, batch_within: 2s }}
+  parameters: {{ given: \"${{{{ event.batch | map(attribute='body') | map(attribute='n') | list }}}}\" }}"
+        ),
+    )
+    .await?;
+    gather(place, &kind, 0..5).await?;
+    let mut batches = outputs(place, &listens, 2).await?;
+    batches.sort_by_key(ToString::to_string);
+    ensure!(batches == [json!([0, 1, 2]), json!([3, 4])], "{batches:?}");
+    let trigger = text(&trigger(place, &listens).await?, "id")?;
+    let all = place.api.pages(&format!("/api/v1/triggers/{trigger}/receipts?outcome=started"), 50).await?;
+    ensure!(all.len() == 5, "every event has its receipt: {all:?}");
+    Ok(())
+}
+
+async fn a_debounced_trigger_starts_once_with_the_newest_event(place: &Place) -> Result<()> {
+    let kind = unique_name("storm").replace('-', "_");
+    let listens = workflow(
+        place,
+        &format!(
+            "t:
+  type: event
+  config: {{ types: [{kind}], debounce: 2s }}
+  parameters: {{ given: \"${{{{ event.body.n }}}}\" }}"
+        ),
+    )
+    .await?;
+    gather(place, &kind, 0..4).await?;
+    let found = outputs(place, &listens, 1).await?;
+    ensure!(found == [json!(3)], "{found:?}");
+    let trigger = text(&trigger(place, &listens).await?, "id")?;
+    let outcome = async |name: &str| {
+        place.api.pages(&format!("/api/v1/triggers/{trigger}/receipts?outcome={name}"), 50).await
+    };
+    ensure!(outcome("superseded").await?.len() == 3 && outcome("started").await?.len() == 1);
     Ok(())
 }
 

@@ -33,6 +33,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, debug_span, error, warn};
 
 use crate::{
@@ -92,10 +93,10 @@ impl Admitted {
     }
 }
 
-type Build = fn(Value) -> Result<Box<dyn Run>, Failure>;
+pub(crate) type Build = fn(Value) -> Result<Box<dyn Run>, Failure>;
 
 /// How an attempt ends.
-enum End {
+pub(crate) enum End {
     Report(Ending, usize),
     /// Nobody waits for its result: the attempt is another's, or nobody's.
     Drop,
@@ -123,7 +124,7 @@ fn cancelled() -> Failure {
 /// and for ever, since the broker does not know who can run what. Choosing a queue by tags is the
 /// coordinator's part; this is what holds when it chose wrongly, or when an older worker is asked
 /// for a newer type.
-fn fitting(config: &Config, catalogue: &Catalogue, task: &Task) -> Result<Build, Failure> {
+pub(crate) fn fitting(config: &Config, catalogue: &Catalogue, task: &Task) -> Result<Build, Failure> {
     let refuse = |message: String| Failure::new(FailureClass::InvalidConfig, message);
     let (pool, kind) = (&config.pool, &task.kind);
     if *task.pool != **pool {
@@ -156,7 +157,7 @@ impl Around {
             }
             Err(Some(ending)) => {
                 let result = self.result(&task, None, begun_at, ending, Vec::new());
-                self.reporter.send(Finished { result, size: 256, held });
+                self.reporter.send(Finished { result, followers: Vec::new(), size: 256, held });
                 None
             }
             Err(None) => {
@@ -192,7 +193,7 @@ impl Around {
         Ok((seat, build))
     }
 
-    fn result(
+    pub(crate) fn result(
         &self,
         task: &Task,
         token: Option<shared::ids::Token>,
@@ -212,6 +213,7 @@ impl Around {
             finished_at: self.clock.now(),
             ending,
             log,
+            follows: None,
         }
     }
 
@@ -219,13 +221,21 @@ impl Around {
     pub(crate) async fn attempt(&self, admitted: Admitted) {
         let Admitted { mut task, mut held, seat, build, begun_at } = admitted;
         let log = Log::default();
+        let chain = task.chain.take().map(|chain| (chain, Instant::now()));
         let end = self.carry(&mut task, &seat.attempt, &mut held, build, &log).await;
         match end {
             End::Report(ending, size) => {
                 let lines = log_lines(&log);
                 let size = size + lines.iter().map(|line| line.message.len() + 64).sum::<usize>();
                 let result = self.result(&task, seat.attempt.token(), begun_at, tidy(ending), lines);
-                self.reporter.send(Finished { result, size, held });
+                let (followers, more) = match chain {
+                    // A lease is of the task alone.
+                    Some((chain, begun)) if matches!(held, Held::Delivery(_)) => {
+                        self.follow(&task, *chain, &result, &seat.attempt, begun).await
+                    }
+                    _ => (Vec::new(), 0),
+                };
+                self.reporter.send(Finished { result, followers, size: size + more, held });
             }
             End::Drop => {
                 Stats::add(&self.stats.dropped, 1);
@@ -255,29 +265,38 @@ impl Around {
             Some(Stop::NotOurs) => return End::Drop,
             Some(Stop::Leaving) => return Ending::Returned.into(),
         }
-        let scratch = self.scratch.join(self.next_scratch.fetch_add(1, Ordering::Relaxed).to_string());
-        let context = Context {
+        let context = self.context(task, attempt.cancel.clone(), log);
+        let config = std::mem::take(&mut task.config);
+        let (ended, timed_out) = self.run(task, attempt, held, build, config, &context).await;
+        self.clear(&context).await;
+        conclude(task, attempt, ended, timed_out)
+    }
+
+    /// What a component is given to work with.
+    pub(crate) fn context(&self, task: &Task, cancel: CancellationToken, log: &Log) -> Context {
+        Context {
             tenant: task.tenant,
             execution: task.execution,
             component: task.component.clone(),
             attempt: task.attempt,
             idempotency_key: task.idempotency_key(),
-            cancel: attempt.cancel.clone(),
+            cancel,
             log: log.clone(),
             payloads: Arc::clone(&self.payloads),
             notices: Arc::clone(&self.notices),
             environment: Arc::clone(&self.environment),
-            scratch,
-        };
-        let config = std::mem::take(&mut task.config);
-        let (ended, timed_out) = self.run(task, attempt, held, build, config, &context).await;
+            scratch: self.scratch.join(self.next_scratch.fetch_add(1, Ordering::Relaxed).to_string()),
+        }
+    }
+
+    /// Removes what a component left in its folder.
+    pub(crate) async fn clear(&self, context: &Context) {
         // Made by the component, if at all: the common task has none and pays one look for it.
         if std::fs::symlink_metadata(&context.scratch).is_ok()
             && let Err(problem) = tokio::fs::remove_dir_all(&context.scratch).await
         {
             warn!(error = &problem as &dyn std::error::Error, "A scratch folder could not be removed");
         }
-        conclude(task, attempt, ended, timed_out)
     }
 
     /// Whether the attempt may begin: `at_most_once` needs a durable grant, `lease_at_once` a lease.
@@ -432,10 +451,10 @@ async fn answer_of(asking: &mut Option<Pin<Box<dyn Future<Output = bool> + Send 
     }
 }
 
-type Worked = Result<(Payload, Vec<String>, usize), Failure>;
-type Caught = Result<Worked, Box<dyn Any + Send>>;
+pub(crate) type Worked = Result<(Payload, Vec<String>, usize), Failure>;
+pub(crate) type Caught = Result<Worked, Box<dyn Any + Send>>;
 
-async fn work(task: &Task, build: Build, mut config: Value, context: &Context) -> Worked {
+pub(crate) async fn work(task: &Task, build: Build, mut config: Value, context: &Context) -> Worked {
     let payloads = context.payloads.as_ref();
     if !task.references.is_empty() {
         output::resolve(payloads, task.execution, &mut config, &task.references).await?;
@@ -445,7 +464,7 @@ async fn work(task: &Task, build: Build, mut config: Value, context: &Context) -
     Ok((payload, outcome.ports, size))
 }
 
-fn conclude(task: &Task, attempt: &Attempt, ended: Option<Caught>, timed_out: bool) -> End {
+pub(crate) fn conclude(task: &Task, attempt: &Attempt, ended: Option<Caught>, timed_out: bool) -> End {
     let stopped = attempt.stopped();
     if stopped == Some(Stop::NotOurs) {
         return End::Drop;
@@ -488,7 +507,7 @@ fn conclude(task: &Task, attempt: &Attempt, ended: Option<Caught>, timed_out: bo
     }
 }
 
-fn log_lines(log: &Log) -> Vec<LogLine> {
+pub(crate) fn log_lines(log: &Log) -> Vec<LogLine> {
     let mut lines = log.take();
     for line in &mut lines {
         clean(&mut line.message);
@@ -500,7 +519,7 @@ fn log_lines(log: &Log) -> Vec<LogLine> {
 }
 
 /// A failure goes into the journal as it is: what no store can keep must not get that far.
-fn tidy(mut ending: Ending) -> Ending {
+pub(crate) fn tidy(mut ending: Ending) -> Ending {
     if let Ending::Failed(failure) = &mut ending {
         clean(&mut failure.message);
         if failure.details.as_ref().is_some_and(|details| !is_small(details)) {

@@ -5,6 +5,7 @@
 //! run again, and the engine says what follows.
 
 mod board;
+mod chain;
 mod config;
 mod execute;
 mod heartbeat;

@@ -29,7 +29,9 @@ const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// An attempt that ended, on its way.
 pub(crate) struct Finished {
     pub(crate) result: TaskResult,
-    /// Bytes of its output and log, about.
+    /// Of those that followed it in its chain; they stay in one message with it.
+    pub(crate) followers: Vec<TaskResult>,
+    /// Bytes of all outputs and logs, about.
     pub(crate) size: usize,
     pub(crate) held: Held,
 }
@@ -70,7 +72,9 @@ impl Reporter {
     }
 
     pub(crate) fn send(&self, finished: Finished) {
-        self.stats.ended(&finished.result.ending);
+        for result in std::iter::once(&finished.result).chain(&finished.followers) {
+            self.stats.ended(&result.ending);
+        }
         let shard = usize::from(Shard::of(finished.result.execution).0);
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)[shard].push(finished);
         self.arrived.notify_one();
@@ -128,7 +132,8 @@ impl Reporter {
                 });
             }
         }
-        let (message_count, result_count) = (messages.len() as u64, held.len() as u64);
+        let result_count = messages.iter().map(results_in).sum::<u64>();
+        let message_count = messages.len() as u64;
         let confirmed = tokio::select! {
             () = self.until_confirmed(messages) => true,
             () = give_up.cancelled() => false,
@@ -162,18 +167,26 @@ impl Reporter {
     }
 }
 
+fn results_in(message: &InboxMessage) -> u64 {
+    match &message.body {
+        InboxBody::Results { results } => results.len() as u64,
+        _ => 0,
+    }
+}
+
 /// The results in lots that fit a message each.
 fn messages_of(list: Vec<Finished>, held: &mut Vec<Held>) -> Vec<Vec<TaskResult>> {
     let mut lots = Vec::new();
     let mut lot = Vec::with_capacity(list.len().min(MOST_RESULTS));
     let mut bytes = 0;
     for finished in list {
-        if lot.len() == MOST_RESULTS || (bytes + finished.size > MOST_BYTES && !lot.is_empty()) {
+        if lot.len() >= MOST_RESULTS || (bytes + finished.size > MOST_BYTES && !lot.is_empty()) {
             lots.push(mem::take(&mut lot));
             bytes = 0;
         }
         bytes += finished.size;
         lot.push(finished.result);
+        lot.extend(finished.followers);
         held.push(finished.held);
     }
     lots.push(lot);

@@ -53,6 +53,9 @@ pub(crate) struct EventStart {
     /// Why it is parked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parked: Option<String>,
+    /// Whether it waits for others, to start one execution with them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gathered: bool,
 }
 
 /// A published event, and what became of it.
@@ -204,6 +207,7 @@ impl Deeds {
                     bytes: None,
                 },
                 submission: None,
+                gather: None,
             };
             match listens.passes(&whole) {
                 Ok(false) => continue,
@@ -221,7 +225,7 @@ impl Deeds {
                     continue;
                 }
             }
-            match trigger.start(&armed.row, &armed.workflow, &whole, 0, now) {
+            match trigger.hear(&armed.row, &armed.workflow, &whole, 0, now) {
                 Ok(start) | Err((start, _)) => starts.push(start),
             }
         }
@@ -246,7 +250,7 @@ impl Deeds {
         };
         let mut started = Vec::new();
         for (start, outcome) in starts.into_iter().zip(outcomes) {
-            let TriggerStart { receipt, submission } = start;
+            let TriggerStart { receipt, submission, gather } = start;
             match outcome {
                 TriggerStarted::New => {
                     if let Some(submission) = submission {
@@ -256,11 +260,13 @@ impl Deeds {
                         trigger_id: receipt.trigger,
                         execution_id: receipt.execution,
                         parked: receipt.error,
+                        gathered: gather.is_some(),
                     });
                 }
                 TriggerStarted::Duplicate(earlier) => started.push(EventStart {
                     trigger_id: earlier.trigger,
                     execution_id: earlier.execution,
+                    gathered: earlier.outcome == "gathered",
                     parked: earlier.error,
                 }),
                 TriggerStarted::Refused(Submitted::QuotaFull { open }) => {

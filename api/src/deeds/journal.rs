@@ -104,7 +104,7 @@ pub(crate) struct AttemptView {
     pub kind: Option<String>,
     /// From 1; 0 for what the engine decides itself.
     pub attempt: u32,
-    /// `ready`, `dispatched`, `running` (a worker said so, or its scopes or sub-workflow run), `asked`,
+    /// `ready`, `limited`, `dispatched`, `running` (a worker said so, or its scopes or sub-workflow run), `asked`,
     /// `awaiting`, `completed`, `failed`, `lost`, `returned`, `delayed`, `skipped` or `cancelled`.
     #[schema(example = "completed")]
     pub status: &'static str,
@@ -446,6 +446,10 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
                     format!("{task} waits for the event `{event}` with the key `{key}` until {until}");
                 say(LogLevel::Info, message, Some((task, 0)));
             }
+            Event::PermitAsked { task, key, rate, .. } => {
+                let message = format!("{task} asks for a permit under the rate limit `{key}`, {rate}");
+                say(LogLevel::Info, message, Some((task, 0)));
+            }
             Event::EventReceived { task, id } => {
                 say(LogLevel::Info, format!("{task} received the event {id}"), Some((task, 0)));
             }
@@ -710,6 +714,7 @@ impl<'a> Attempts<'a> {
                     entry.started_at = Some(turn.at);
                 }
                 Event::Asked { task, .. } => self.at(task, 0).status = "asked",
+                Event::PermitAsked { task, .. } => self.at(task, 0).status = "limited",
                 Event::Awaiting { task, until, .. } => {
                     let entry = self.at(task, 0);
                     entry.status = "awaiting";

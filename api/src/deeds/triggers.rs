@@ -203,7 +203,8 @@ pub(crate) struct ReceiptView {
     /// When it came in.
     #[schema(value_type = String, format = DateTime)]
     pub received_at: Timestamp,
-    /// `started`; `parked`: it started nothing, and can be replayed; or `refused`: it started nothing, and nothing but
+    /// `started`; `gathered`: it waits for others to start one execution with; `superseded`: a newer one came in its
+    /// place; `parked`: it started nothing, and can be replayed; or `refused`: it started nothing, and nothing but
     /// this receipt is kept of it.
     #[schema(example = "started")]
     pub outcome: String,
@@ -245,12 +246,15 @@ pub(crate) struct ReceiptList {
     pub next_cursor: Option<String>,
 }
 
+/// What may have become of something that came in.
+const OUTCOMES: [&str; 5] = ["started", "gathered", "superseded", "parked", "refused"];
+
 /// Which receipts to list.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ReceiptQuery {
-    /// Only `started`, `parked` or `refused` ones.
+    /// Only `started`, `gathered`, `superseded`, `parked` or `refused` ones.
     pub outcome: Option<String>,
     /// At most this many (1 to 500; 50 when left out).
     pub limit: Option<u32>,
@@ -595,12 +599,11 @@ impl Deeds {
         query: ReceiptQuery,
     ) -> Result<ReceiptList, Problem> {
         self.trigger_row(caller, id).await?;
-        if query
-            .outcome
-            .as_deref()
-            .is_some_and(|outcome| !matches!(outcome, "started" | "parked" | "refused"))
-        {
-            return Err(Problem::new(Code::InvalidQuery, "`outcome` is `started`, `parked` or `refused`."));
+        if query.outcome.as_deref().is_some_and(|outcome| !OUTCOMES.contains(&outcome)) {
+            return Err(Problem::new(
+                Code::InvalidQuery,
+                "`outcome` is `started`, `gathered`, `superseded`, `parked` or `refused`.",
+            ));
         }
         let page = page::<ReceiptId>(query.cursor, query.limit)?;
         let found = self.store.receipt_list(caller.tenant, id, query.outcome, page).await?;
@@ -647,9 +650,9 @@ impl Deeds {
         }
         let now = self.clock.now(&self.store).await?;
         let why = Why { receipt: Some(id), ..Why::default() };
-        let submission = armed
-            .trigger()?
-            .submission(&armed.row, &armed.workflow, &event, why, Priority::Normal, now)
+        let trigger = armed.trigger()?;
+        let submission = trigger
+            .submission(&armed.row, &armed.workflow, &trigger.alone(&event), why, Priority::Normal, now)
             .map_err(unfit)?;
         let first = submission.first.clone();
         match self.store.receipt_replay(caller.tenant, id, submission, self.quota).await? {

@@ -48,7 +48,7 @@ pub(crate) struct Waiting {
     /// The rounds of the loops it stands in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub iteration: Vec<u32>,
-    /// `paused`, `scheduled`, `slot`, `coordinator`, `connections`, `dispatch_window`, `retry`, `delay`, `no_worker`,
+    /// `paused`, `scheduled`, `slot`, `rate_limit`, `coordinator`, `connections`, `dispatch_window`, `retry`, `delay`, `no_worker`,
     /// `no_worker_for_type`, `no_worker_with_tags`, `workers_busy`, `worker`, `running`, `person`, `event`,
     /// `sub_workflow`, `cleaning_up` or `ending`.
     #[schema(example = "retry")]
@@ -311,10 +311,28 @@ fn component(execution: &Execution, place: Place, around: &Surroundings<'_>) -> 
             );
             Waiting::new(Some(component), "retry", sentence).until(at)
         }
-        Phase::Delayed(at) => {
-            let sentence = format!("It waits until {at}, {} from now.", roughly(at.since(around.now)));
-            Waiting::new(Some(component), "delay", sentence).until(at)
+        Phase::Asking => {
+            let Some(Inner::Permit(permit)) = state.inner.as_deref() else { return None };
+            let sentence =
+                format!("It asks when the rate limit `{}` ({}) lets it through.", permit.key, permit.rate);
+            Waiting { key: Some(permit.key.clone()), ..Waiting::new(Some(component), "rate_limit", sentence) }
         }
+        Phase::Delayed(at) => match state.inner.as_deref() {
+            Some(Inner::Permit(permit)) => {
+                let sentence = format!(
+                    "The rate limit `{}` ({}) lets it through at {at}, {} from now.",
+                    permit.key,
+                    permit.rate,
+                    roughly(at.since(around.now))
+                );
+                let waiting = Waiting::new(Some(component), "rate_limit", sentence).until(at);
+                Waiting { key: Some(permit.key.clone()), ..waiting }
+            }
+            _ => {
+                let sentence = format!("It waits until {at}, {} from now.", roughly(at.since(around.now)));
+                Waiting::new(Some(component), "delay", sentence).until(at)
+            }
+        },
         // What is inside says it.
         Phase::Open => match execution.container(place).map(|container| &container.rounds) {
             Some(shared::execution::Rounds { paused_until: Some(until), next, .. }) => {

@@ -8,6 +8,7 @@ pub mod join;
 pub mod r#loop;
 pub mod parallel;
 pub mod race;
+pub mod rate_limit;
 pub mod set_variables;
 pub mod sub_workflow;
 pub mod switch;

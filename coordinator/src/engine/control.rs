@@ -17,6 +17,7 @@ use shared::{
 use super::{
     Loaded, Needs, Turning, kind_of,
     people::{approval, duration, human_task, wait_for_event},
+    rates::rate_limit,
     rendered,
     scope::StateScope,
 };
@@ -42,6 +43,7 @@ enum Verdict {
     Call(Rendered),
     Ask(PersonAsk),
     Await(control::WaitForEvent),
+    Permit(control::RateLimit),
 }
 
 impl Verdict {
@@ -94,6 +96,7 @@ impl Turning<'_> {
                 Ok(())
             }
             Verdict::Await(config) => self.await_event(place, config),
+            Verdict::Permit(config) => self.ask_permit(place, config),
         }
     }
 
@@ -181,6 +184,7 @@ impl Turning<'_> {
                 Verdict::Completed { output: Value::Null, ports: branches, log: Vec::new() }
             }
             "join" => Verdict::of(Value::Object(outputs_of_needs(execution, &self.payloads, place)?)),
+            "rate_limit" => Verdict::Permit(rate_limit(config)?),
             "delay" => delay(&read(config)?, self.around.now),
             "group" => Verdict::Open(Plan::Group),
             "race" => Verdict::Open(Plan::Race),

@@ -132,7 +132,7 @@ impl Turning<'_> {
                 let attempt = self.execution.at(place).attempt;
                 self.emit(Event::TaskCancelled { task, attempt });
             }
-            Phase::Open | Phase::Calling | Phase::Asked | Phase::Awaiting => {
+            Phase::Open | Phase::Calling | Phase::Asked | Phase::Awaiting | Phase::Asking => {
                 self.end_inside(place);
                 self.drop_task_timers(place);
                 let attempt = self.execution.at(place).attempt;
@@ -173,7 +173,7 @@ impl Turning<'_> {
                 self.made.commands.extend(close);
             }
             Some(Inner::Person(_)) => self.person_stands(place, HumanTaskStatus::Cancelled),
-            Some(Inner::Wait(_)) => {
+            Some(Inner::Wait(_) | Inner::Permit(_)) => {
                 let task = self.key(place);
                 self.made.waits.push(WaitChange::Close { task });
             }

@@ -7,9 +7,11 @@ mod children;
 mod containers;
 mod control;
 mod ending;
+mod fusion;
 mod limits;
 mod pausing;
 mod people;
+mod rates;
 mod scope;
 mod tasks;
 #[cfg(test)]
@@ -33,6 +35,7 @@ use shared::{
     ids::{ExecutionId, MessageId, PayloadId, TenantId},
     port::{
         queue::Audience,
+        rates::{Permit, PermitAsk},
         store::{
             FinishedTask, HumanTaskChange, LateResult, SlotClaim, StatusChange, TimerChange, WaitChange,
             parts_of,
@@ -71,6 +74,8 @@ pub struct Rules {
     pub lease: Duration,
     /// How long cancelled tasks may clean up.
     pub cancel_grace: Duration,
+    /// Whether short pure components in a row travel as one task.
+    pub fusion: bool,
     /// What is too much for one turn or for a journal.
     pub limits: Limits,
 }
@@ -103,6 +108,7 @@ impl Default for Rules {
             silence_cap: Duration::from_mins(30),
             lease: Duration::from_mins(1),
             cancel_grace: Duration::from_secs(10),
+            fusion: true,
             limits: Limits::default(),
         }
     }
@@ -139,6 +145,11 @@ pub enum Input<'a> {
         task: &'a TaskKey,
         child: ExecutionId,
         ending: &'a ChildEnding,
+    },
+    /// What became of a permit that a task asked for.
+    Permit {
+        task: &'a TaskKey,
+        permit: &'a Permit,
     },
     /// An event that a task may wait for.
     Event {
@@ -189,6 +200,8 @@ pub enum Command {
         key: String,
         early: Timestamp,
     },
+    /// Take a permit under a rate limit, and say what became of it.
+    AskPermit(Box<PermitAsk>),
     /// More is to be done than one turn should hold: wake the execution.
     GoOn,
 }
@@ -262,6 +275,7 @@ pub fn decide(
         ended: VecDeque::new(),
         held: VecDeque::new(),
         stopped: Vec::new(),
+        begun: None,
         ordered: 0,
         goes_on: false,
     };
@@ -316,6 +330,7 @@ pub fn commands_again(
                     key: wait.key.clone(),
                     early: wait.early,
                 }),
+                (Phase::Asking, _) => commands.extend(rates::ask(execution, place, true)),
                 _ => {}
             }
         }
@@ -387,6 +402,8 @@ struct Turning<'a> {
     held: VecDeque<Place>,
     /// Running tasks whose scope ended; their workers are told.
     stopped: Vec<TaskKey>,
+    /// A component that a worker has begun by itself, whose result comes next.
+    begun: Option<Place>,
     /// Tasks ordered so far.
     ordered: u32,
     /// Whether the rest was put off to a turn of its own.
@@ -396,6 +413,14 @@ struct Turning<'a> {
 impl Turning<'_> {
     fn decide(&mut self, inputs: &[Input<'_>]) -> Result<(), Needs> {
         for input in inputs {
+            if let Input::Result(result) = input
+                && result.follows.is_some()
+            {
+                // The result before it made it ready, and nobody is to be asked to run it.
+                self.begun = self.execution.place_of(&result.key()).ok();
+                self.advance()?;
+                self.begun = None;
+            }
             self.take(input)?;
         }
         self.advance()?;
@@ -522,6 +547,7 @@ impl Turning<'_> {
             Input::Request(RequestBody::Displace { task, by }) => return self.displaced(task, *by),
             Input::Child { task, child, ending } => return self.child_ended(task, *child, ending),
             Input::Event { task, event } => return self.event_came(task, event),
+            Input::Permit { task, permit } => return self.permitted(task, permit),
             Input::Sweep => {
                 self.sweep()?;
                 self.call_the_line(false)?;

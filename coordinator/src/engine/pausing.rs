@@ -64,6 +64,7 @@ impl Turning<'_> {
         }
         // What the queue lost meanwhile was not sent again: the sweep looks now.
         self.made.sweep_at = Some(self.around.now);
+        self.ask_permits();
         self.call_the_line(true)?;
         self.resume_rounds()
     }

@@ -509,7 +509,7 @@ impl Turning<'_> {
         }
     }
 
-    fn note(&mut self, level: LogLevel, message: String) {
+    pub(super) fn note(&mut self, level: LogLevel, message: String) {
         let line = LogLine { at: self.around.now, level, message, fields: None };
         self.emit(Event::Noted { line });
     }
@@ -530,6 +530,7 @@ impl Turning<'_> {
                         key: wait.key.clone(),
                         early: wait.early,
                     }),
+                    (Phase::Asking, _) => commands.extend(super::rates::ask(self.execution, place, true)),
                     _ => {}
                 }
             }

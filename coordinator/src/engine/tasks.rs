@@ -16,7 +16,7 @@ use shared::{
 };
 
 use super::{
-    Command, Loaded, Needs, POISON_LOSSES, Turning,
+    Command, Loaded, Needs, POISON_LOSSES, Turning, fusion,
     limits::{self, Stand},
     pausing, rendered,
 };
@@ -65,6 +65,7 @@ pub(super) fn make_task(
         pool: Arc::clone(&component.placement.pool),
         tags: component.placement.tags.clone(),
         priority: component.placement.priority.unwrap_or(execution.accepted.priority),
+        chain: None,
     })
 }
 
@@ -110,6 +111,10 @@ impl Turning<'_> {
         }
         if component.attempt != result.attempt && !planted!(B6ResultWithoutAttemptCheck) {
             self.late(result, "another attempt is under way");
+            return Ok(());
+        }
+        if !self.stands_on_what_counts(place, result) {
+            self.late(result, "it followed a run whose result did not count");
             return Ok(());
         }
         if let Some(fence) = &component.fence
@@ -403,6 +408,9 @@ impl Turning<'_> {
                     && until <= now
                 {
                     self.clear_timer(key.clone());
+                    if &*self.execution.component(place).kind == "rate_limit" {
+                        return self.let_through(place, until);
+                    }
                     self.emit(Event::Decided {
                         task: task.clone(),
                         output: Payload::Inline(serde_json::json!({ "until": until.to_string() })),
@@ -584,6 +592,11 @@ impl Turning<'_> {
     /// Orders the next attempt of a task, or marks it ready when the dispatch window is full.
     pub(super) fn dispatch(&mut self, place: Place) -> Result<(), Needs> {
         let paused = self.execution.is_paused() && !planted!(B60TimersFireInAPause);
+        if (self.begun == Some(place) || self.is_never_sent(place)) && !paused {
+            let (attempt, dispatch) = next_dispatch(self.execution, place);
+            self.emit(Event::TaskDispatched { task: self.key(place), attempt, dispatch, slot: None });
+            return Ok(());
+        }
         if paused || self.ordered >= self.around.room {
             if self.phase(place) != Phase::Ready {
                 self.emit(Event::TaskReady { task: self.key(place) });
@@ -596,8 +609,11 @@ impl Turning<'_> {
 
     pub(super) fn send(&mut self, place: Place, attempt: u32, dispatch: u32) -> Result<(), Needs> {
         match make_task(self.execution, &self.payloads, place, attempt, dispatch) {
-            Ok(task) => {
+            Ok(mut task) => {
                 let Stand::Runs(slot) = self.place_for(place)? else { return Ok(()) };
+                if self.around.rules.fusion {
+                    task.chain = fusion::chain(self.execution, &self.payloads, place);
+                }
                 self.emit(Event::TaskDispatched { task: self.key(place), attempt, dispatch, slot });
                 self.made.commands.push(Command::Dispatch(Box::new(task)));
                 self.ordered += 1;

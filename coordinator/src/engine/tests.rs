@@ -4,10 +4,12 @@ mod cancel;
 mod containers;
 mod decided;
 mod desk;
+mod fusion;
 mod limits;
 mod pausing;
 mod people;
 mod properties;
+mod rates;
 mod retrying;
 mod rows;
 mod saga;
@@ -44,7 +46,7 @@ macro_rules! schema_of {
     };
 }
 
-/// What the engine decides, and three tasks: `work`; `pick`, which fires one of the ports its config
+/// What the engine decides, and four tasks: `work`; `pure`, which has no effects; `pick`, which fires one of the ports its config
 /// names; and `fork`, which may fire several.
 fn catalogue() -> &'static Catalogue {
     static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
@@ -58,6 +60,10 @@ fn catalogue() -> &'static Catalogue {
             decided("join", schema_of!(control::Join)),
             decided("delay", schema_of!(control::Delay)),
             decided("fail", schema_of!(control::Fail)),
+            Descriptor {
+                ports: |_| OwnPorts::one_of(&["admitted", "refused"]),
+                ..decided("rate_limit", schema_of!(control::RateLimit))
+            },
             decided("log", schema_of!(control::Log)),
             decided("set_variables", schema_of!(control::SetVariables)),
             Descriptor { ports: branch_ports, ..decided("parallel", schema_of!(control::Parallel)) },
@@ -100,6 +106,7 @@ fn catalogue() -> &'static Catalogue {
             Descriptor { ports: picked_ports, ..descriptor("pick", anything) },
             Descriptor { ports: fork_ports, ..descriptor("fork", anything) },
             descriptor("work", anything),
+            Descriptor { effect: |_| Effect::Pure, ..descriptor("pure", anything) },
             Descriptor { runs: Runs::External, ..descriptor("task", anything) },
         ])
     })
@@ -415,6 +422,7 @@ impl Case {
             finished_at: self.now,
             ending,
             log: Vec::new(),
+            follows: None,
         }
     }
 

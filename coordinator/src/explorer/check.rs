@@ -15,6 +15,7 @@ use shared::{
     ids::{ExecutionId, MessageId},
     port::store::HumanTaskStatus,
     time::Timestamp,
+    wire::TaskResult,
     workflow::{Output, Part, Workflow},
 };
 
@@ -289,9 +290,12 @@ impl History {
         tally.received += self.received.len() as u64;
         tally.rounds += self.rounds.values().map(BTreeMap::len).sum::<usize>() as u64;
         let without_effect = self.counted.iter().find(|(task, attempt)| {
+            let went_on = |result: &TaskResult| {
+                result.execution == self.id && result.key() == *task && result.attempt == *attempt
+            };
             !world.effects.iter().any(|effect| {
                 effect.execution == self.id && effect.task == *task && effect.attempt == *attempt
-            })
+            }) && !world.chained.iter().any(|(result, _)| went_on(result))
         });
         if let Some((task, attempt)) = without_effect.cloned() {
             self.is_wrong("I4", format!("attempt {attempt} of {task} completed, and nobody had run it"));
@@ -475,6 +479,7 @@ impl Watch for History {
             | Event::Opened { task, .. }
             | Event::Delayed { task, .. }
             | Event::Awaiting { task, .. }
+            | Event::PermitAsked { task, .. }
             | Event::Asked { task, .. }
             | Event::ChildOrdered { task, .. } => {
                 if let Some(place) = place {

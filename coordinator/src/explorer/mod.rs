@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) small: bool,
     /// Whether most executions want the same places.
     pub(crate) crowded: bool,
+    /// Whether pure components in a row travel as one task.
+    pub(crate) fusion: bool,
 }
 
 impl Plan {
@@ -51,6 +53,7 @@ impl Plan {
             batch: 6,
             small: seed.is_multiple_of(3),
             crowded: seed % 4 == 1,
+            fusion: seed % 5 != 4,
         }
     }
 
@@ -84,6 +87,9 @@ impl Plan {
             Bug::B1AppendWithoutSequence
             | Bug::B17CacheKeptAfterConflict
             | Bug::B27LostFenceDropsTheBatch => Self { affinity: false, ..plain },
+            Bug::B71FollowerOfAnotherRunCounts => Self { fusion: true, faults: 15, ..plain },
+            Bug::B73PermitNotAskedAgain => Self { sweep: false, faults: 15, ..plain },
+            Bug::B72FollowerNeverSent => Self { fusion: true, sweep: false, ..plain },
             _ => plain,
         }
     }
@@ -127,6 +133,10 @@ pub(crate) struct Tally {
     pub(crate) refused: u64,
     /// Turns that were decided again as a place was not to be had.
     pub(crate) without_a_place: u64,
+    /// Results of components that a worker went on with by itself.
+    pub(crate) followed: u64,
+    /// Permits that let somebody through.
+    pub(crate) permits: u64,
 }
 
 impl Tally {
@@ -163,6 +173,8 @@ impl Tally {
             carried,
             refused,
             without_a_place,
+            followed,
+            permits,
         } = other;
         self.actions += actions;
         self.submitted += submitted;
@@ -195,6 +207,8 @@ impl Tally {
         self.carried += carried;
         self.refused += refused;
         self.without_a_place += without_a_place;
+        self.followed += followed;
+        self.permits += permits;
     }
 }
 

@@ -6,7 +6,7 @@ use shared::{
     component::{Failure, FailureClass},
     execution::{Answer, AnswerVerdict, Event, Payload, PersonKind, Received, StoredPayload, TaskKey},
     ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, WorkflowId},
-    port::store::HumanTaskStatus,
+    port::{rates::Permit, store::HumanTaskStatus},
     wire::{ChildEnding, InboxBody, InboxMessage, RequestBody},
 };
 
@@ -48,6 +48,19 @@ impl World {
                 let names = (question.tenant, question.parent, question.child);
                 hints.extend(self.close(names, question.kill));
             }
+        }
+        for (tenant, ask) in outgoing.permits.drain(..) {
+            if self.dice.chance(faults) {
+                return false;
+            }
+            let (execution, task) = (ask.execution, ask.task.clone());
+            let is_open = self.storage.rows.get(&execution).is_some_and(|row| !row.status.is_terminal());
+            let permit = if is_open {
+                self.storage.rates.permit(tenant, ask, self.now)
+            } else {
+                Permit::unwanted(self.now)
+            };
+            hints.push(relations::permit_hint(execution, task, permit));
         }
         for displaced in outgoing.displaced.drain(..) {
             if self.dice.chance(faults) {

@@ -32,6 +32,10 @@ fn approval_ports(_: &Value) -> OwnPorts {
     OwnPorts::one_of(&["approved", "rejected", "expired"])
 }
 
+fn rate_ports(_: &Value) -> OwnPorts {
+    OwnPorts::one_of(&["admitted", "refused"])
+}
+
 fn human_ports(_: &Value) -> OwnPorts {
     OwnPorts::one_of(&["submitted", "expired"])
 }
@@ -105,11 +109,16 @@ pub(crate) fn catalogue() -> Catalogue {
         descriptor("noop", Runs::Coordinator, schema_of!(control::Noop)),
         descriptor("join", Runs::Coordinator, schema_of!(control::Join)),
         descriptor("delay", Runs::Coordinator, schema_of!(control::Delay)),
+        Descriptor { ports: rate_ports, ..control("rate_limit", schema_of!(control::RateLimit)) },
         descriptor("fail", Runs::Coordinator, schema_of!(control::Fail)),
         descriptor("log", Runs::Coordinator, schema_of!(control::Log)),
         descriptor("set_variables", Runs::Coordinator, schema_of!(control::SetVariables)),
         descriptor("parallel", Runs::Coordinator, schema_of!(control::Parallel)),
         decision,
+        Descriptor {
+            effect: |_| Effect::Pure,
+            ..descriptor("pure", Runs::Worker, || json!({ "type": "object", "additionalProperties": true }))
+        },
         descriptor("work", Runs::Worker, || json!({ "type": "object", "additionalProperties": true })),
     ])
 }
@@ -542,6 +551,67 @@ components:
     needs: [l, side]
     when: 'components.list.output | length == 3'
     config: { all: '${{ components.l.output }}', n: '${{ components.l.output | length }}' }
+",
+    // Pure components in a row, one of which fails at first, with a reader of a failure that never comes.
+    r"
+workflow: v1
+name: row
+parameters: { of: { type: integer, default: 7 } }
+components:
+  first: { type: work }
+  a: { type: pure, needs: [first], config: { gives: '${{ parameters.of }}' } }
+  b: { type: pure, needs: [a], config: { gives: '${{ components.a.output + components.first.output }}' } }
+  c:
+    type: pure
+    needs: [b]
+    config: { fail_first: 1, gives: '${{ components.b.output }}' }
+    retry: { max_attempts: 2, backoff: fixed, initial: 3s, on: [unavailable] }
+  d: { type: pure, needs: [c], config: { gives: '${{ [components.a.output, components.c.attempts] }}' } }
+  e: { type: pure, needs: [d] }
+  wrong: { type: work, needs: [b.error] }
+  last: { type: work, needs: [e], config: { seen: '${{ components.d.output }}' } }
+",
+    // Rows in the rounds of a loop, undone when what follows fails.
+    r"
+workflow: v1
+name: fails_rows
+components:
+  l:
+    type: loop
+    config: { items: [1, 2, 3], max_parallel: 2 }
+    components:
+      a: { type: pure, config: { gives: '${{ item }}' } }
+      b:
+        type: pure
+        needs: [a]
+        config: { gives: '${{ components.a.output * 2 }}' }
+        compensate: { type: work, config: { gives: '${{ this }}' } }
+      c: { type: pure, needs: [b] }
+  broken: { type: work, needs: [l], config: { fail_first: 9, class: user } }
+finally:
+  x: { type: pure }
+  y: { type: pure, needs: [x] }
+",
+    // So many a period, in the rounds of a loop and over executions; in a race and a time limit that end the wait.
+    r"
+workflow: v1
+name: slow
+components:
+  l:
+    type: loop
+    config: { items: [1, 2, 3], max_parallel: 3 }
+    components:
+      calm: { type: rate_limit, config: { key: crm, limit: 2, per: 20s, burst: 1 } }
+      a: { type: work, needs: [calm.admitted] }
+  r:
+    type: race
+    components:
+      fast: { type: work }
+      calm_too: { type: rate_limit, config: { key: crm, limit: 2, per: 20s } }
+  brief: { type: rate_limit, needs: [l, r], config: { key: crm, limit: 4, per: 20s, max_wait: 1s } }
+  once: { type: rate_limit, needs: [brief.success, brief.error], join: any, config: { key: crm, limit: 2, per: 20s, mode: refuse } }
+  yes: { type: work, needs: [once.admitted] }
+  no: { type: work, needs: [once.refused] }
 ",
     // Two places for the tasks of all rounds and executions, kept over lost workers and given back in a backoff.
     r"

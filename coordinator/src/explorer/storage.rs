@@ -10,6 +10,7 @@ use shared::{
     component::Failure,
     execution::{Event, Payload, Received, Status, TaskKey, TimerKey, Turn},
     ids::{ExecutionId, PayloadId, RequestId, Token},
+    port::rates::RateRows,
     port::slots::SlotRows,
     port::store::{Commit, HumanTaskChange, HumanTaskStatus, Kept, TimerChange, WaitChange},
     time::Timestamp,
@@ -55,6 +56,7 @@ pub(super) struct Storage {
     /// What people are asked, as the last turn left it.
     pub(super) people: BTreeMap<(ExecutionId, TaskKey), HumanTaskChange>,
     pub(super) waits: BTreeMap<(ExecutionId, TaskKey), Awaited>,
+    pub(super) rates: RateRows,
     /// Events that were published, with when.
     pub(super) events: Vec<(Timestamp, Received)>,
     /// Children that were asked to end while they were open, or found ended.
@@ -214,6 +216,7 @@ impl Storage {
                     self.waits.insert((id, task.clone()), (event.clone(), key.clone(), *early));
                 }
                 WaitChange::Close { task } => {
+                    self.rates.settle(id, task);
                     self.waits.remove(&(id, task.clone()));
                 }
             }
@@ -228,6 +231,7 @@ impl Storage {
             self.timers.retain(|(owner, _), _| *owner != id);
         }
         if commit.release && commit.has_asked {
+            self.rates.release(id);
             self.waits.retain(|(owner, _), _| *owner != id);
             for ((owner, _), person) in &mut self.people {
                 if *owner == id && person.status == HumanTaskStatus::Open {

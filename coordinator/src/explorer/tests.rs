@@ -96,6 +96,7 @@ fn every_schedule_keeps_every_promise() {
     let tally = explore(0..schedules(), Plan::of);
     is_not_hollow(&tally);
     assert!(tally.wipes > 0 && tally.duplicates > 0 && tally.superseded > 0 && tally.late > 0, "{tally:?}");
+    assert!(tally.followed > 0 && tally.permits > 0, "{tally:?}");
 }
 
 #[test]

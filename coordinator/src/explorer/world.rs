@@ -16,7 +16,10 @@ use shared::{
     ids::{ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId, WorkflowId},
     port::store::{HumanTaskStatus, Kept},
     time::Timestamp,
-    wire::{Ask, AskKind, Control, Ending, InboxBody, InboxMessage, Renewal, RequestBody, Task, TaskResult},
+    wire::{
+        Ask, AskKind, Control, Ending, InboxBody, InboxMessage, Renewal, RequestBody, Task, TaskResult,
+        output_of,
+    },
     workflow::{Delivery, Priority},
 };
 
@@ -93,6 +96,8 @@ struct Running {
     ending: Option<Ending>,
     leased: bool,
     cancelled: bool,
+    /// Its result and those of what the worker went on with, if there are any.
+    chain: Vec<TaskResult>,
 }
 
 #[derive(Debug)]
@@ -137,6 +142,10 @@ pub(super) struct World {
     workers: Vec<Worker>,
     clients: Vec<Client>,
     pub(super) effects: Vec<Effect>,
+    /// Runs of components that a worker went on with, each with the one before it.
+    pub(super) chained: Vec<(TaskResult, TaskKey)>,
+    /// Runs so far.
+    runs: i64,
     /// Executions that a client asked to be killed, with the request.
     pub(super) kills: Vec<(ExecutionId, RequestId)>,
     /// Signals that were sent, and to whom.
@@ -147,13 +156,13 @@ pub(super) struct World {
     pub(super) faults_on: bool,
 }
 
-fn rules(small: bool) -> Rules {
-    let limits = if small {
+fn rules(plan: Plan) -> Rules {
+    let limits = if plan.small {
         Limits { inline: 24, turn_events: 12, kept_rounds: 2, heavy_rounds: 2 }
     } else {
         Limits::default()
     };
-    Rules { max_concurrent_executions: 4, limits, ..Rules::default() }
+    Rules { max_concurrent_executions: 4, fusion: plan.fusion, limits, ..Rules::default() }
 }
 
 impl World {
@@ -161,7 +170,7 @@ impl World {
         let mut world = Self {
             dice: Dice::new(plan.seed),
             plan,
-            rules: rules(plan.small),
+            rules: rules(plan),
             now: Timestamp::from_micros(1_700_000_000_000_000),
             storage: Storage::default(),
             broker: Broker::default(),
@@ -169,6 +178,8 @@ impl World {
             workers: Vec::new(),
             clients: Vec::new(),
             effects: Vec::new(),
+            chained: Vec::new(),
+            runs: 0,
             kills: Vec::new(),
             signals: Vec::new(),
             connections: 0,
@@ -782,6 +793,7 @@ impl World {
         let reaches = !(outgoing.parents.is_empty()
             && outgoing.close.is_empty()
             && outgoing.waits.is_empty()
+            && outgoing.permits.is_empty()
             && outgoing.displaced.is_empty()
             && outgoing.questions.is_empty()
             && outgoing.wake.is_empty()
@@ -1043,6 +1055,7 @@ impl World {
             ending,
             leased: false,
             cancelled: false,
+            chain: Vec::new(),
         });
     }
 
@@ -1119,8 +1132,11 @@ impl World {
                     return;
                 }
                 let ending = self.outcome(&task);
+                let leased = self.workers[index].running[at].token.is_some();
+                let chain = if leased { Vec::new() } else { self.follow(&task, worker, &ending) };
                 let running = &mut self.workers[index].running[at];
                 running.ending = Some(ending);
+                running.chain = chain;
                 running.step = Step::Report;
             }
             Step::Report => {
@@ -1134,7 +1150,12 @@ impl World {
                 let Some(ending) = running.ending.clone() else { return };
                 let token = running.token;
                 running.step = Step::Ack;
-                self.report(&task, worker, token, ending);
+                let chain = std::mem::take(&mut running.chain);
+                if chain.is_empty() {
+                    self.report(&task, worker, token, ending);
+                } else {
+                    self.inbox_message(task.execution, InboxBody::Results { results: chain });
+                }
             }
             Step::Ack => {
                 let running = self.workers[index].running.swap_remove(at);
@@ -1173,8 +1194,35 @@ impl World {
         self.inbox_message(task.execution, InboxBody::Renew { worker, renewals });
     }
 
-    fn report(&mut self, task: &Task, worker: WorkerId, token: Option<Token>, ending: Ending) {
-        let result = TaskResult {
+    /// Goes on with some of what a task brought along: its result and theirs, or nothing.
+    fn follow(&mut self, task: &Task, worker: WorkerId, ending: &Ending) -> Vec<TaskResult> {
+        let mut followers: Vec<TaskResult> = Vec::new();
+        let Some(chain) = task.chain.clone() else { return followers };
+        let first = self.result(task, worker, None, ending.clone());
+        for link in chain.links {
+            let before = followers.last().unwrap_or(&first);
+            if output_of(before).is_none() || self.dice.chance(15) {
+                break;
+            }
+            let (begun, before) = (before.started_at, before.key());
+            let Some(task) = link.task(task, &chain.sees, &first, &followers) else { break };
+            let ending = self.outcome(&task);
+            let mut result = self.result(&task, worker, None, ending);
+            result.follows = Some(begun);
+            self.chained.push((result.clone(), before));
+            followers.push(result);
+        }
+        if !followers.is_empty() {
+            followers.insert(0, first);
+        }
+        followers
+    }
+
+    fn result(&mut self, task: &Task, worker: WorkerId, token: Option<Token>, ending: Ending) -> TaskResult {
+        // No two runs begin at the same instant.
+        self.runs += 1;
+        let started_at = Timestamp::from_micros(self.now.as_micros() + self.runs);
+        TaskResult {
             execution: task.execution,
             component: task.component.clone(),
             iteration: task.iteration.clone(),
@@ -1182,12 +1230,84 @@ impl World {
             dispatch: task.dispatch,
             worker,
             token,
-            started_at: self.now,
-            finished_at: self.now,
+            started_at,
+            finished_at: started_at,
             ending,
             log: Vec::new(),
-        };
-        self.inbox_message(task.execution, InboxBody::Results { results: vec![result] });
+            follows: None,
+        }
+    }
+
+    fn report(&mut self, task: &Task, worker: WorkerId, token: Option<Token>, ending: Ending) {
+        let results = vec![self.result(task, worker, token, ending)];
+        self.inbox_message(task.execution, InboxBody::Results { results });
+    }
+
+    /// Nobody goes on before the instant of its permit, and no period holds more than its limit and a burst.
+    fn check_permits(&mut self) {
+        const PERIOD: Duration = Duration::from_secs(20);
+        const MOST: usize = 2 + 2;
+        let mut given: Vec<Timestamp> = Vec::new();
+        let mut wrong = None;
+        for turn in self.storage.journals.values().flatten() {
+            for event in &turn.events {
+                let Event::Decided { task, output: Payload::Inline(output), ports, .. } = event else {
+                    continue;
+                };
+                if !ports.iter().any(|port| port == "admitted") {
+                    continue;
+                }
+                let at = output.get("at").and_then(Value::as_str).and_then(|at| at.parse::<Timestamp>().ok());
+                match at {
+                    Some(at) if at <= turn.at => given.push(at),
+                    _ => wrong = Some(format!("{task} went on at {} with a permit for {output}", turn.at)),
+                }
+            }
+        }
+        given.sort();
+        self.tally.permits += given.len() as u64;
+        for (position, first) in given.iter().enumerate() {
+            let within = given[position..].iter().filter(|at| **at < first.after(PERIOD)).count();
+            if within > MOST {
+                wrong = Some(format!("{within} were let through in the period from {first}"));
+            }
+        }
+        if let Some((execution, task)) = self.storage.rates.held().next() {
+            wrong = Some(format!("the permit of {task} of {execution} was not forgotten"));
+        }
+        if let Some(message) = wrong {
+            self.broken("I33", message);
+        }
+    }
+
+    /// What a worker went on with counts only after the very run that it followed.
+    fn check_chained(&mut self) {
+        let mut wrong = None;
+        for (result, before) in &self.chained {
+            let turns = self.storage.journals.get(&result.execution);
+            let runs = |key: &TaskKey, begun: Timestamp| {
+                turns.into_iter().flatten().flat_map(|turn| &turn.events).any(|event| match event {
+                    Event::TaskCompleted { task, worker, started_at, .. } => {
+                        task == key && *worker == result.worker && *started_at == begun
+                    }
+                    Event::TaskFailed { task, worker, started_at, .. } => {
+                        task == key && *worker == Some(result.worker) && *started_at == Some(begun)
+                    }
+                    _ => false,
+                })
+            };
+            if !runs(&result.key(), result.started_at) {
+                continue;
+            }
+            self.tally.followed += 1;
+            if !result.follows.is_some_and(|begun| runs(before, begun)) {
+                wrong =
+                    Some(format!("{} counted, and the run of {before} it followed did not", result.key()));
+            }
+        }
+        if let Some(message) = wrong {
+            self.broken("I32", message);
+        }
     }
 
     // ---- faults ----------------------------------------------------------------------------
@@ -1556,6 +1676,8 @@ impl World {
             self.broken("I15", message);
         }
         self.check_effects();
+        self.check_chained();
+        self.check_permits();
     }
 
     fn check_effects(&mut self) {

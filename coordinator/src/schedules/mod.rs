@@ -4,6 +4,7 @@
 //! nothing is due. Two coordinators may hold the same one: the fence lets one of them in.
 
 mod backfills;
+mod gathering;
 mod plan;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -190,7 +191,7 @@ impl Schedules {
         }
     }
 
-    /// Looks at one schedule, and changes nothing.
+    /// Looks at one schedule, and changes nothing; what a trigger of events gathered is started.
     async fn look(&mut self, tenant: TenantId, id: TriggerId) -> Result<Looked, StoreError> {
         let Some(row) = self.ports.store.trigger_get(tenant, id).await? else {
             return Ok(Looked::Idle(None));
@@ -205,7 +206,9 @@ impl Schedules {
         let Some(trigger) = workflow.trigger(&row.name) else {
             return Ok(Looked::Idle(Some(now.after(RETRY * 30))));
         };
-        let Some(timed) = trigger.timed() else { return Ok(Looked::Idle(None)) };
+        let Some(timed) = trigger.timed() else {
+            return self.gathered(&row, &workflow, now).await.map(Looked::Idle);
+        };
         let open = self.ports.store.trigger_open(id).await?;
         let room = match trigger.max_per_hour {
             Some(most) => {

@@ -14,7 +14,10 @@ use shared::{
         TimerKey, Turn,
     },
     ids::{ExecutionId, MessageId, TenantId, WorkerId, WorkflowId},
-    port::store::{TimerChange, parts_of},
+    port::{
+        rates::{Permit, RateRows},
+        store::{TimerChange, parts_of},
+    },
     time::Timestamp,
     wire::{ChildEnding, Control, Ending, RequestBody, Task, TaskResult},
 };
@@ -33,6 +36,7 @@ enum Coming {
     Result(Box<TaskResult>),
     Answer { task: TaskKey, answer: Answer },
     Event { task: TaskKey, event: Received },
+    Permit { task: TaskKey, permit: Permit },
     Child { task: TaskKey, child: ExecutionId, ending: ChildEnding },
 }
 
@@ -45,6 +49,7 @@ pub(super) struct World<'a> {
     /// By instant, then in the order in which they were caused.
     coming: BTreeMap<(Timestamp, u32), Coming>,
     timers: BTreeMap<TimerKey, Timestamp>,
+    rates: RateRows,
     payloads: Loaded,
     caused: u32,
     messages: u128,
@@ -90,9 +95,11 @@ impl<'a> World<'a> {
             now: setup.at,
             setup,
             first,
-            rules: Rules { limits, ..Rules::default() },
+            // Every task is answered by itself here.
+            rules: Rules { limits, fusion: false, ..Rules::default() },
             coming: BTreeMap::new(),
             timers: BTreeMap::new(),
+            rates: RateRows::default(),
             payloads: HashMap::new(),
             caused: 0,
             messages: 1,
@@ -160,6 +167,7 @@ impl<'a> World<'a> {
                 self.turn(execution, &Input::Request(&body));
             }
             Coming::Event { task, event } => self.turn(execution, &Input::Event { task, event }),
+            Coming::Permit { task, permit } => self.turn(execution, &Input::Permit { task, permit }),
             Coming::Child { task, child, ending } => {
                 self.turn(execution, &Input::Child { task, child: *child, ending });
             }
@@ -203,6 +211,11 @@ impl<'a> World<'a> {
                 Command::Tell(_, Control::Cancel { tasks, .. }) => self.stop(tasks),
                 Command::StartChild(order) => self.start_child(execution, order),
                 Command::GoOn => self.comes(Duration::ZERO, Coming::Wake),
+                // Nobody else asks for permits.
+                Command::AskPermit(ask) => {
+                    let permit = self.rates.permit(TenantId::DEFAULT, (**ask).clone(), self.now);
+                    self.comes(Duration::ZERO, Coming::Permit { task: ask.task.clone(), permit });
+                }
                 Command::CloseChild { child, .. } => {
                     let closed = |coming: &Coming| matches!(coming, Coming::Child { child: it, .. } if it == child);
                     self.coming.retain(|_, coming| !closed(coming));
@@ -405,6 +418,7 @@ impl<'a> World<'a> {
             finished_at: self.now.after(after),
             ending,
             log: Vec::new(),
+            follows: None,
         };
         self.comes(after, Coming::Result(Box::new(result)));
     }

@@ -515,3 +515,40 @@ pub struct WaitForEvent {
     #[serde(default = "hour")]
     pub early: String,
 }
+
+/// What happens when there is no permit now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RateMode {
+    /// It waits for its permit.
+    #[default]
+    Wait,
+    /// It leaves by `refused` at once.
+    Refuse,
+}
+
+/// Lets so many through a period, over all executions.
+///
+/// Everything that names the same key, in whichever workflow, shares its permits. A permit is given in the order of asking; whoever waits
+/// for one holds no worker and no place. The output has `at`, the instant from which it was let through, or would have been.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// What is limited, such as `crm` or `mail-${{ parameters.customer }}`. When limits for one key differ, the lowest holds.
+    pub key: String,
+    /// How many are let through in one period.
+    #[schemars(range(min = 1))]
+    pub limit: u32,
+    /// The period, such as `1s` or `1h`.
+    pub per: String,
+    /// How many may go at once after a quiet time; `limit` unless given. With 1 they are spread evenly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub burst: Option<u32>,
+    /// What happens when there is no permit now.
+    #[serde(default)]
+    pub mode: RateMode,
+    /// How long to wait for a permit. Would it take longer, the component fails at once with the class `timeout`.
+    #[serde(default = "hour")]
+    pub max_wait: String,
+}

@@ -14,6 +14,7 @@ use crate::{
         BackfillId, ComponentId, ExecutionId, MessageId, PayloadId, ReceiptId, TenantId, Token, TriggerId,
         WorkerId, WorkflowId,
     },
+    port::rates::Rate,
     time::Timestamp,
     workflow::{OnConflict, Part, Priority},
 };
@@ -587,6 +588,15 @@ pub enum Event {
         /// Events at or after this instant count.
         early: Timestamp,
     },
+    /// A component asks for a permit under a rate limit.
+    PermitAsked {
+        task: TaskKey,
+        key: String,
+        rate: Rate,
+        /// Until when it would wait; absent when it takes one now or none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
     /// A signal came that nothing waits for yet; it is kept.
     SignalKept { signal: Received },
     /// A component received the event or signal it waits for.
@@ -652,6 +662,7 @@ impl Event {
             | Self::Reminded { task }
             | Self::Answered { task, .. }
             | Self::Awaiting { task, .. }
+            | Self::PermitAsked { task, .. }
             | Self::EventReceived { task, .. } => Some(task),
         }
     }

@@ -15,8 +15,9 @@ pub use event::{
 };
 pub use first::{first_turn, start_hint};
 pub use state::{
-    Cancel, Child, ComponentState, Container, Execution, Failing, Fence, GivenBack, Inner, Joined, Line,
-    Outcome, Pause, Person, Phase, Place, ROOT, Record, ReplayError, Rounds, ScopeState, Slot, Undo, Wait,
+    AskedPermit, Cancel, Child, ComponentState, Container, Execution, Failing, Fence, GivenBack, Inner,
+    Joined, Line, Outcome, Pause, Person, Phase, Place, ROOT, Record, ReplayError, Rounds, ScopeState, Slot,
+    Undo, Wait,
 };
 
 use serde::{Deserialize, Serialize};

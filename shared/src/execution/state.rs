@@ -14,6 +14,7 @@ use super::{
 use crate::{
     component::{Failure, FailureClass, control::OnParentClose},
     ids::{ExecutionId, MessageId, PayloadId, Token, WorkerId},
+    port::rates::Rate,
     time::Timestamp,
     workflow::{Component, Join, Output, Part, Scope, Workflow},
 };
@@ -72,6 +73,8 @@ pub enum Phase {
     Asked,
     /// For an event or signal.
     Awaiting,
+    /// For the answer whether and when a rate limit lets it through.
+    Asking,
     Completed,
     Failed,
     Skipped,
@@ -95,6 +98,7 @@ impl Phase {
             Self::Dispatched | Self::Open | Self::Calling => "running",
             Self::Asked => "asked",
             Self::Awaiting => "awaiting",
+            Self::Asking => "limited",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
@@ -195,6 +199,16 @@ pub enum Inner {
     Child(Child),
     Person(Person),
     Wait(Wait),
+    Permit(AskedPermit),
+}
+
+/// A permit that a component asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedPermit {
+    pub key: String,
+    pub rate: Rate,
+    /// Until when it would wait; absent when it takes one now or none.
+    pub until: Option<Timestamp>,
 }
 
 /// A container whose scopes run.
@@ -1088,6 +1102,14 @@ impl Execution {
                     early: *early,
                 })));
             }
+            Event::PermitAsked { task, key, rate, until } => {
+                self.begin(task, Phase::Asking, at)?;
+                let place = self.place_of(task)?;
+                let state = self.at_mut(place);
+                state.cause = cause;
+                let permit = AskedPermit { key: key.clone(), rate: *rate, until: *until };
+                state.inner = Some(Box::new(Inner::Permit(permit)));
+            }
             Event::SignalKept { signal } => self.signals.push(signal.clone()),
             Event::EventReceived { id, .. } => {
                 self.signals.retain(|signal| signal.identity() != *id);
@@ -1282,7 +1304,7 @@ impl Execution {
     fn set_phase(&mut self, place: Place, phase: Phase) {
         let state = self.at_mut(place);
         let before = std::mem::replace(&mut state.phase, phase);
-        self.has_asked |= matches!(phase, Phase::Asked | Phase::Awaiting);
+        self.has_asked |= matches!(phase, Phase::Asked | Phase::Awaiting | Phase::Asking);
         if before == Phase::Dispatched && phase != Phase::Dispatched {
             self.dispatched.remove(&place);
         }
@@ -1310,7 +1332,15 @@ impl Execution {
             if self.pause.is_some() {
                 self.held.push(place);
             }
-            if matches!(before, Phase::Open | Phase::Calling | Phase::Asked | Phase::Awaiting) {
+            if matches!(
+                before,
+                Phase::Open
+                    | Phase::Calling
+                    | Phase::Asked
+                    | Phase::Awaiting
+                    | Phase::Asking
+                    | Phase::Delayed(_)
+            ) {
                 self.loops.remove(&place);
                 let inner = self.at_mut(place).inner.take();
                 match inner.map(|inner| *inner) {

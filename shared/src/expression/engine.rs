@@ -254,6 +254,10 @@ impl Program {
         &self.references
     }
 
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
     /// The payload, when the program is nothing but one whole output that lies in the store.
     pub(super) fn whole_stored_output(&self, source: &dyn Source) -> Option<PayloadId> {
         if self.compiled.is_some() || self.references[0].path.len() != 2 {

@@ -20,7 +20,7 @@ use crate::{
 
 use engine::{Program, ScopeSource};
 pub(crate) use template::Use;
-pub use template::{Template, TemplateErrors};
+pub use template::{Template, TemplateErrors, Written, WrittenPart};
 
 /// The longest source of an expression, in characters.
 pub const MAX_SOURCE: usize = 2_000;

@@ -1,5 +1,6 @@
 //! JSON whose texts hold expressions. Static parts are kept as they are and copied.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
@@ -32,6 +33,25 @@ enum Node {
 enum Part {
     Text(String),
     Expression(Program),
+}
+
+/// A template as it travels to where it is rendered: its expressions as they were written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Written {
+    Value(Value),
+    Expression(String),
+    Text(Vec<WrittenPart>),
+    List(Vec<Written>),
+    Map(Vec<(String, Written)>),
+}
+
+/// A piece of a text that holds expressions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WrittenPart {
+    Text(String),
+    Expression(String),
 }
 
 /// The wrong texts of a value, each with the keys and indexes that lead to it.
@@ -141,6 +161,58 @@ impl Template {
         } else {
             Err(EvaluationError::Needs(renderer.needs))
         }
+    }
+
+    /// The template as it travels; [`Template::read`] makes the same of it.
+    pub fn written(&self) -> Written {
+        fn write(node: &Node) -> Written {
+            match node {
+                Node::Static(value) => Written::Value(value.clone()),
+                Node::Expression(program) => Written::Expression(program.source().to_owned()),
+                Node::Text(parts) => Written::Text(
+                    parts
+                        .iter()
+                        .map(|part| match part {
+                            Part::Text(text) => WrittenPart::Text(text.clone()),
+                            Part::Expression(program) => WrittenPart::Expression(program.source().to_owned()),
+                        })
+                        .collect(),
+                ),
+                Node::List(items) => Written::List(items.iter().map(write).collect()),
+                Node::Map(fields) => {
+                    Written::Map(fields.iter().map(|(key, item)| (key.clone(), write(item))).collect())
+                }
+            }
+        }
+        write(&self.root)
+    }
+
+    /// Compiles what [`Template::written`] gave.
+    ///
+    /// # Errors
+    /// When it comes from a release whose expressions this one does not know.
+    pub fn read(written: Written) -> Result<Self, CompileError> {
+        fn node(written: Written) -> Result<Node, CompileError> {
+            Ok(match written {
+                Written::Value(value) => Node::Static(value),
+                Written::Expression(source) => Node::Expression(Program::compile(&source)?),
+                Written::Text(parts) => {
+                    let parts = parts.into_iter().map(|part| {
+                        Ok(match part {
+                            WrittenPart::Text(text) => Part::Text(text),
+                            WrittenPart::Expression(source) => Part::Expression(Program::compile(&source)?),
+                        })
+                    });
+                    Node::Text(parts.collect::<Result<_, _>>()?)
+                }
+                Written::List(items) => Node::List(items.into_iter().map(node).collect::<Result<_, _>>()?),
+                Written::Map(fields) => {
+                    let fields = fields.into_iter().map(|(key, item)| Ok((key, node(item)?)));
+                    Node::Map(fields.collect::<Result<_, _>>()?)
+                }
+            })
+        }
+        Ok(Self { root: node(written)?, secrets: Vec::new() })
     }
 
     /// The value itself when it holds no expression.

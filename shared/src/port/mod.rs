@@ -10,6 +10,7 @@ pub mod mail;
 pub mod people;
 pub mod progress;
 pub mod queue;
+pub mod rates;
 pub mod secrets;
 pub mod slots;
 pub mod sources;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use super::slots::{FullSlot, SlotClaim, SlotOwner, SlotOwners};
-use super::{Cause, history::History, people::People, triggers::TriggerDraft};
+use super::{Cause, history::History, people::People, rates::Rates, triggers::TriggerDraft};
 pub use super::{triggers::Triggers, versions::Versions};
 use crate::{
     component::Failure,
@@ -56,6 +56,7 @@ pub trait Store:
     + People
     + Triggers
     + History
+    + Rates
 {
 }
 impl<
@@ -70,7 +71,8 @@ impl<
         + DeadLetters
         + People
         + Triggers
-        + History,
+        + History
+        + Rates,
 > Store for T
 {
 }

@@ -1,5 +1,7 @@
 //! Triggers in the store: what is due, what came in, what was started. Part of [`super::store`].
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,7 +14,7 @@ use crate::{
 };
 
 /// How long a dedupe key starts one execution.
-pub const KEY_LIFE: std::time::Duration = std::time::Duration::from_hours(7 * 24);
+pub const KEY_LIFE: Duration = Duration::from_hours(7 * 24);
 /// How the keys of files begin that stay where they are. They do not run out: the file may lie there for years.
 pub const KEPT_FILE: &str = "kept file ";
 
@@ -161,11 +163,12 @@ pub struct Receipt {
     pub key: Option<String>,
     pub execution: Option<ExecutionId>,
     pub received_at: Timestamp,
-    /// `started`; `parked`: it can be looked at and replayed; or `refused`: nothing else is kept of it.
+    /// `started`; `gathered`: it waits for others; `superseded`: a newer one came in its place; `parked`: it can be
+    /// looked at and replayed; or `refused`: nothing else is kept of it.
     pub outcome: String,
     /// Why it started nothing; or what is to be known about what it started.
     pub error: Option<String>,
-    /// What came in, for what is parked.
+    /// What came in, for what is parked or gathered.
     pub event: Option<Value>,
     /// The bytes of what could not be read.
     pub bytes: Option<Vec<u8>>,
@@ -175,8 +178,66 @@ pub struct Receipt {
 #[derive(Debug, Clone)]
 pub struct TriggerStart {
     pub receipt: Receipt,
-    /// Absent for what is parked.
+    /// Absent for what is parked or gathered.
     pub submission: Option<Submission>,
+    /// How it waits for others, when its receipt says `gathered`.
+    pub gather: Option<Gather>,
+}
+
+/// How events wait to start one execution together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gather {
+    /// Until none has come for so long; the newest counts.
+    Debounce(Duration),
+    /// Until there are so many of them, or so long after the first.
+    Batch { size: u32, within: Duration },
+}
+
+impl Gather {
+    /// Events that one execution takes, at most.
+    pub const MOST: u32 = 1_000;
+    /// A debounce puts a start off by at most so many times its time.
+    const PUT_OFF: u32 = 10;
+
+    /// How many events one start takes.
+    pub const fn most(self) -> u32 {
+        match self {
+            Self::Debounce(_) => Self::MOST,
+            Self::Batch { size, .. } => size,
+        }
+    }
+
+    /// Since when events are gathered, and when that is over: after one has come, of `count` with it.
+    pub fn came(self, since: Option<Timestamp>, count: u32, now: Timestamp) -> (Timestamp, Timestamp) {
+        let since = since.unwrap_or(now);
+        let due = match self {
+            Self::Debounce(quiet) => now.after(quiet).min(since.after(quiet.saturating_mul(Self::PUT_OFF))),
+            Self::Batch { size, .. } if count >= size => now,
+            Self::Batch { within, .. } => since.after(within),
+        };
+        (since, due)
+    }
+
+    /// When what is left after a start is due.
+    pub fn left(self, count: u32, now: Timestamp) -> Option<Timestamp> {
+        (count > 0).then(|| self.came(None, count, now).1)
+    }
+}
+
+/// What becomes of events that were gathered.
+#[derive(Debug, Clone)]
+pub struct GatheredStep {
+    pub tenant: TenantId,
+    pub trigger: TriggerId,
+    /// As the trigger was seen: kept only if nobody has moved it since.
+    pub seen_last: Option<Timestamp>,
+    pub seen_next: Option<Timestamp>,
+    /// The receipts of the events.
+    pub receipts: Vec<ReceiptId>,
+    pub gather: Gather,
+    /// What they start; or why they are parked, each by itself.
+    pub start: Result<Box<Submission>, String>,
+    pub at: Timestamp,
 }
 
 /// What became of a start.
@@ -347,6 +408,11 @@ pub trait Triggers: Send + Sync {
         submission: Submission,
         quota: u64,
     ) -> Result<TriggerStarted, StoreError>;
+    /// The events that a trigger has gathered, oldest first.
+    async fn gathered(&self, id: TriggerId, limit: u32) -> Result<Vec<Receipt>, StoreError>;
+    /// Starts one execution with events that were gathered, or parks them, whole or not at all; the trigger is due
+    /// again when there are more.
+    async fn gathered_start(&self, step: GatheredStep, quota: u64) -> Result<StepKept, StoreError>;
     async fn receipt_get(&self, tenant: TenantId, id: ReceiptId) -> Result<Option<Receipt>, StoreError>;
     /// Newest first; without events and bytes.
     async fn receipt_list(
@@ -404,4 +470,33 @@ pub trait Triggers: Send + Sync {
     /// Removes events that have run out, and receipts and skipped fires from before an instant: at most `limit` of
     /// each. Answers whether there may be more. What is parked, and what has started, stays.
     async fn triggers_forget(&self, before: Timestamp, limit: u32) -> Result<bool, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(1_700_000_000_000_000).after(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_batch_is_due_when_it_is_full_or_old() {
+        let batch = Gather::Batch { size: 3, within: Duration::from_secs(60) };
+        assert_eq!(batch.came(None, 1, at(5)), (at(5), at(65)));
+        assert_eq!(batch.came(Some(at(5)), 2, at(50)), (at(5), at(65)));
+        assert_eq!(batch.came(Some(at(5)), 3, at(50)), (at(5), at(50)));
+        assert_eq!(
+            (batch.left(0, at(9)), batch.left(2, at(9)), batch.left(4, at(9))),
+            (None, Some(at(69)), Some(at(9)))
+        );
+    }
+
+    #[test]
+    fn a_debounce_waits_for_quiet_and_not_for_ever() {
+        let quiet = Gather::Debounce(Duration::from_secs(10));
+        assert_eq!(quiet.came(None, 1, at(0)), (at(0), at(10)));
+        assert_eq!(quiet.came(Some(at(0)), 5, at(60)), (at(0), at(70)));
+        assert_eq!(quiet.came(Some(at(0)), 9, at(95)), (at(0), at(100)));
+    }
 }

@@ -6,6 +6,7 @@ pub mod history;
 pub mod people;
 pub mod progress;
 pub mod queue;
+pub mod rates;
 pub mod smtp;
 pub mod store;
 pub mod streams;

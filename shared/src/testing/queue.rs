@@ -89,6 +89,7 @@ pub fn task(pool: &Arc<str>, priority: Priority, attempt: u32) -> Task {
         pool: Arc::clone(pool),
         tags: vec!["eu".into()],
         priority,
+        chain: None,
     }
 }
 

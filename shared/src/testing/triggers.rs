@@ -15,9 +15,9 @@ use crate::{
             Commit, DynStore, Page, Saved, StatusChange, Submission, Submitted, WorkflowDraft, WorkflowRow,
         },
         triggers::{
-            Backfill, BackfillStatus, Cursor, EventAdded, Fire, FireOutcome, KEPT_FILE, KEY_LIFE, Receipt,
-            ScheduleStep, StepKept, StoredEvent, TriggerDraft, TriggerFilter, TriggerRow, TriggerStart,
-            TriggerStarted,
+            Backfill, BackfillStatus, Cursor, EventAdded, Fire, FireOutcome, Gather, GatheredStep, KEPT_FILE,
+            KEY_LIFE, Receipt, ScheduleStep, StepKept, StoredEvent, TriggerDraft, TriggerFilter, TriggerRow,
+            TriggerStart, TriggerStarted,
         },
     },
     time::Timestamp,
@@ -53,6 +53,11 @@ macro_rules! triggers_conformance {
             what_is_parked_can_be_replayed_once
             receipts_come_newest_first
             starts_are_counted
+            gathered_events_start_one_execution
+            of_a_debounce_the_newest_event_counts
+            gathered_events_are_parked_each_by_itself
+            what_is_gathered_meanwhile_is_not_lost
+            of_two_starts_of_what_was_gathered_one_is_kept
             an_event_is_kept_once_with_its_starts
             events_come_newest_first
             a_backfill_moves_with_its_fires
@@ -232,7 +237,7 @@ fn receipt(trigger: TriggerId, key: Option<&str>, seconds: i64) -> Receipt {
 fn start(workflow: &WorkflowRow, trigger: TriggerId, key: Option<&str>, seconds: i64) -> TriggerStart {
     let submission = submission(workflow);
     let receipt = Receipt { execution: Some(submission.first.execution), ..receipt(trigger, key, seconds) };
-    TriggerStart { receipt, submission: Some(submission) }
+    TriggerStart { receipt, submission: Some(submission), gather: None }
 }
 
 async fn start_one(store: &DynStore, start: TriggerStart) -> TriggerStarted {
@@ -563,7 +568,7 @@ pub async fn what_is_parked_can_be_replayed_once(store: DynStore) {
         ..receipt(seen.id, Some("k"), 0)
     };
     let id = parked.id;
-    let start = TriggerStart { receipt: parked, submission: None };
+    let start = TriggerStart { receipt: parked, submission: None, gather: None };
     assert_eq!(start_one(&store, start).await, TriggerStarted::New);
     let found = store.receipt_get(TENANT, id).await.expect("read").expect("there");
     assert_eq!((found.event, found.bytes), (Some(json!({ "body": { "a": 1 } })), Some(vec![0, 255])));
@@ -595,6 +600,137 @@ pub async fn receipts_come_newest_first(store: DynStore) {
     assert_eq!((rest.items[0].id, rest.next), (ids[0], None));
     let parked = store.receipt_list(TENANT, seen.id, Some("parked".to_owned()), page(9)).await.expect("read");
     assert!(parked.items.is_empty());
+}
+
+const BATCH: Gather = Gather::Batch { size: 3, within: Duration::from_secs(60) };
+
+/// An event that a trigger gathers.
+async fn gather(store: &DynStore, trigger: TriggerId, gather: Gather, seconds: i64) -> ReceiptId {
+    let receipt = Receipt {
+        outcome: "gathered".to_owned(),
+        event: Some(json!({ "id": seconds })),
+        ..receipt(trigger, Some(&format!("event {seconds}")), seconds)
+    };
+    let id = receipt.id;
+    let start = TriggerStart { receipt, submission: None, gather: Some(gather) };
+    assert_eq!(start_one(store, start).await, TriggerStarted::New);
+    id
+}
+
+/// A trigger of events with nothing gathered.
+async fn listening(store: &DynStore) -> (WorkflowRow, TriggerId) {
+    let workflow = workflow(store, vec![trigger("e", "event_trigger", "h", None)]).await;
+    let id = TriggerId::of(workflow.id, "e");
+    (workflow, id)
+}
+
+async fn gathered(store: &DynStore, trigger: TriggerId) -> Vec<ReceiptId> {
+    let found = store.gathered(trigger, 100).await.expect("read");
+    assert!(found.iter().all(|receipt| receipt.event.is_some()), "{found:?}");
+    found.into_iter().map(|receipt| receipt.id).collect()
+}
+
+fn together(
+    seen: &TriggerRow,
+    receipts: Vec<ReceiptId>,
+    start: Result<Submission, &str>,
+    seconds: i64,
+) -> GatheredStep {
+    GatheredStep {
+        tenant: TENANT,
+        trigger: seen.id,
+        seen_last: seen.last_fire_at,
+        seen_next: seen.next_fire_at,
+        receipts,
+        gather: BATCH,
+        start: start.map(Box::new).map_err(ToOwned::to_owned),
+        at: at(seconds),
+    }
+}
+
+async fn outcome_of(store: &DynStore, id: ReceiptId) -> (String, Option<ExecutionId>, bool) {
+    let found = store.receipt_get(TENANT, id).await.expect("read").expect("there");
+    (found.outcome, found.execution, found.event.is_some())
+}
+
+pub async fn gathered_events_start_one_execution(store: DynStore) {
+    let (workflow, id) = listening(&store).await;
+    let first = gather(&store, id, BATCH, 10).await;
+    let due = async || row(&store, id).await.next_fire_at;
+    assert_eq!(due().await, Some(at(70)), "so long after the first");
+    gather(&store, id, BATCH, 20).await;
+    assert_eq!(due().await, Some(at(70)));
+    gather(&store, id, BATCH, 30).await;
+    assert_eq!(due().await, Some(at(30)), "three are a batch");
+    let late = gather(&store, id, BATCH, 35).await;
+    let seen = row(&store, id).await;
+    let receipts = gathered(&store, id).await;
+    assert_eq!((receipts.len(), receipts[0], receipts[3]), (4, first, late));
+    let submission = submission(&workflow);
+    let execution = submission.first.execution;
+    let step = together(&seen, receipts[..3].to_vec(), Ok(submission), 40);
+    let refused = store.gathered_start(step.clone(), 0).await.expect("an answer");
+    assert_eq!(refused, StepKept::Refused(Submitted::QuotaFull { open: 0 }));
+    assert_eq!(gathered(&store, id).await.len(), 4, "nothing of a refused start is kept");
+    let kept = store.gathered_start(step, QUOTA).await.expect("an answer");
+    assert_eq!(kept, StepKept::Kept { started: vec![execution] });
+    assert!(is_there(&store, execution).await);
+    assert_eq!(outcome_of(&store, first).await, ("started".to_owned(), Some(execution), false));
+    assert_eq!(gathered(&store, id).await, [late]);
+    assert_eq!(due().await, Some(at(100)), "what is left is a batch of its own");
+    assert_eq!(store.trigger_started_since(id, at(0)).await.expect("counted"), 1);
+}
+
+pub async fn of_a_debounce_the_newest_event_counts(store: DynStore) {
+    let (_, id) = listening(&store).await;
+    let quiet = Gather::Debounce(Duration::from_secs(5));
+    let mut before = None;
+    for (seconds, due) in [(0, 5), (4, 9), (8, 13), (49, 50)] {
+        let newest = gather(&store, id, quiet, seconds).await;
+        assert_eq!(row(&store, id).await.next_fire_at, Some(at(due)));
+        assert_eq!(gathered(&store, id).await, [newest]);
+        if let Some(before) = before.replace(newest) {
+            assert_eq!(outcome_of(&store, before).await, ("superseded".to_owned(), None, false));
+        }
+    }
+}
+
+pub async fn gathered_events_are_parked_each_by_itself(store: DynStore) {
+    let (_, id) = listening(&store).await;
+    let all = [gather(&store, id, BATCH, 1).await, gather(&store, id, BATCH, 2).await];
+    let step = together(&row(&store, id).await, all.to_vec(), Err("does not fit"), 61);
+    let kept = store.gathered_start(step, QUOTA).await.expect("an answer");
+    assert_eq!(kept, StepKept::Kept { started: Vec::new() });
+    for one in all {
+        assert_eq!(outcome_of(&store, one).await, ("parked".to_owned(), None, true));
+    }
+    assert_eq!(row(&store, id).await.next_fire_at, None);
+}
+
+pub async fn what_is_gathered_meanwhile_is_not_lost(store: DynStore) {
+    let (workflow, id) = listening(&store).await;
+    let first = gather(&store, id, BATCH, 1).await;
+    let seen = row(&store, id).await;
+    // It changes nothing that is seen of the trigger.
+    let second = gather(&store, id, BATCH, 2).await;
+    let kept = store.gathered_start(together(&seen, vec![first], Ok(submission(&workflow)), 61), QUOTA).await;
+    assert!(matches!(kept, Ok(StepKept::Kept { .. })), "{kept:?}");
+    assert_eq!(gathered(&store, id).await, [second]);
+    assert_eq!(row(&store, id).await.next_fire_at, Some(at(121)));
+}
+
+pub async fn of_two_starts_of_what_was_gathered_one_is_kept(store: DynStore) {
+    let (workflow, id) = listening(&store).await;
+    let receipts = vec![gather(&store, id, BATCH, 1).await];
+    let seen = row(&store, id).await;
+    let starts = (0..4).map(|_| {
+        store.gathered_start(together(&seen, receipts.clone(), Ok(submission(&workflow)), 61), QUOTA)
+    });
+    let kept: Vec<StepKept> =
+        futures::future::join_all(starts).await.into_iter().map(|kept| kept.expect("an answer")).collect();
+    let started = kept.iter().filter(|kept| matches!(kept, StepKept::Kept { .. })).count();
+    assert_eq!(started, 1, "{kept:?}");
+    assert_eq!(store.trigger_started_since(id, at(0)).await.expect("counted"), 1);
 }
 
 pub async fn starts_are_counted(store: DynStore) {

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::{
     canonical,
     containers::{Plan, is_container, is_timeless},
+    fusion,
     graph::{self, Point},
     limits::{Concurrency, OnConflict},
     model::{
@@ -1474,7 +1475,7 @@ fn components(drafts: Vec<Draft<'_>>, scopes: &[Scope], mut points: Vec<(usize, 
     }
     let mut kinds: HashMap<&'static str, Arc<str>> = HashMap::new();
     let whole = drafts.into_iter().zip(points).zip(outgoing.into_iter().zip(timeout_is_read));
-    whole
+    let mut components: Vec<Component> = whole
         .filter_map(|((draft, (_, point)), (outgoing, timeout_is_read))| {
             let descriptor = draft.kind?;
             Some(Component {
@@ -1501,9 +1502,12 @@ fn components(drafts: Vec<Draft<'_>>, scopes: &[Scope], mut points: Vec<(usize, 
                 position: draft.position,
                 scopes: draft.scopes,
                 compensate: draft.compensate,
+                fuses: None,
             })
         })
-        .collect()
+        .collect();
+    fusion::mark(&mut components);
+    components
 }
 
 /// Whether a text has the form `[a-z][a-z0-9_]{0,63}`.

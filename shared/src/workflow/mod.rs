@@ -10,6 +10,7 @@ mod compare;
 mod containers;
 mod editor;
 mod format;
+mod fusion;
 mod graph;
 mod limits;
 mod model;

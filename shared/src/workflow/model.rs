@@ -279,6 +279,8 @@ pub struct Component {
     pub scopes: Scopes,
     /// The component that undoes it: an index into [`Workflow::components`]. Its id is `<id>.compensate`.
     pub compensate: Option<usize>,
+    /// The component that the same worker may run right after it, in the same task.
+    pub fuses: Option<usize>,
 }
 
 impl Component {

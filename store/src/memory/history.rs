@@ -42,6 +42,7 @@ impl State {
         self.mails.retain(|task, _| !asked.contains(task));
         self.people.retain(|task, _| !asked.contains(task));
         self.waits.retain(|(execution, _), _| *execution != id);
+        self.rates.release(id);
         self.timers.retain(|(execution, _), _| *execution != id);
         self.slots.release(id);
         let others = removed!(self.late, |late| late.execution != id)

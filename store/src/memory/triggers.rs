@@ -8,9 +8,9 @@ use shared::{
     port::{
         store::{Page, Paged, StoreError, Submission, Submitted, WorkflowDraft},
         triggers::{
-            Backfill, BackfillStatus, Cursor, EventAdded, FireOutcome, FireRow, KEPT_FILE, KEY_LIFE, Receipt,
-            ScheduleStep, StepKept, StoredEvent, TriggerFilter, TriggerRow, TriggerStart, TriggerStarted,
-            Triggers,
+            Backfill, BackfillStatus, Cursor, EventAdded, FireOutcome, FireRow, Gather, GatheredStep,
+            KEPT_FILE, KEY_LIFE, Receipt, ScheduleStep, StepKept, StoredEvent, TriggerFilter, TriggerRow,
+            TriggerStart, TriggerStarted, Triggers,
         },
     },
     time::Timestamp,
@@ -106,7 +106,7 @@ impl State {
     }
 
     fn start(&mut self, start: TriggerStart, quota: u64) -> Result<TriggerStarted, StoreError> {
-        let TriggerStart { receipt, submission } = start;
+        let TriggerStart { receipt, submission, gather } = start;
         if self.shelf.receipts.contains_key(&receipt.id) {
             return Ok(TriggerStarted::New);
         }
@@ -126,8 +126,31 @@ impl State {
         if let Err(refusal) = self.accept_all(submission.into_iter().collect(), quota)? {
             return Ok(TriggerStarted::Refused(refusal));
         }
-        self.shelf.receipts.insert(receipt.id, receipt);
+        let (trigger, id, now) = (receipt.trigger, receipt.id, receipt.received_at);
+        self.shelf.receipts.insert(id, receipt);
+        if let Some(gather) = gather {
+            self.gather(trigger, id, gather, now);
+        }
         Ok(TriggerStarted::New)
+    }
+
+    /// An event waits for others.
+    fn gather(&mut self, trigger: TriggerId, id: ReceiptId, gather: Gather, now: Timestamp) {
+        let shelf = &mut self.shelf;
+        let ours = shelf.receipts.values_mut().filter(|it| it.trigger == trigger && it.outcome == "gathered");
+        let mut count = 0;
+        for receipt in ours {
+            count += 1;
+            if matches!(gather, Gather::Debounce(_)) && receipt.id != id {
+                "superseded".clone_into(&mut receipt.outcome);
+                receipt.event = None;
+            }
+        }
+        if let Some(kept) = shelf.triggers.get_mut(&trigger) {
+            let since = kept.row.next_fire_at.and(kept.row.last_fire_at);
+            let (since, due) = gather.came(since, count, now);
+            (kept.row.last_fire_at, kept.row.next_fire_at) = (Some(since), Some(due));
+        }
     }
 
     fn is_open(&self, id: ExecutionId) -> bool {
@@ -413,6 +436,59 @@ impl Triggers for MemoryStore {
         };
         state.shelf.receipts.insert(id, started);
         Ok(TriggerStarted::New)
+    }
+
+    async fn gathered(&self, id: TriggerId, limit: u32) -> Result<Vec<Receipt>, StoreError> {
+        let state = self.state()?;
+        let ours = state.shelf.receipts.values().filter(|it| it.trigger == id && it.outcome == "gathered");
+        let mut found: Vec<Receipt> = ours.cloned().collect();
+        found.sort_by_key(|receipt| (receipt.received_at, receipt.id));
+        found.truncate(limit as usize);
+        Ok(found)
+    }
+
+    async fn gathered_start(&self, step: GatheredStep, quota: u64) -> Result<StepKept, StoreError> {
+        let mut state = self.state()?;
+        let found = state.shelf.triggers.get(&step.trigger).map(|kept| &kept.row);
+        let is_seen = found.is_some_and(|row| {
+            row.tenant == step.tenant
+                && !row.paused
+                && row.last_fire_at == step.seen_last
+                && row.next_fire_at == step.seen_next
+        });
+        if !is_seen {
+            return Ok(StepKept::Superseded);
+        }
+        let started: Vec<ExecutionId> =
+            step.start.iter().map(|submission| submission.first.execution).collect();
+        if let Ok(submission) = &step.start
+            && let Err(refusal) = state.accept_all(vec![(**submission).clone()], quota)?
+        {
+            return Ok(StepKept::Refused(refusal));
+        }
+        let shelf = &mut state.shelf;
+        for id in &step.receipts {
+            let Some(receipt) = shelf.receipts.get_mut(id) else { continue };
+            match &step.start {
+                Ok(submission) => {
+                    "started".clone_into(&mut receipt.outcome);
+                    receipt.execution = Some(submission.first.execution);
+                    receipt.event = None;
+                }
+                Err(why) => {
+                    "parked".clone_into(&mut receipt.outcome);
+                    receipt.error = Some(why.clone());
+                }
+            }
+        }
+        let ours =
+            shelf.receipts.values().filter(|it| it.trigger == step.trigger && it.outcome == "gathered");
+        let left = ours.count() as u32;
+        if let Some(kept) = shelf.triggers.get_mut(&step.trigger) {
+            kept.row.last_fire_at = Some(step.at);
+            kept.row.next_fire_at = step.gather.left(left, step.at);
+        }
+        Ok(StepKept::Kept { started })
     }
 
     async fn receipt_get(&self, tenant: TenantId, id: ReceiptId) -> Result<Option<Receipt>, StoreError> {

@@ -18,6 +18,7 @@ const OWN: Record<string, IconName> = {
   set_variables: 'text',
   fail: 'cross',
   delay: 'clock',
+  rate_limit: 'clock',
   wait_for_event: 'signal',
   approval: 'check',
   human_task: 'person',

@@ -19,6 +19,7 @@ const SYNONYMS: Record<string, string> = {
   set_variables: 'variable compute expression value assign',
   fail: 'error stop abort exception',
   delay: 'pause timer schedule later',
+  rate_limit: 'throttle quota limiter per second per minute slow',
   wait_for_event: 'signal message callback listen',
   approval: 'decide approve reject confirm ask person',
   human_task: 'form person manual ask work input',

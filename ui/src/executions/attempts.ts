@@ -38,7 +38,7 @@ export function tasksOf(attempts: readonly Attempt[]): Task[] {
   return [...tasks.values()];
 }
 
-const OPEN = new Set(['ready', 'dispatched', 'running', 'asked', 'awaiting', 'delayed', 'lost', 'returned']);
+const OPEN = new Set(['ready', 'limited', 'dispatched', 'running', 'asked', 'awaiting', 'delayed', 'lost', 'returned']);
 
 /** Where a component inside loops stands, all its rounds together: the worst that happened, then what still runs. */
 export function together(tasks: readonly Task[]): { status: string; ended: number; total: number } | undefined {

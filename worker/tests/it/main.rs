@@ -5,6 +5,7 @@
     reason = "tests make ids as they please and end their tasks with their runtime"
 )]
 
+mod chain;
 mod world;
 
 use std::{num::NonZeroU32, sync::atomic::Ordering, time::Duration};

@@ -285,6 +285,11 @@ fn catalogue() -> Catalogue {
             stage_of(&context).gate.notified().await;
             Ok(Outcome::of(config))
         }),
+        // Takes a while.
+        "naps" => |config, _| Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Ok(Outcome::of(config))
+        }),
         "panics" => |config, _| Box::pin(async move { panic!("secret {config}") }),
         "fails" => |_, _| Box::pin(async { Err(Failure::new(FailureClass::NotFound, "no such\u{0} thing")) }),
         "large" => |config, _| Box::pin(async move {
@@ -533,6 +538,7 @@ pub(crate) fn task(kind: &str, config: Value) -> Task {
         pool: "default".into(),
         tags: Vec::new(),
         priority: Priority::Normal,
+        chain: None,
     }
 }
 

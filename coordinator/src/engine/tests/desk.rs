@@ -121,6 +121,7 @@ impl Office {
                 finished_at: self.now,
                 ending: completed(output, &[]),
                 log: Vec::new(),
+                follows: None,
             }],
         }
     }
@@ -236,6 +237,7 @@ fn a_value_that_was_laid_aside_is_at_hand_for_the_rest_of_its_batch() {
         finished_at: office.now,
         ending: completed(json!(1), &[]),
         log: Vec::new(),
+        follows: None,
     };
     office.batch(execution, vec![InboxBody::Wake { execution }, InboxBody::Results { results: vec![first] }]);
     let sent: Vec<String> = office.sent.iter().map(|task| task.key().to_string()).collect();

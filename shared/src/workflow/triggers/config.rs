@@ -194,13 +194,15 @@ pub struct EventTrigger {
     /// A bare expression over `event` that is true or false. When it fails the event is parked with the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
-    /// Belongs to a later release.
+    /// Starts one execution when no further event has come for so long, from 1s to 1d: `event` is the newest. While they keep
+    /// coming it starts after ten times as long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub debounce: Option<String>,
-    /// Belongs to a later release.
+    /// How long after the first event a batch starts that is not full, from 1s to 1d.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_within: Option<String>,
-    /// Events in one execution; more than one belongs to a later release.
+    /// Events in one execution: `event.batch` lists them, oldest first; `event` is the newest, `event.count` how many they are.
+    /// More than one needs `batch_within`.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1000))]
     pub batch_size: u32,

@@ -19,6 +19,7 @@ use crate::{
     component::{Failure, FailureClass},
     execution::OriginSlot,
     expression::{ComponentView, EvaluationError, Expression, Scope, Template},
+    port::triggers::Gather,
     schedule::{Schedule, ScheduleError},
     time::{Timestamp, parse_duration},
 };
@@ -90,6 +91,8 @@ pub struct Events {
     pub types: Vec<String>,
     pub source: Option<String>,
     pub filter: Option<Expression>,
+    /// How its events wait to start one execution together.
+    pub gather: Option<Gather>,
 }
 
 /// A file trigger with its texts read.

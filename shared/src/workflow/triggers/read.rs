@@ -14,6 +14,7 @@ use super::{
 use crate::{
     component::Field,
     expression::{Expression, Template, Use},
+    port::triggers::Gather,
     time::parse_duration,
     workflow::{
         canonical::CONCURRENCY,
@@ -667,17 +668,7 @@ impl Reader<'_> {
 
     fn event(&mut self, kind: &TriggerType, id: &str, config: &Map<String, Value>) -> Option<Source> {
         let read = self.config::<EventTrigger>(kind, id, config)?;
-        for name in ["debounce", "batch_within"] {
-            if config.contains_key(name) {
-                let message = format!("`{name}` of an event trigger belongs to a later release");
-                self.report(
-                    mistake("not_supported", &["triggers", id, "config", name], message)
-                        .at_key()
-                        .suggest("remove it"),
-                );
-            }
-        }
-        self.batch(id, read.batch_size);
+        let gather = self.gather(id, &read);
         for (index, pattern) in read.types.iter().enumerate() {
             let index = index.to_string();
             let path = ["triggers", id, "config", "types", &index];
@@ -725,7 +716,55 @@ impl Reader<'_> {
                 }
             }
         });
-        Some(Source::Event(Events { types: read.types, source: read.source, filter }))
+        Some(Source::Event(Events { types: read.types, source: read.source, filter, gather }))
+    }
+
+    fn gather(&mut self, id: &str, read: &EventTrigger) -> Option<Gather> {
+        let least = Duration::from_secs(1);
+        let at = |name| ["triggers", id, "config", name];
+        let wrong = |name, message: &str, mend: &str| {
+            mistake("config_value", &at(name), message.to_owned()).at_key().suggest(mend)
+        };
+        match (&read.debounce, &read.batch_within) {
+            (Some(_), Some(_)) => {
+                self.report(wrong(
+                    "debounce",
+                    "a trigger either waits for quiet or gathers a batch",
+                    "keep `debounce`, or `batch_within` with `batch_size`",
+                ));
+                None
+            }
+            (Some(_), None) if read.batch_size > 1 => {
+                self.report(wrong(
+                    "batch_size",
+                    "with `debounce` one execution starts with the newest event",
+                    "leave out `batch_size`, or write `batch_within` instead of `debounce`",
+                ));
+                None
+            }
+            (None, None) if read.batch_size > 1 => {
+                self.report(wrong(
+                    "batch_size",
+                    "a batch that is not full would wait for ever",
+                    "say when it starts all the same: `batch_within: 1m`",
+                ));
+                None
+            }
+            (None, Some(_)) if read.batch_size < 2 => {
+                self.report(wrong(
+                    "batch_within",
+                    "a batch of one is full at once",
+                    "say how many it takes: `batch_size: 100`",
+                ));
+                None
+            }
+            (Some(quiet), None) => self.duration(id, "debounce", quiet, least).map(Gather::Debounce),
+            (None, Some(within)) => {
+                let within = self.duration(id, "batch_within", within, least)?;
+                Some(Gather::Batch { size: read.batch_size, within })
+            }
+            (None, None) => None,
+        }
     }
 
     fn batch(&mut self, id: &str, size: u32) {

@@ -1,18 +1,23 @@
 //! From something that came in to what is kept of it: the same for the API and for coordinators.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
-use super::{Trigger, Unfit};
+use super::{Source, Trigger, Unfit};
 use crate::{
     execution::{Accepted, Mode, TriggerOrigin, first_turn},
     ids::{BackfillId, ReceiptId, TriggerId, WorkflowId},
     port::{
         store::Submission,
-        triggers::{Receipt, TriggerDraft, TriggerRow, TriggerStart},
+        triggers::{Gather, Receipt, TriggerDraft, TriggerRow, TriggerStart},
     },
     time::Timestamp,
     workflow::{Priority, Workflow},
 };
+
+/// Where a gathered event keeps how many executions have started one another before it.
+const DEPTH: &str = "depth";
 
 /// What is known about a start beside the event.
 #[derive(Debug, Clone, Default)]
@@ -57,8 +62,56 @@ pub fn schedule_event(row: &TriggerRow, fire: Timestamp, reason: &str) -> Value 
 }
 
 impl Trigger {
-    /// When it is due first after an instant, if time starts it.
+    /// How it gathers events before they start something, if it does.
+    pub fn gather(&self) -> Option<Gather> {
+        match &self.source {
+            Source::Event(events) => events.gather,
+            _ => None,
+        }
+    }
+
+    /// The execution that events start which were gathered, oldest first. What it sees as `event` is the newest of
+    /// them; when they are batched with their number as `count` and all of them as `batch`.
+    pub fn gathered(
+        &self,
+        row: &TriggerRow,
+        workflow: &Workflow,
+        events: Vec<Value>,
+        at: Timestamp,
+    ) -> Result<Submission, Unfit> {
+        let depths = events.iter().filter_map(|event| event[DEPTH].as_u64());
+        let depth = u32::try_from(depths.max().unwrap_or_default()).unwrap_or(u32::MAX);
+        let why = Why { depth, ..Why::default() };
+        self.submission(row, workflow, &self.together(events), why, Priority::Normal, at)
+    }
+
+    /// Gathered events as the one that an execution sees.
+    fn together(&self, mut events: Vec<Value>) -> Value {
+        for event in events.iter_mut().filter_map(Value::as_object_mut) {
+            event.remove(DEPTH);
+        }
+        let mut event = events.last().cloned().unwrap_or_else(|| json!({}));
+        if matches!(self.gather(), Some(Gather::Batch { .. })) {
+            event["count"] = json!(events.len());
+            event["batch"] = Value::Array(events);
+        }
+        event
+    }
+
+    /// An event that starts something by itself, as its execution sees it.
+    pub fn alone<'a>(&self, event: &'a Value) -> Cow<'a, Value> {
+        match self.gather() {
+            Some(_) => Cow::Owned(self.together(vec![event.clone()])),
+            None => Cow::Borrowed(event),
+        }
+    }
+
+    /// When it is due first after an instant, if time starts it. One that gathers events is looked at once, for
+    /// what it gathered before.
     pub fn due_after(&self, id: TriggerId, after: Timestamp) -> Option<Timestamp> {
+        if self.gather().is_some() {
+            return Some(after);
+        }
         let timed = self.timed()?;
         let next = timed.schedule.after(after)?;
         Some(timed.schedule.due(id.as_uuid().as_bytes(), next))
@@ -112,22 +165,42 @@ impl Trigger {
         let parked = |key: Option<String>, unfit: Unfit| {
             let error = Some(unfit.to_string());
             let receipt = Receipt { error, event: Some(event.clone()), ..receipt(row, key, "parked", at) };
-            (TriggerStart { receipt, submission: None }, unfit)
+            (TriggerStart { receipt, submission: None, gather: None }, unfit)
         };
         let key = match self.key(event) {
             Ok(key) => key,
             // Without its key it is told apart by its id.
             Err(unfit) => return Err(parked(key_of_id(event), unfit)),
         };
+        let event = &*self.alone(event);
         let started = receipt(row, key.clone(), "started", at);
         let why = Why { receipt: Some(started.id), depth, ..Why::default() };
         match self.submission(row, workflow, event, why, Priority::Normal, at) {
             Ok(submission) => Ok(TriggerStart {
                 receipt: Receipt { execution: Some(submission.first.execution), ..started },
                 submission: Some(submission),
+                gather: None,
             }),
             Err(unfit) => Err(parked(key, unfit)),
         }
+    }
+
+    /// What is kept of an event that was heard: it waits for others when the trigger gathers, and starts otherwise.
+    pub fn hear(
+        &self,
+        row: &TriggerRow,
+        workflow: &Workflow,
+        event: &Value,
+        depth: u32,
+        at: Timestamp,
+    ) -> Result<TriggerStart, (TriggerStart, Unfit)> {
+        let (Some(gather), Ok(key)) = (self.gather(), self.key(event)) else {
+            return self.start(row, workflow, event, depth, at);
+        };
+        let mut event = event.clone();
+        event[DEPTH] = json!(depth);
+        let receipt = Receipt { event: Some(event), ..receipt(row, key, "gathered", at) };
+        Ok(TriggerStart { receipt, submission: None, gather: Some(gather) })
     }
 
     /// What is kept of something that came in and cannot be read: the event without it, its bytes and the reason.
@@ -148,7 +221,7 @@ impl Trigger {
             bytes: Some(bytes),
             ..receipt(row, key, "parked", at)
         };
-        TriggerStart { receipt, submission: None }
+        TriggerStart { receipt, submission: None, gather: None }
     }
 }
 
