@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures a release build, and the peers in PEERS_DIR if there is such a folder, in turn: ours, peer,
-# ours, peer. Prints one table; the lines behind it stay in target/bench.
+# Measures a release build with fusion on and off, and the peers in PEERS_DIR if there is such a folder, in turn:
+# ours, peer, ours, peer. Prints one table; the lines behind it stay in target/bench.
 #
 #   loadtest/bench.sh                                  ours alone
 #   PEERS_DIR=… loadtest/bench.sh                      with dramatiq, celery and restate
@@ -14,6 +14,7 @@ workloads=${WORKLOADS:-idle,W1,W2,W3,W4}
 rounds=${ROUNDS:-2}
 shapes=${SHAPES:-embedded cluster}
 peers=${PEERS:-dramatiq celery restate}
+unfused=${UNFUSED:-W1,W3}
 out=target/bench
 loadtest=target/release/apg-loadtest
 
@@ -31,6 +32,9 @@ ours() {
     [ "$shape" = cluster ] && run=(deploy/dev/services run)
     "${run[@]}" "$loadtest" --start "$shape" --workloads "$workloads" "$@" | tee -a "$lines" \
       || echo "bench: $shape was not measured to its end" >&2
+    # Of these alone the steps follow one another.
+    "${run[@]}" "$loadtest" --start "$shape" --workloads "$unfused" --set engine.fusion=false --variant unfused "$@" \
+      | tee -a "$lines" || echo "bench: $shape was not measured to its end" >&2
   done
 }
 

@@ -4,6 +4,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -82,7 +83,7 @@ impl<T> Waiting<T> {
 #[derive(Default)]
 struct Pool {
     waiting: Mutex<Weighted<Waiting<Task>>>,
-    /// One taker is woken for what arrived; it wakes the next one while there is more.
+    /// All takers are woken: not everyone may have the tags that are asked for.
     arrived: Notify,
     takers: AtomicU64,
 }
@@ -90,12 +91,13 @@ struct Pool {
 impl Pool {
     fn give_back(&self, task: Task) {
         lock(&self.waiting).push_front(task.priority, Waiting::again(task));
-        self.arrived.notify_one();
+        self.arrived.notify_waiters();
     }
 }
 
 struct PoolTasks {
     pool: Arc<Pool>,
+    tags: Vec<String>,
     room: Arc<Room>,
     stopped: bool,
 }
@@ -108,14 +110,12 @@ impl Tasks for PoolTasks {
         }
         loop {
             self.room.free().await;
-            let (found, more) = {
-                let mut waiting = lock(&self.pool.waiting);
-                let found = waiting.pop();
-                (found, !waiting.is_empty())
-            };
-            if more {
-                self.pool.arrived.notify_one();
-            }
+            let mut arrived = pin!(self.pool.arrived.notified());
+            // From here on nothing that arrives is missed.
+            arrived.as_mut().enable();
+            let fits =
+                |waiting: &Waiting<Task>| waiting.message.tags.iter().all(|tag| self.tags.contains(tag));
+            let found = lock(&self.pool.waiting).pop_if(fits);
             if let Some(Waiting { message, redelivered }) = found {
                 self.room.enter();
                 let answer = TaskAnswer {
@@ -125,14 +125,12 @@ impl Tasks for PoolTasks {
                 };
                 return Ok(Delivery { message, redelivered, answer: Box::new(answer) });
             }
-            self.pool.arrived.notified().await;
+            arrived.await;
         }
     }
 
     async fn stop(&mut self) {
         self.stopped = true;
-        // A wake-up meant for us may be the only one.
-        self.pool.arrived.notify_one();
     }
 
     async fn adjust(&mut self, by: i32) {
@@ -143,7 +141,6 @@ impl Tasks for PoolTasks {
 impl Drop for PoolTasks {
     fn drop(&mut self) {
         self.pool.takers.fetch_sub(1, Ordering::Relaxed);
-        self.pool.arrived.notify_one();
     }
 }
 
@@ -379,7 +376,7 @@ impl Queue for InProcessQueue {
                 waiting.push_back(task.priority, Waiting::new(task));
             }
             drop(waiting);
-            pool.arrived.notify_one();
+            pool.arrived.notify_waiters();
         }
         Ok(())
     }
@@ -425,7 +422,7 @@ impl Queue for InProcessQueue {
         let pool = self.pool(&subscription.pool);
         pool.takers.fetch_add(1, Ordering::Relaxed);
         let room = Arc::new(Room::new(subscription.concurrency));
-        Ok(Box::new(PoolTasks { pool, room, stopped: false }))
+        Ok(Box::new(PoolTasks { pool, tags: subscription.tags, room, stopped: false }))
     }
 
     async fn controls(&self, worker: WorkerId) -> Result<Box<dyn Controls>, QueueError> {

@@ -39,10 +39,15 @@ impl<T> Weighted<T> {
     }
 
     pub(crate) fn pop(&mut self) -> Option<T> {
+        self.pop_if(|_| true)
+    }
+
+    /// The next of those that fit; the others keep their places.
+    pub(crate) fn pop_if(&mut self, fits: impl Fn(&T) -> bool) -> Option<T> {
         for _ in 0..2 {
             for (lane, share) in self.lanes.iter_mut().zip(&mut self.shares) {
                 if *share > 0
-                    && let Some(item) = lane.pop_front()
+                    && let Some(item) = lane.iter().position(&fits).and_then(|at| lane.remove(at))
                 {
                     *share -= 1;
                     return Some(item);

@@ -93,7 +93,12 @@ async fn proxied() -> (Proxy, AmqpQueue) {
 }
 
 async fn tasks(queue: &AmqpQueue, concurrency: u16) -> Box<dyn Tasks> {
-    let subscription = Subscription { worker: WorkerId::generate(), pool: "default".into(), concurrency };
+    let subscription = Subscription {
+        worker: WorkerId::generate(),
+        pool: "default".into(),
+        tags: vec!["eu".into()],
+        concurrency,
+    };
     queue.tasks(subscription).await.expect("the queue gives tasks")
 }
 

@@ -104,6 +104,11 @@ impl Task {
         TaskKey { component: self.component.clone(), iteration: self.iteration.clone() }
     }
 
+    /// Where it waits for a worker of its pool that has its tags.
+    pub fn line(&self) -> Arc<str> {
+        crate::port::queue::line(&self.pool, &self.tags)
+    }
+
     /// The same for all attempts of the task, different between tasks.
     pub fn idempotency_key(&self) -> String {
         format!("{}/{}", self.execution.as_uuid(), self.key())

@@ -3,7 +3,12 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::harness::place::Place;
+use crate::harness::{
+    PATIENCE,
+    place::{Place, Shape},
+    process::Process,
+    unique_name, until,
+};
 
 both_shapes!(
     health_is_answered,
@@ -125,4 +130,29 @@ async fn an_execution_is_exported_as_one_line(place: &Place) -> Result<()> {
         "{unknown:?}"
     );
     Ok(())
+}
+
+#[test]
+fn a_task_waits_for_a_worker_with_its_tags() -> Result<()> {
+    crate::at(Shape::Cluster, async |place: &Place| {
+        let tag = unique_name("tag");
+        let document = format!(
+            "workflow: v1\nname: tagged\ncomponents:\n  a:\n    type: map\n    config: {{ rows: [1], expression: item + 1 }}\n    \
+             worker: {{ tags: [{tag}] }}\noutput: ${{{{ components.a.output.rows }}}}\n"
+        );
+        let id = place.api.start("tagged", &document, &json!({})).await?;
+        until(PATIENCE, "the reason", async || {
+            let why = place.api.get(&format!("/api/v1/executions/{id}/why")).await?.expect(200)?;
+            let found = why["waiting"].as_array().into_iter().flatten().next().cloned();
+            Ok(found.filter(|waiting| waiting["reason"] == "no_worker_with_tags"))
+        })
+        .await?;
+        let log = place.front.log().with_file_name(format!("{tag}.log"));
+        let tags = format!("worker.tags={tag}");
+        let worker = Process::start(&tag, place.front.command(&["--set", &tags, "worker"])?, &log)?;
+        let ended = place.api.ended(&id).await?;
+        worker.kill()?;
+        ensure!(ended["output"] == json!([2]), "{ended}");
+        Ok(())
+    })
 }

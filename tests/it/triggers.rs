@@ -361,7 +361,7 @@ async fn gather(place: &Place, kind: &str, numbers: std::ops::Range<u32>) -> Res
 }
 
 /// Waits for so many executions of a workflow; their outputs.
-async fn outputs(place: &Place, workflow: &str, count: usize) -> Result<Vec<Value>> {
+async fn started_by(place: &Place, workflow: &str, count: usize) -> Result<Vec<Value>> {
     let found = until(PATIENCE, "the executions", async || {
         let found = executions(place, workflow).await?;
         Ok((found.len() >= count).then_some(found))
@@ -388,7 +388,7 @@ async fn events_are_gathered_into_batches(place: &Place) -> Result<()> {
     )
     .await?;
     gather(place, &kind, 0..5).await?;
-    let mut batches = outputs(place, &listens, 2).await?;
+    let mut batches = started_by(place, &listens, 2).await?;
     batches.sort_by_key(ToString::to_string);
     ensure!(batches == [json!([0, 1, 2]), json!([3, 4])], "{batches:?}");
     let trigger = text(&trigger(place, &listens).await?, "id")?;
@@ -410,7 +410,7 @@ async fn a_debounced_trigger_starts_once_with_the_newest_event(place: &Place) ->
     )
     .await?;
     gather(place, &kind, 0..4).await?;
-    let found = outputs(place, &listens, 1).await?;
+    let found = started_by(place, &listens, 1).await?;
     ensure!(found == [json!(3)], "{found:?}");
     let trigger = text(&trigger(place, &listens).await?, "id")?;
     let outcome = async |name: &str| {

@@ -19,6 +19,8 @@ use crate::{
 
 /// No link begins when the task and those before it took this long: what follows waits for their results.
 const BUDGET: Duration = Duration::from_millis(250);
+/// No link begins when the results before it are larger in all: they travel in one message and make one turn.
+const MOST_BYTES: usize = 1024 * 1024;
 /// A link that takes longer is dropped; alone it has its own time-out, and may be handed over to a lease.
 const LONGEST_LINK: Duration = Duration::from_millis(500);
 
@@ -35,7 +37,7 @@ impl Around {
         let (mut followers, mut bytes) = (Vec::with_capacity(chain.links.len()), 0);
         for link in chain.links {
             let before = followers.last().unwrap_or(first);
-            let is_over = begun.elapsed() > BUDGET || attempt.stopped().is_some();
+            let is_over = begun.elapsed() > BUDGET || bytes > MOST_BYTES || attempt.stopped().is_some();
             if is_over || output_of(before).is_none() {
                 break;
             }

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// The pool whose tasks this worker takes. Components name their pool; without one it is `default`.
     pub pool: String,
-    /// What this worker offers beyond others of its pool, such as `gpu`. A task that asks for a tag
-    /// this worker does not have fails here with a sentence that names the tag.
+    /// What this worker offers beyond others of its pool, such as `gpu`; at most six. It takes the tasks that ask for some of
+    /// them or for none; who asks for a tag that no worker of the pool has waits, and `why` says so.
+    #[schemars(length(max = 6))]
     pub tags: Vec<String>,
     /// Tasks run at the same time. A task that waits for an answer holds a place, so a worker of calls
     /// to slow services may have many more places than cores; and with many places results travel together,

@@ -18,7 +18,7 @@ use std::{any::Any, future::Future, io, path::Path, sync::Arc, sync::atomic::Ato
 use shared::{
     component::{Catalogue, NoticeAccess, PayloadAccess},
     ids::WorkerId,
-    port::queue::{Controls, DynQueue, QueueError, Subscription, Tasks},
+    port::queue::{Controls, DynQueue, MOST_TAGS, QueueError, Subscription, Tasks},
     retry::Reconnect,
     time::Clock,
     wire::Control,
@@ -67,6 +67,11 @@ pub enum WorkerError {
     /// The folder for the tasks' scratch folders cannot be made.
     #[error("no scratch folder can be made in {folder}")]
     Scratch { folder: String, source: io::Error },
+    /// It would take from too many lines.
+    #[error(
+        "worker.tags has {0} tags, and {MOST_TAGS} are the most: leave some out, or divide the pool (worker.pool)"
+    )]
+    Tags(usize),
 }
 
 impl WorkerError {
@@ -74,7 +79,7 @@ impl WorkerError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Queue(error) => error.is_retryable(),
-            Self::Scratch { .. } => false,
+            Self::Scratch { .. } | Self::Tags(_) => false,
         }
     }
 }
@@ -111,9 +116,16 @@ impl Worker {
     /// the rest as lost without cost, and leaves when the broker has confirmed it all.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
         let Self { id, config, ports, stats } = self;
+        if config.tags.len() > MOST_TAGS {
+            return Err(WorkerError::Tags(config.tags.len()));
+        }
         let Some(controls) = connect(&shutdown, || ports.queue.controls(id)).await? else { return Ok(()) };
-        let subscription =
-            Subscription { worker: id, pool: config.pool.as_str().into(), concurrency: config.places() };
+        let subscription = Subscription {
+            worker: id,
+            pool: config.pool.as_str().into(),
+            tags: config.tags.clone(),
+            concurrency: config.places(),
+        };
         let Some(mut tasks) = connect(&shutdown, || ports.queue.tasks(subscription.clone())).await? else {
             return Ok(());
         };

@@ -162,7 +162,7 @@ pub(super) struct AmqpTasks {
 }
 
 pub(super) fn tasks(core: &Arc<Core>, subscription: Subscription) -> AmqpTasks {
-    let kind = Kind::Tasks { pool: subscription.pool, limit: subscription.concurrency };
+    let kind = Kind::Tasks { lines: subscription.lines(), limit: subscription.concurrency };
     let room = Arc::new(Room::new(subscription.concurrency));
     AmqpTasks { handle: Actor::start(core, kind).0, room, stopped: false }
 }
@@ -231,7 +231,7 @@ impl Controls for AmqpControls {
 
 enum Kind {
     Inbox { first: Vec<Shard> },
-    Tasks { pool: Arc<str>, limit: u16 },
+    Tasks { lines: Vec<Arc<str>>, limit: u16 },
     Control { worker: WorkerId },
 }
 
@@ -386,8 +386,10 @@ impl<T: DeserializeOwned + Send + 'static> Actor<T> {
             consumers: 0,
         };
         match &self.kind {
-            Kind::Tasks { pool, .. } => {
-                self.core.topology.declare_pool(&session.channel, pool).await?;
+            Kind::Tasks { lines, .. } => {
+                for line in lines {
+                    self.core.topology.declare_line(&session.channel, line).await?;
+                }
             }
             Kind::Inbox { .. } => {
                 // A prefetch of the consumer, not of the channel: that one costs the broker a question
@@ -454,8 +456,8 @@ impl<T: DeserializeOwned + Send + 'static> Actor<T> {
                 session.cancel_all().await?;
                 self.drain(session).await?;
             }
-            Kind::Tasks { pool, limit } => {
-                let (pool, limit) = (Arc::clone(pool), *limit);
+            Kind::Tasks { lines, limit } => {
+                let limit = *limit;
                 let split = self.core.split_prefetch.load(Ordering::Relaxed);
                 let refused = |core: &Core, error: lapin::Error| {
                     if error.is_amqp_hard_error() {
@@ -467,16 +469,18 @@ impl<T: DeserializeOwned + Send + 'static> Actor<T> {
                     let set = session.prefetch(limit, true).await;
                     set.map_err(|error| refused(&self.core, error))?;
                 }
-                for (priority, share) in Priority::ALL.into_iter().zip(shares(limit)) {
-                    let queue = self.core.topology.tasks(&pool, priority);
-                    if session.active.contains_key(&queue) {
-                        continue;
+                for line in lines {
+                    for (priority, share) in Priority::ALL.into_iter().zip(shares(limit)) {
+                        let queue = self.core.topology.tasks(line, priority);
+                        if session.active.contains_key(&queue) {
+                            continue;
+                        }
+                        if split {
+                            session.prefetch(share, false).await.map_err(unavailable)?;
+                        }
+                        let made = session.try_consume(queue, priority, false).await;
+                        made.map_err(|error| refused(&self.core, error))?;
                     }
-                    if split {
-                        session.prefetch(share, false).await.map_err(unavailable)?;
-                    }
-                    let made = session.try_consume(queue, priority, false).await;
-                    made.map_err(|error| refused(&self.core, error))?;
                 }
             }
             Kind::Control { .. } => {}

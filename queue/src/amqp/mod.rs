@@ -208,18 +208,18 @@ impl Queue for AmqpQueue {
         let live = self.core.publishing()?;
         let channel = live.connection.create_channel().await.map_err(unavailable)?;
         let mut depths = Vec::new();
-        for pool in self.core.topology.pools() {
+        for line in self.core.topology.lines() {
             for priority in Priority::ALL {
                 let queue = channel
                     .queue_declare(
-                        self.core.topology.tasks(&pool, priority),
+                        self.core.topology.tasks(&line, priority),
                         QueueDeclareOptions { passive: true, ..Default::default() },
                         Default::default(),
                     )
                     .await
                     .map_err(unavailable)?;
                 depths.push(QueueDepth {
-                    pool: pool.to_string(),
+                    pool: line.to_string(),
                     priority,
                     ready: u64::from(queue.message_count()),
                     consumers: u64::from(queue.consumer_count()),

@@ -78,11 +78,12 @@ const fn kind(body: &InboxBody) -> &'static str {
 
 pub(super) async fn tasks(core: &Core, tasks: Vec<Task>) -> Result<(), QueueError> {
     for task in &tasks {
-        if !core.topology.knows(&task.pool) {
-            // The first task of a pool may come before the first worker of it.
+        let line = task.line();
+        if !core.topology.knows(&line) {
+            // The first task of a line may come before the first worker that takes from it.
             let live = core.publishing()?;
             let channel = live.connection.create_channel().await.map_err(unavailable)?;
-            core.topology.declare_pool(&channel, &task.pool).await?;
+            core.topology.declare_line(&channel, &line).await?;
         }
     }
     let outgoing: Result<Vec<Outgoing>, QueueError> = tasks
@@ -106,7 +107,7 @@ pub(super) async fn tasks(core: &Core, tasks: Vec<Task>) -> Result<(), QueueErro
             };
             Ok(Outgoing {
                 exchange: "".into(),
-                key: core.topology.tasks(&task.pool, task.priority),
+                key: core.topology.tasks(&task.line(), task.priority),
                 properties: properties(id, &task.kind).with_headers(headers).with_priority(priority),
                 body: encode(task)?,
                 mandatory: true,

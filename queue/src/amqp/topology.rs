@@ -27,7 +27,7 @@ const DELIVERY_LIMIT: i32 = 1000;
 pub(super) struct Topology {
     namespace: String,
     /// Those of the configuration, and those that somebody here sent or took tasks of.
-    pools: Arc<Mutex<BTreeSet<Arc<str>>>>,
+    lines: Arc<Mutex<BTreeSet<Arc<str>>>>,
     quorum: bool,
 }
 
@@ -40,28 +40,28 @@ impl Topology {
             // lose confirmed messages.
             QueueType::Auto => config.cluster_nodes >= 3 && version.is_some_and(|found| found >= (3, 13)),
         };
-        let pools = Arc::new(Mutex::new(config.pools.iter().cloned().collect()));
-        Self { namespace: config.namespace.clone(), pools, quorum }
+        let lines = Arc::new(Mutex::new(config.pools.iter().cloned().collect()));
+        Self { namespace: config.namespace.clone(), lines, quorum }
     }
 
     pub(super) fn is_quorum(&self) -> bool {
         self.quorum
     }
 
-    pub(super) fn pools(&self) -> Vec<Arc<str>> {
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    pub(super) fn lines(&self) -> Vec<Arc<str>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    pub(super) fn knows(&self, pool: &str) -> bool {
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner).contains(pool)
+    pub(super) fn knows(&self, line: &str) -> bool {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).contains(line)
     }
 
     fn name(&self, rest: impl std::fmt::Display) -> ShortString {
         format!("{}.{rest}", self.namespace).into()
     }
 
-    pub(super) fn tasks(&self, pool: &str, priority: Priority) -> ShortString {
-        self.name(format_args!("tasks.{pool}.{}", priority.as_str()))
+    pub(super) fn tasks(&self, line: &str, priority: Priority) -> ShortString {
+        self.name(format_args!("tasks.{line}.{}", priority.as_str()))
     }
 
     pub(super) fn inbox(&self, shard: Shard) -> ShortString {
@@ -108,12 +108,12 @@ impl Topology {
         Ok(())
     }
 
-    /// Declares the queues of a pool. Declaring them again changes nothing.
-    pub(super) async fn declare_pool(&self, channel: &Channel, pool: &str) -> Result<(), QueueError> {
+    /// Declares the queues of a line. Declaring them again changes nothing.
+    pub(super) async fn declare_line(&self, channel: &Channel, line: &str) -> Result<(), QueueError> {
         for priority in Priority::ALL {
-            self.queue(channel, self.tasks(pool, priority), false).await?;
+            self.queue(channel, self.tasks(line, priority), false).await?;
         }
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner).insert(pool.into());
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).insert(line.into());
         Ok(())
     }
 
@@ -134,8 +134,8 @@ impl Topology {
         for shard in Shard::all() {
             self.queue(channel, self.inbox(shard), true).await?;
         }
-        for pool in self.pools() {
-            self.declare_pool(channel, &pool).await?;
+        for line in self.lines() {
+            self.declare_line(channel, &line).await?;
         }
         Ok(())
     }

@@ -3,9 +3,10 @@
 //! Promises: at-least-once delivery, confirmed publishing, acknowledgement. Promises nothing about
 //! order. May lose everything it holds; the store then makes it whole again.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use sha2::{Digest, Sha256};
 
 use super::Cause;
 use crate::{
@@ -109,13 +110,50 @@ pub enum Audience {
 pub struct Subscription {
     pub worker: WorkerId,
     pub pool: Arc<str>,
+    /// What the worker offers: it takes the tasks that ask for nothing else.
+    pub tags: Vec<String>,
     /// Tasks handed out and not answered, over all priorities.
     pub concurrency: u16,
+}
+
+/// The most tags a worker may have: it takes from a line for every selection of them.
+pub const MOST_TAGS: usize = 6;
+
+/// The longest name of a line, in bytes; longer ones end in a hash.
+const LONGEST_LINE: usize = 150;
+
+/// Where the tasks of a pool wait that ask for these tags: in the pool's own line, or in one such as `pool+eu+gpu`.
+pub fn line(pool: &Arc<str>, tags: &[String]) -> Arc<str> {
+    if tags.is_empty() {
+        return Arc::clone(pool);
+    }
+    let tags: BTreeSet<&str> = tags.iter().map(String::as_str).collect();
+    let tags = tags.into_iter().collect::<Vec<_>>().join("+");
+    let name = format!("{pool}+{tags}");
+    if name.len() <= LONGEST_LINE { name.into() } else { format!("{pool}+{}", hash(&tags)).into() }
+}
+
+fn hash(text: &str) -> String {
+    hex::encode(&Sha256::digest(text.as_bytes())[..16])
+}
+
+impl Subscription {
+    /// The lines it takes from, that of its pool first.
+    pub fn lines(&self) -> Vec<Arc<str>> {
+        let tags: BTreeSet<&String> = self.tags.iter().collect();
+        let tags: Vec<&String> = tags.into_iter().take(MOST_TAGS).collect();
+        let selection = |bits: usize| -> Vec<String> {
+            let chosen = tags.iter().enumerate().filter(|(position, _)| bits >> position & 1 == 1);
+            chosen.map(|(_, tag)| (*tag).clone()).collect()
+        };
+        (0..1 << tags.len()).map(|bits| line(&self.pool, &selection(bits))).collect()
+    }
 }
 
 /// How full a task queue is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueDepth {
+    /// The pool, or its line for some tags.
     pub pool: String,
     pub priority: Priority,
     /// Messages that no worker has taken.
@@ -156,3 +194,31 @@ pub trait Queue: Send + Sync {
 
 /// A queue behind a pointer.
 pub type DynQueue = Arc<dyn Queue>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(tags: &[&str]) -> Vec<String> {
+        tags.iter().map(|tag| (*tag).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_task_waits_in_a_line_that_every_worker_with_its_tags_takes_from() {
+        let pool: Arc<str> = "default".into();
+        let worker = |tags: &[&str]| Subscription {
+            worker: WorkerId::generate(),
+            pool: Arc::clone(&pool),
+            tags: texts(tags),
+            concurrency: 1,
+        };
+        let lines = |tags: &[&str]| worker(tags).lines().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(lines(&[]), ["default"]);
+        assert_eq!(lines(&["gpu", "eu"]), ["default", "default+eu", "default+gpu", "default+eu+gpu"]);
+        assert_eq!(*line(&pool, &texts(&["gpu", "eu", "gpu"])), *"default+eu+gpu");
+        assert_eq!(lines(&["a", "b", "c", "d", "e", "f", "g"]).len(), 1 << MOST_TAGS);
+        let long = "x".repeat(300);
+        assert!(line(&pool, &texts(&[&long])).len() < 100);
+        assert!(worker(&[&long]).lines().contains(&line(&pool, &texts(&[&long]))));
+    }
+}

@@ -482,7 +482,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_due_when_it_is_full_or_old() {
-        let batch = Gather::Batch { size: 3, within: Duration::from_secs(60) };
+        let batch = Gather::Batch { size: 3, within: Duration::from_mins(1) };
         assert_eq!(batch.came(None, 1, at(5)), (at(5), at(65)));
         assert_eq!(batch.came(Some(at(5)), 2, at(50)), (at(5), at(65)));
         assert_eq!(batch.came(Some(at(5)), 3, at(50)), (at(5), at(50)));

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     execution::Iteration,
     ids::{ComponentId, ExecutionId, MessageId, Shard, TenantId, Token, WorkerId},
-    port::queue::{Audience, Delivery, DynQueue, Inbox, QueueError, Subscription, Tasks},
+    port::queue::{Audience, Delivery, DynQueue, Inbox, QueueError, Subscription, Tasks, line},
     wire::{Control, InboxBody, InboxMessage, Task},
     workflow::Priority,
 };
@@ -58,6 +58,7 @@ macro_rules! queue_conformance {
             keeps_no_control_for_those_away,
             concurrent_publishes_all_arrive,
             tells_how_full_the_queues_are,
+            a_task_goes_to_a_worker_with_its_tags,
             answers_a_check
         );
     };
@@ -113,7 +114,8 @@ async fn quiet<T: std::fmt::Debug>(what: &str, future: impl Future<Output = T>) 
 impl Subject {
     async fn tasks(&self, concurrency: u16) -> Box<dyn Tasks> {
         let worker = WorkerId::generate();
-        let subscription = Subscription { worker, pool: Arc::clone(&self.pool), concurrency };
+        let pool = Arc::clone(&self.pool);
+        let subscription = Subscription { worker, pool, tags: vec!["eu".into(), "gpu".into()], concurrency };
         self.queue.tasks(subscription).await.expect("the queue gives tasks")
     }
 
@@ -478,7 +480,51 @@ pub async fn tells_how_full_the_queues_are(subject: Subject) {
             .collect()
     };
     let found = soon("the depths", subject.queue.depths()).await.expect("the queue tells its depths");
-    assert_eq!(ready(found, &subject.pool), [5, 0, 2]);
+    assert_eq!(ready(found, &line(&subject.pool, &["eu".to_owned()])), [5, 0, 2]);
+}
+
+pub async fn a_task_goes_to_a_worker_with_its_tags(subject: Subject) {
+    let worker = async |tags: &[&str]| {
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        let pool = Arc::clone(&subject.pool);
+        let subscription = Subscription { worker: WorkerId::generate(), pool, tags, concurrency: 10 };
+        subject.queue.tasks(subscription).await.expect("the queue gives tasks")
+    };
+    let (mut plain, mut gpu, mut both) =
+        (worker(&[]).await, worker(&["gpu"]).await, worker(&["eu", "gpu"]).await);
+    let asks = |attempt: u32, tags: &[&str]| Task {
+        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        ..task(&subject.pool, Priority::Normal, attempt)
+    };
+    // In any order, and however often they are named.
+    let tasks = vec![asks(1, &["gpu", "eu", "gpu"]), asks(2, &["eu"])];
+    soon("a publish", subject.queue.publish_tasks(tasks)).await.expect("the queue takes tasks");
+    let mut found = Vec::new();
+    for _ in 0..2 {
+        let taken = soon("a task", both.receive()).await.expect("a task");
+        found.push(taken.message.attempt);
+        taken.answer.ack().await;
+    }
+    found.sort_unstable();
+    assert_eq!(found, [1, 2]);
+    quiet("nobody else has the tag", plain.receive()).await;
+    quiet("nobody else has both", gpu.receive()).await;
+    both.stop().await;
+    drop(both);
+    soon("a publish", subject.queue.publish_tasks(vec![asks(3, &["gpu"]), asks(4, &["tpu"])]))
+        .await
+        .expect("the queue takes tasks");
+    let taken = soon("a task", gpu.receive()).await.expect("a task");
+    assert_eq!(taken.message.attempt, 3);
+    taken.answer.ack().await;
+    quiet("nobody has the tag", gpu.receive()).await;
+    // What nobody can take keeps nobody from what everybody can.
+    soon("a publish", subject.queue.publish_tasks(vec![asks(5, &[])])).await.expect("the queue takes tasks");
+    gpu.stop().await;
+    drop(gpu);
+    let taken = soon("a task", plain.receive()).await.expect("a task");
+    assert_eq!(taken.message.attempt, 5);
+    taken.answer.ack().await;
 }
 
 pub async fn answers_a_check(subject: Subject) {

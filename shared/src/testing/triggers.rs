@@ -602,7 +602,7 @@ pub async fn receipts_come_newest_first(store: DynStore) {
     assert!(parked.items.is_empty());
 }
 
-const BATCH: Gather = Gather::Batch { size: 3, within: Duration::from_secs(60) };
+const BATCH: Gather = Gather::Batch { size: 3, within: Duration::from_mins(1) };
 
 /// An event that a trigger gathers.
 async fn gather(store: &DynStore, trigger: TriggerId, gather: Gather, seconds: i64) -> ReceiptId {

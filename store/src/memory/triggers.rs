@@ -1,6 +1,6 @@
 //! Triggers in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use async_trait::async_trait;
 use shared::{
@@ -392,10 +392,12 @@ impl Triggers for MemoryStore {
         let receipts = state.shelf.receipts.values().filter(|receipt| {
             receipt.trigger == id && receipt.received_at >= since && receipt.outcome == "started"
         });
+        // Several events may have started one.
+        let executions: HashSet<ExecutionId> = receipts.filter_map(|receipt| receipt.execution).collect();
         let fires = state.shelf.fires.values().filter(|fire| {
             fire.trigger == id && fire.recorded_at >= since && fire.outcome == FireOutcome::Started
         });
-        Ok((receipts.count() + fires.count()) as u64)
+        Ok((executions.len() + fires.count()) as u64)
     }
 
     async fn trigger_start(

@@ -582,3 +582,12 @@ async fn over_the_queue_of_one_process_every_task_is_reported_once() {
     let depths = queue.depths().await.expect("depths are known");
     assert!(depths.iter().all(|depth| depth.ready == 0 && depth.consumers == 0), "{depths:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_with_too_many_tags_says_so() {
+    let tags = (0..7).map(|number| format!("tag{number}")).collect();
+    let world = World::with(Config { tags, ..Config::default() });
+    let ended = world.running.await.expect("it does not panic");
+    let said = ended.expect_err("it cannot run").to_string();
+    assert!(said.contains("7 tags, and 6 are the most"), "{said}");
+}
