@@ -3,7 +3,7 @@
 //! Keeps nothing over a restart; the store's sweep sends what was lost again.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -436,13 +436,23 @@ impl Queue for InProcessQueue {
             lock(&self.hub.pools).iter().map(|(name, pool)| (Arc::clone(name), Arc::clone(pool))).collect();
         let mut depths = Vec::with_capacity(pools.len() * 3);
         for (name, pool) in pools {
+            let consumers = pool.takers.load(Ordering::Relaxed);
+            let mut lines = BTreeMap::from([(name, [0; 3])]);
             let waiting = lock(&pool.waiting);
-            depths.extend(Priority::ALL.map(|priority| QueueDepth {
-                pool: name.to_string(),
-                priority,
-                ready: waiting.len(priority) as u64,
-                consumers: pool.takers.load(Ordering::Relaxed),
-            }));
+            for (priority, count) in Priority::ALL.into_iter().zip(0..) {
+                for task in waiting.of(priority) {
+                    lines.entry(task.message.line()).or_default()[count] += 1;
+                }
+            }
+            drop(waiting);
+            for (line, ready) in lines {
+                depths.extend(Priority::ALL.into_iter().zip(ready).map(|(priority, ready)| QueueDepth {
+                    pool: line.to_string(),
+                    priority,
+                    ready,
+                    consumers,
+                }));
+            }
         }
         depths.sort_by(|a, b| a.pool.cmp(&b.pool));
         Ok(depths)

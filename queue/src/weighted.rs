@@ -59,8 +59,8 @@ impl<T> Weighted<T> {
         None
     }
 
-    pub(crate) fn len(&self, priority: Priority) -> usize {
-        self.lanes[lane(priority)].len()
+    pub(crate) fn of(&self, priority: Priority) -> impl Iterator<Item = &T> {
+        self.lanes[lane(priority)].iter()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

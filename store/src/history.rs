@@ -263,7 +263,7 @@ impl History for SqlStore {
                 sql::FORGET_LETTERS,
                 sql::FORGET_EXECUTIONS,
             ];
-            let mut gone = [0_u64; 14];
+            let mut gone = [0_u64; 15];
             for (text, count) in texts.into_iter().zip(&mut gone) {
                 let ids = sql::ids(going.iter().copied());
                 *count = sqlx::query(text).bind(ids).execute(&mut *tx).await?.rows_affected();
@@ -274,6 +274,7 @@ impl History for SqlStore {
                 payloads,
                 _,
                 human_tasks,
+                _,
                 _,
                 _,
                 _,

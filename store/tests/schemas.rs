@@ -146,6 +146,7 @@ async fn every_table_that_names_an_execution_has_its_time() {
         "wo_journal",
         "wo_late_results",
         "wo_payloads",
+        "wo_permits",
         "wo_requests",
         "wo_slot_waits",
         "wo_slots",

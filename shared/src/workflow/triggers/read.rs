@@ -102,7 +102,7 @@ fn names(list: &[&str]) -> String {
 
 /// Reads the value of `triggers:`. With mistakes, what could be read is not to be used.
 pub(in crate::workflow) fn read(value: &Value, parameters: &[Parameter]) -> (Vec<Trigger>, Vec<Mistake>) {
-    let mut reader = Reader { parameters, found: Vec::new() };
+    let mut reader = Reader { parameters, found: Vec::new(), is_batch: false };
     let triggers = reader.triggers(value);
     (triggers, reader.found)
 }
@@ -110,6 +110,8 @@ pub(in crate::workflow) fn read(value: &Value, parameters: &[Parameter]) -> (Vec
 struct Reader<'a> {
     parameters: &'a [Parameter],
     found: Vec<Mistake>,
+    /// Whether `event` is what a batch starts with.
+    is_batch: bool,
 }
 
 impl Reader<'_> {
@@ -214,7 +216,12 @@ impl Reader<'_> {
                 true
             }
         };
+        // A key is of each event that comes in, parameters and places of what starts.
+        let is_batch =
+            matches!(&source, Some(Source::Event(Events { gather: Some(Gather::Batch { .. }), .. })));
+        self.is_batch = is_batch;
         let parameters = self.given_parameters(id, fields, source.as_ref());
+        self.is_batch = false;
         let (value, key_path) = self.either(id, fields, config, "dedupe_key");
         let dedupe_key = value.map(|value| {
             if !value.is_string() {
@@ -234,7 +241,9 @@ impl Reader<'_> {
             }
             number.map(|number| number as u32)
         });
+        self.is_batch = is_batch;
         let concurrency = fields.get("concurrency").and_then(|value| self.concurrency(id, value));
+        self.is_batch = false;
         if self.found[before..].iter().any(|found| !found.is_warning) {
             return None;
         }
@@ -405,19 +414,20 @@ impl Reader<'_> {
 
     /// Only `event` is known before an execution is.
     fn uses(&mut self, used: &Use, base: &[String]) {
-        const ROOT_FIELDS: &[&str] = &["id", "type", "source", "time", "body", "headers"];
+        const OF_A_BATCH: &[&str] = &["id", "type", "source", "time", "body", "headers", "batch", "count"];
+        let fields = if self.is_batch { OF_A_BATCH } else { &OF_A_BATCH[..6] };
         for reference in &used.references {
             let path = [base, &used.path].concat();
             let offset = used.offset + reference.start;
             if reference.root == "event" {
                 if let Some(crate::expression::Segment::Key(field)) = reference.path.first()
-                    && !ROOT_FIELDS.contains(&field.as_str())
+                    && !fields.contains(&field.as_str())
                 {
-                    let near = nearest(field, ROOT_FIELDS.iter().copied());
+                    let near = nearest(field, fields.iter().copied());
                     let found =
                         mistake("reference", &[], format!("`event` has no field `{field}`")).inside(offset);
                     let found = found.suggest(near.map_or_else(
-                        || format!("its fields are {}; what was sent is in `event.body`", names(ROOT_FIELDS)),
+                        || format!("its fields are {}; what was sent is in `event.body`", names(fields)),
                         |near| format!("did you mean `event.{near}`?"),
                     ));
                     self.found.push(Mistake { path, ..found });
