@@ -1368,7 +1368,7 @@ export interface components {
              */
             started_at?: string | null;
             /**
-             * @description `ready`, `dispatched`, `running` (a worker said so, or its scopes or sub-workflow run), `asked`,
+             * @description `ready`, `limited`, `dispatched`, `running` (a worker said so, or its scopes or sub-workflow run), `asked`,
              *     `awaiting`, `completed`, `failed`, `lost`, `returned`, `delayed`, `skipped` or `cancelled`.
              * @example completed
              */
@@ -1820,6 +1820,8 @@ export interface components {
         EventStart: {
             /** @description The execution; none when the event is parked for this trigger. */
             execution_id?: string | null;
+            /** @description Whether it waits for others, to start one execution with them. */
+            gathered?: boolean;
             /** @description Why it is parked. */
             parked?: string | null;
             /** @description The trigger that listened. */
@@ -2607,7 +2609,8 @@ export interface components {
             /** @description Its id. */
             id: string;
             /**
-             * @description `started`; `parked`: it started nothing, and can be replayed; or `refused`: it started nothing, and nothing but
+             * @description `started`; `gathered`: it waits for others to start one execution with; `superseded`: a newer one came in its
+             *     place; `parked`: it started nothing, and can be replayed; or `refused`: it started nothing, and nothing but
              *     this receipt is kept of it.
              * @example started
              */
@@ -2910,7 +2913,7 @@ export interface components {
             /** @description The key that it waits in line for. */
             key?: string | null;
             /**
-             * @description `paused`, `scheduled`, `slot`, `coordinator`, `connections`, `dispatch_window`, `retry`, `delay`, `no_worker`,
+             * @description `paused`, `scheduled`, `slot`, `rate_limit`, `coordinator`, `connections`, `dispatch_window`, `retry`, `delay`, `no_worker`,
              *     `no_worker_for_type`, `no_worker_with_tags`, `workers_busy`, `worker`, `running`, `person`, `event`,
              *     `sub_workflow`, `cleaning_up` or `ending`.
              * @example retry
@@ -6338,7 +6341,7 @@ export interface operations {
                 cursor?: string;
                 /** @description At most this many (1 to 500; 50 when left out). */
                 limit?: number;
-                /** @description Only `started`, `parked` or `refused` ones. */
+                /** @description Only `started`, `gathered`, `superseded`, `parked` or `refused` ones. */
                 outcome?: string;
             };
             header?: never;
