@@ -163,6 +163,11 @@ export const EMPTY = 'workflow: v1\nname: untitled\ncomponents: {}\n';
 
 // Edits. Each takes a text that can be read and gives the text after it; comments and the order of keys stay.
 
+/** A text as an edit that changes nothing would write it: what is different after an edit is different from this. */
+export function formatted(text: string): string {
+  return edit(text, () => undefined);
+}
+
 /** Changes a document and writes it again. A text that is not YAML is given back as it is. */
 function edit(text: string, change: (document: Document) => void): string {
   const document = parse(text);

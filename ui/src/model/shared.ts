@@ -1,0 +1,248 @@
+import { formatted, read, type Read } from './document';
+import { changes, compose, seed, type Change, type Composed } from './pieces';
+
+/** What one person did: each register with what it was and became. */
+export interface Step {
+  label: string;
+  changed: [name: string, before: string | undefined, after: string | undefined][];
+}
+
+/** The steps of one person, to go back and forth. */
+export interface Steps {
+  past: readonly Step[];
+  future: readonly Step[];
+}
+
+/** How a text came to be. */
+export interface Act {
+  /** When, in milliseconds. */
+  now: number;
+  /** What to call the step; left out, it is nobody's step. */
+  label?: string;
+  /** The field that is typed into, so that its changes are one step. */
+  about?: string | undefined;
+  /** Whether it was made by an edit of `document.ts`, which writes everything in one style: only what it changed counts. */
+  isDrawn?: boolean;
+  /** Makes the keys of components that are added. */
+  fresh?: (id: string) => string;
+}
+
+/** What is seen of a shared document. A new object after each change. */
+export interface Sight {
+  read: Read;
+  canUndo: boolean;
+  canRedo: boolean;
+}
+
+/** Steps that are kept. */
+const LIMIT = 200;
+/** Changes of the same thing closer together than this, in milliseconds, are one step. */
+const TOGETHER = 1_200;
+/** Texts whose components are remembered, to understand edits of what was shown a moment ago. */
+const REMEMBERED = 50;
+
+const random = (id: string) => `${id}~${Array.from(crypto.getRandomValues(new Uint8Array(6)), (each) => (each % 36).toString(36)).join('')}`;
+
+/**
+ * A document that several people change at once, as one of them has it.
+ *
+ * It is registers (see `pieces.ts`), the text made of them, and this person's own steps. It knows nothing of how changes
+ * travel: `onChange` is told of each change made here, and `receive` takes those of others.
+ */
+export class Shared {
+  private registers: Map<string, string>;
+  private composed: Composed;
+  private sight: Sight;
+  private past: Step[] = [];
+  private future: Step[] = [];
+  private last: { about: string; at: number } | undefined;
+  private readonly shown = new Map<string, Composed>();
+  private readonly listeners = new Set<() => void>();
+  /** Told of every change made here. */
+  onChange: ((changed: readonly Change[]) => void) | undefined;
+
+  /** @param fresh makes the key of a component that is added: no two may be alike, wherever they are made. */
+  constructor(
+    text: string,
+    private readonly fresh: (id: string) => string = random,
+  ) {
+    this.registers = seed(text);
+    // Before anybody has changed it, it is shown to the letter.
+    this.composed = { ...compose(this.registers), text };
+    this.sight = this.look();
+    this.remember();
+  }
+
+  get text(): string {
+    return this.composed.text;
+  }
+  /** The components there are, by id. */
+  get keys(): ReadonlyMap<string, string> {
+    return this.composed.keys;
+  }
+  see = (): Sight => this.sight;
+  subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  private look(): Sight {
+    const before = this.sight?.read;
+    return {
+      read: before?.text === this.composed.text ? before : read(this.composed.text),
+      canUndo: this.past.length > 0,
+      canRedo: this.future.length > 0,
+    };
+  }
+
+  private remember(): void {
+    this.shown.delete(this.composed.text);
+    this.shown.set(this.composed.text, this.composed);
+    const [oldest] = this.shown.keys();
+    if (this.shown.size > REMEMBERED && oldest !== undefined) this.shown.delete(oldest);
+  }
+
+  private tell(): void {
+    this.sight = this.look();
+    for (const listener of this.listeners) listener();
+  }
+
+  private apply(changed: readonly Change[]): Step['changed'] {
+    const done: Step['changed'] = [];
+    for (const [name, value] of changed) {
+      const before = this.registers.get(name);
+      if (before === value) continue;
+      if (value === undefined) this.registers.delete(name);
+      else this.registers.set(name, value);
+      done.push([name, before, value]);
+    }
+    if (done.length > 0) {
+      this.composed = compose(this.registers);
+      this.remember();
+    }
+    return done;
+  }
+
+  /**
+   * Makes what is different between `base`, which was shown here, and `text` part of the document. What others changed
+   * meanwhile stays. Answers whether the text could be read.
+   */
+  put(text: string, base: string, act: Act): boolean {
+    if (text === base) return true;
+    const { now, label, about } = act;
+    const keys = this.shown.get(base)?.keys ?? this.composed.keys;
+    const changed = changes(this.registers, { text: act.isDrawn ? formatted(base) : base, keys }, text, act.fresh ?? this.fresh);
+    if (!changed) return false;
+    const done = this.apply(changed);
+    if (done.length > 0 && label !== undefined) {
+      const joins = about !== undefined && this.last?.about === about && now - this.last.at < TOGETHER;
+      const step = joins ? this.past.pop() : undefined;
+      this.past = [...this.past, step ? joined(step, done) : { label, changed: done }].slice(-LIMIT);
+      this.future = [];
+      this.last = about === undefined ? undefined : { about, at: now };
+    }
+    if (done.length > 0) this.onChange?.(done.map(([name, , after]) => [name, after]));
+    this.tell();
+    return true;
+  }
+
+  /** Takes the last step of this person back; what others changed since stays. */
+  undo = (): void => this.go('past', 'future');
+  redo = (): void => this.go('future', 'past');
+
+  private go(from: 'past' | 'future', to: 'past' | 'future'): void {
+    const step = this[from].pop();
+    if (!step) return;
+    this.last = undefined;
+    const mine = step.changed.filter(([name, , after]) => this.registers.get(name) === after);
+    const done = this.apply(mine.map(([name, before]) => [name, before]));
+    if (done.length > 0) {
+      this[to].push({ label: step.label, changed: done });
+      this.onChange?.(done.map(([name, , after]) => [name, after]));
+    }
+    this.tell();
+  }
+
+  /** Takes changes of others. */
+  receive(changed: readonly Change[]): void {
+    if (this.apply(changed).length > 0) this.tell();
+  }
+
+  /** The registers as they are. */
+  entries(): ReadonlyMap<string, string> {
+    return this.registers;
+  }
+
+  /**
+   * Goes on with the registers of others, in which `base` has become something else; what was changed here since
+   * `base` is changed there too, as one step after `steps`.
+   */
+  adopt(registers: ReadonlyMap<string, string>, base: string, now: number, steps: Steps | undefined): void {
+    const mine = this.composed.text;
+    this.registers = new Map(registers);
+    this.composed = compose(this.registers);
+    // Where only the spelling differs, what is shown stays as it is.
+    if (compose(seed(base)).text === this.composed.text) this.composed = { ...this.composed, text: base };
+    this.past = [...(steps?.past ?? [])];
+    this.future = [...(steps?.future ?? [])];
+    this.last = undefined;
+    this.shown.clear();
+    this.remember();
+    if (mine !== base) this.put(mine, base, { now, label: 'Change' });
+    this.tell();
+  }
+
+  /** This person's steps. */
+  steps(): Steps {
+    return { past: this.past, future: this.future };
+  }
+}
+
+/** Two changes after each other as one. */
+function joined(first: Step, then: Step['changed']): Step {
+  const all = new Map(first.changed.map((each) => [each[0], each]));
+  for (const [name, before, after] of then) all.set(name, [name, all.get(name)?.[1] ?? (all.has(name) ? undefined : before), after]);
+  return { label: first.label, changed: [...all.values()] };
+}
+
+/**
+ * What comes of two texts that were both made of `base`: what either changed is changed, and where both changed the same
+ * piece `theirs` counts. Undefined when one of them cannot be read.
+ */
+export function merged(base: string, mine: string, theirs: string): string | undefined {
+  const both = new Shared(base);
+  return both.put(mine, base, { now: 0 }) && both.put(theirs, base, { now: 0 }) ? both.text : undefined;
+}
+
+/** Steps that are kept over a reload, to each side, and characters of all of them together. */
+const PACKED = { steps: 50, characters: 400_000 };
+
+/** The newest steps, as many as there is room for. */
+export function pack({ past, future }: Steps): Steps {
+  let left = PACKED.characters;
+  const newest = (steps: readonly Step[]): Step[] => {
+    const kept: Step[] = [];
+    for (const step of [...steps].reverse().slice(0, PACKED.steps)) {
+      left -= JSON.stringify(step).length;
+      if (left < 0) break;
+      kept.unshift(step);
+    }
+    return kept;
+  };
+  return { past: newest(past), future: newest(future) };
+}
+
+const isStep = (value: unknown): value is Step => {
+  const step = value as Partial<Step> | null;
+  return typeof step?.label === 'string' && Array.isArray(step.changed) && step.changed.every((each) => Array.isArray(each) && typeof each[0] === 'string');
+};
+
+/** Reads what [pack] made; nothing when it is something else. */
+export function unpack(packed: unknown): Steps | undefined {
+  const { past, future } = (packed ?? {}) as Partial<Steps>;
+  if (!Array.isArray(past) || !Array.isArray(future) || ![...past, ...future].every(isStep)) return undefined;
+  // Written as JSON, what was absent is null.
+  const whole = (steps: Step[]): Step[] =>
+    steps.map(({ label, changed }) => ({ label, changed: changed.map(([name, before, after]) => [name, before ?? undefined, after ?? undefined]) }));
+  return { past: whole(past), future: whole(future) };
+}
