@@ -26,14 +26,18 @@ import {
   type NodeChange,
   type NodeProps,
 } from '@xyflow/react';
-import { createContext, memo, useCallback, useContext, useEffect, useImperativeHandle, useLayoutEffect, useMemo, useRef, useState, type DragEvent, type MouseEvent, type ReactNode, type Ref } from 'react';
+import { createContext, lazy, memo, Suspense, useCallback, useContext, useEffect, useImperativeHandle, useLayoutEffect, useMemo, useRef, useState, type DragEvent, type MouseEvent, type PointerEvent, type ReactNode, type Ref } from 'react';
 
+import type { Person } from '../collab/people';
 import { Icon, type IconName } from '../ui/Icon';
 import { look } from '../ui/status';
 import type { Item } from './layout/scene';
 import { hasPortList, lanesOf, SIZE } from './layout/scene';
 import { MiniMap, Overview, type Scenery } from './Overview';
 import { around, boxAt, boxesOf, isFar, meets, passes, regionOf, viewOf, type Rect, type View } from './view';
+
+// Most are alone.
+const People = lazy(() => import('./People'));
 
 /** What is drawn of a component, beside its place. */
 export interface Card {
@@ -272,6 +276,10 @@ interface CanvasProps {
   onOpen?: ((id: string) => void) | undefined;
   onFold?: ((id: string) => void) | undefined;
   edits?: Edits | undefined;
+  /** Who else looks at it. */
+  people?: readonly Person[] | undefined;
+  /** Where the pointer is on the drawing; nowhere once it has left. */
+  onPoint?: ((at: [number, number] | undefined) => void) | undefined;
   label: string;
   handle?: Ref<CanvasHandle>;
   children?: ReactNode;
@@ -297,7 +305,7 @@ function Refusal() {
 const refusal: { current: string | undefined } = { current: undefined };
 const useRefusal = () => refusal;
 
-function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen, edits, label, handle, children }: CanvasProps) {
+function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen, edits, people, onPoint, label, handle, children }: CanvasProps) {
   const flow = useReactFlow<CardNode, Edge<LineData>>();
   const scheme = useComputedColorScheme('light');
   const [dragged, setDragged] = useState<ReadonlyMap<string, { x: number; y: number }>>(new Map());
@@ -585,6 +593,13 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
     <div
       ref={frame}
       className={`canvas${editable ? '' : ' is-read-only'}`}
+      {...(onPoint && {
+        onPointerMove: (event: PointerEvent) => {
+          const { x, y } = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY }, { snapToGrid: false });
+          onPoint([Math.round(x), Math.round(y)]);
+        },
+        onPointerLeave: () => onPoint(undefined),
+      })}
       onDoubleClick={(event) => {
         if (!far || !(event.target as Element).closest('.react-flow__pane')) return;
         const { x, y } = under(event);
@@ -673,6 +688,11 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
           </Panel>
         )}
         {editable && <Refusal />}
+        {people && people.length > 0 && (
+          <Suspense fallback={null}>
+            <People people={people} boxes={boxes} />
+          </Suspense>
+        )}
         {children && <Panel position="bottom-left">{children}</Panel>}
       </ReactFlow>}
     </div>

@@ -198,7 +198,7 @@ function world(number: number): void {
   expect(compose(seed(text)).text).toBe(text);
   expect(read(formatted(text)).workflow.fields).toEqual(workflow.fields);
   // Every component is there once, under the id it is known by.
-  expect([...workflow.components.keys()].sort()).toEqual([...first.shared.keys.keys()].sort());
+  expect([...workflow.components.keys()].sort(), text).toEqual([...first.shared.keys.keys()].sort());
   for (const editor of editors) editor.doc.destroy();
 }
 

@@ -1,7 +1,7 @@
 import * as Y from 'yjs';
 
 import { seed, type Change } from '../model/pieces';
-import type { Shared } from '../model/shared';
+import { numberOf, type Shared } from '../model/shared';
 
 /** The registers of a document that is shared. */
 export const registersOf = (doc: Y.Doc): Y.Map<string> => doc.getMap<string>('registers');
@@ -16,11 +16,34 @@ export function contentOf(doc: Y.Doc): Map<string, string> {
   return found;
 }
 
-/** A number made of a text, the same everywhere (FNV-1a). */
-function numberOf(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
-  return hash >>> 0;
+/** What is known about a document beside its content. */
+const aboutOf = (doc: Y.Doc): Y.Map<unknown> => doc.getMap('about');
+
+/** Which beginning a document goes back to: two of different beginnings hold different things under one name. */
+export const lineOf = (doc: Y.Doc): number => {
+  const line = aboutOf(doc).get('line');
+  return typeof line === 'number' ? line : 0;
+};
+
+/** The draft that was kept on the server last: its revision, and a number made of its text. */
+export interface Saved {
+  revision: number;
+  text: number;
+}
+
+export function savedOf(doc: Y.Doc): Saved | undefined {
+  const saved = aboutOf(doc).get('saved') as Partial<Saved> | undefined;
+  return typeof saved?.revision === 'number' && typeof saved.text === 'number' ? { revision: saved.revision, text: saved.text } : undefined;
+}
+
+export const setSaved = (doc: Y.Doc, saved: Saved): void => void aboutOf(doc).set('saved', saved);
+
+/** Tells of drafts that others kept. */
+export function onSaved(doc: Y.Doc, told: (saved: Saved) => void): void {
+  aboutOf(doc).observe((event, transaction) => {
+    const saved = savedOf(doc);
+    if (!transaction.local && event.keysChanged.has('saved') && saved) told(saved);
+  });
 }
 
 /**
@@ -32,6 +55,7 @@ export function firstState(text: string): Uint8Array {
   doc.clientID = numberOf(text);
   const registers = registersOf(doc);
   doc.transact(() => {
+    aboutOf(doc).set('line', doc.clientID);
     for (const [name, value] of [...seed(text)].sort(([a], [b]) => (a < b ? -1 : 1))) registers.set(name, value);
   });
   const state = Y.encodeStateAsUpdate(doc);
@@ -39,7 +63,7 @@ export function firstState(text: string): Uint8Array {
   return state;
 }
 
-/** Lets the changes of each side reach the other; the two hold the same when it begins. Ends with the answer. */
+/** Lets the changes of each side reach the other, and what is different at `shared` now reach `doc`. Ends with the answer. */
 export function bind(shared: Shared, doc: Y.Doc): () => void {
   const registers = registersOf(doc);
   const own = {};
@@ -60,6 +84,10 @@ export function bind(shared: Shared, doc: Y.Doc): () => void {
     );
   };
   shared.onChange = onChange;
+  const [here, there] = [shared.entries(), contentOf(doc)];
+  const news: Change[] = [...here].filter(([name, value]) => there.get(name) !== value);
+  for (const name of there.keys()) if (!here.has(name)) news.push([name, undefined]);
+  if (news.length > 0) onChange(news);
   registers.observe(onEvent);
   return () => {
     registers.unobserve(onEvent);

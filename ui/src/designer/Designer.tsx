@@ -11,6 +11,7 @@ import { iconOf } from '../canvas/icons';
 import { arrange, scopeId, SIZE, type Item } from '../canvas/layout/scene';
 import { tidy } from '../canvas/layout/tidy';
 import { boxAt, boxesOf, type Box } from '../canvas/view';
+import { NOBODY, type Person, type Place } from '../collab/people';
 import {
   addComponents,
   componentAt,
@@ -42,7 +43,7 @@ import { Icon, type IconName } from '../ui/Icon';
 import { say, sayProblem } from '../ui/notify';
 import { onDemand } from '../ui/onDemand';
 import { Loading } from '../ui/States';
-import { Inspector, type Changes } from './Inspector';
+import type { Changes } from './Inspector';
 import { useLastData } from './lastExecution';
 import { Outline } from './Outline';
 import { Palette } from './Palette';
@@ -53,6 +54,7 @@ import type { DocumentState } from './useDocument';
 import { useValidation } from './useValidation';
 
 const Source = lazy(() => import('./Source'));
+const Inspector = lazy(() => import('./Inspector').then((part) => ({ default: part.Inspector })));
 const Shortcuts = onDemand(() => import('./Shortcuts').then((part) => part.Shortcuts));
 
 interface Props {
@@ -67,7 +69,13 @@ interface Props {
   actions: Command[];
   publish: { reason?: string | undefined; run: () => void; isPending?: boolean };
   execute?: { label: string; run: () => void };
+  /** Who else has it open. */
+  people?: readonly Person[];
+  /** Where this person is now. */
+  onPlace?: (place: Partial<Place>) => void;
 }
+
+const nowhere = () => undefined;
 
 interface QuickAdd {
   screen: [number, number];
@@ -99,8 +107,9 @@ function beginningOf(items: readonly Item[], boxes: ReadonlyMap<string, Box>, sc
 }
 
 /** The designer: palette, canvas, settings and source of one document. */
-export function Designer({ document: doc, types, name, back, note, banner, actions, publish, execute }: Props) {
+export function Designer({ document: doc, types, name, back, note, banner, actions, publish, execute, people = NOBODY, onPlace = nowhere }: Props) {
   const { workflow, text, mistake } = doc.read;
+  const draw = (next: string, label: string, about?: string) => doc.draw(next, text, label, about);
   const [selection, setSelection] = useState<ReadonlySet<string>>(NOTHING);
   const [selectedLines, setSelectedLines] = useState<ReadonlySet<string>>(NOTHING);
   const [sourceOpen, setSourceOpen] = useState(false);
@@ -219,6 +228,8 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     canvas.current?.reveal(id);
   };
 
+  useEffect(() => onPlace({ selection: [...selection] }), [selection, onPlace]);
+
   // What was selected and is gone is not selected.
   useEffect(() => {
     if ([...selection].some((id) => !workflow.components.has(id))) select(new Set([...selection].filter((id) => workflow.components.has(id))));
@@ -304,7 +315,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
       }
     }
     next = setPositions(next, places(moved));
-    doc.put(next, `Add ${id}`);
+    draw(next, `Add ${id}`);
     remember(type.type);
     if (scope.parent !== null) setFolded((before) => new Set([...before].filter((each) => each !== scope.parent)));
     select(new Set([id]));
@@ -315,20 +326,20 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   };
 
   const changes: Changes = {
-    field: (component, field, value) => doc.put(setField(text, component, field, value), `Change ${component.id}`, `${component.id}.${field}`),
-    workflowField: (field, value) => doc.put(setWorkflowField(text, field, value), `Change ${field}`, `#${field}`),
+    field: (component, field, value) => draw(setField(text, component, field, value), `Change ${component.id}`, `${component.id}.${field}`),
+    workflowField: (field, value) => draw(setWorkflowField(text, field, value), `Change ${field}`, `#${field}`),
     rename: (from, to) => {
       settled.current.set(to, settled.current.get(from) ?? [0, 0]);
-      doc.put(rename(text, workflow, from, to), `Rename ${from}`);
+      draw(rename(text, workflow, from, to), `Rename ${from}`);
       select(new Set([to]));
     },
-    connect: (connection) => doc.put(connect(text, workflow, connection), `Connect ${connection.from} and ${connection.to}`),
+    connect: (connection) => draw(connect(text, workflow, connection), `Connect ${connection.from} and ${connection.to}`),
     disconnect: (connection) => {
-      doc.put(disconnect(text, workflow, [connection]), `Disconnect ${connection.from} and ${connection.to}`);
+      draw(disconnect(text, workflow, [connection]), `Disconnect ${connection.from} and ${connection.to}`);
       setSelectedLines(NOTHING);
     },
     remove: (ids) => {
-      doc.put(removeComponents(text, workflow, ids), `Delete ${ids.join(', ')}`);
+      draw(removeComponents(text, workflow, ids), `Delete ${ids.join(', ')}`);
       select(NOTHING);
     },
     duplicate: (ids) => pasteText(copy(text, workflow, ids), ids[0]),
@@ -342,7 +353,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     if (moved.text === text) return;
     for (const id of ids) settled.current.delete(id);
     const next = dropped ? setPositions(moved.text, places(dropped)) : moved.text;
-    doc.put(next, `Move ${ids.join(', ')}`);
+    draw(next, `Move ${ids.join(', ')}`);
     if (moved.gone.length > 0) {
       const names = (list: Connection[]) => list.map((each) => `${needText(each.from, each.port)} → ${each.to}`).join(', ');
       say(`Connections stay in one container. Gone: ${names(moved.gone)}. ${moved.made.length > 0 ? `Instead: ${names(moved.made)}. ` : ''}Undo takes it back.`);
@@ -373,14 +384,14 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
       say('That text holds no components.');
       return;
     }
-    doc.put(setPositions(pasted.text, places()), `Paste ${pasted.added.join(', ')}`);
+    draw(setPositions(pasted.text, places()), `Paste ${pasted.added.join(', ')}`);
     select(new Set(pasted.added));
   };
 
   const removeSelected = () => {
     if (selectedLines.size > 0) {
       const gone = lines.filter((each) => selectedLines.has(lineId(each)));
-      doc.put(disconnect(text, workflow, gone), 'Disconnect');
+      draw(disconnect(text, workflow, gone), 'Disconnect');
       setSelectedLines(NOTHING);
     } else if (selection.size > 0) changes.remove([...selection]);
   };
@@ -393,7 +404,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
         const all = new Map<string, Position>(
           laid.filter((item) => item.kind !== 'scope').map((item) => [item.id, [item.x - item.origin[0], item.y - item.origin[1]]]),
         );
-        doc.put(setPositions(text, all), 'Tidy');
+        draw(setPositions(text, all), 'Tidy');
         requestAnimationFrame(() => canvas.current?.fit());
       },
       (error: unknown) => sayProblem('It was not tidied', error),
@@ -450,8 +461,8 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     ...(execute ? [{ id: 'execute', label: 'Execute', icon: 'play' as IconName, run: execute.run }] : []),
     { id: 'add', label: 'Add a component', icon: 'plus', keys: '/', run: openQuick },
     { id: 'tidy', label: 'Tidy the drawing', icon: 'tidy', keys: 'Shift L', reason: workflow.components.size === 0 ? 'There is nothing to tidy.' : undefined, run: layOut },
-    { id: 'undo', label: 'Undo', icon: 'undo', keys: 'Ctrl Z', reason: doc.history.past.length === 0 ? 'There is nothing to undo.' : undefined, run: doc.undo },
-    { id: 'redo', label: 'Redo', icon: 'redo', keys: 'Ctrl Shift Z', reason: doc.history.future.length === 0 ? 'There is nothing to redo.' : undefined, run: doc.redo },
+    { id: 'undo', label: 'Undo', icon: 'undo', keys: 'Ctrl Z', reason: !doc.canUndo ? 'There is nothing to undo.' : undefined, run: doc.undo },
+    { id: 'redo', label: 'Redo', icon: 'redo', keys: 'Ctrl Shift Z', reason: !doc.canRedo ? 'There is nothing to redo.' : undefined, run: doc.redo },
     { id: 'source', label: sourceOpen ? 'Hide the source' : 'Show the source', icon: 'code', keys: 'S', run: () => setSourceOpen(!sourceOpen) },
     { id: 'fit', label: 'Fit the drawing', icon: 'fit', keys: '1', run: () => canvas.current?.fit() },
     { id: 'problem', label: 'Next problem', icon: 'alert', keys: 'F8', reason: placed.length === 0 ? 'There are none.' : undefined, run: () => goToProblem(current + 1) },
@@ -660,13 +671,15 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
             onOpen={stepInto}
             onFold={fold}
             handle={canvas}
+            people={inside === undefined ? people : people.map((person) => ({ ...person, at: undefined }))}
+            onPoint={(at) => onPlace({ at: inside === undefined ? at : undefined })}
             edits={{
               onMove: (moved) => {
                 const origins = new Map(items.map((item) => [item.id, item.origin]));
                 const local = new Map<string, Position>(
                   [...moved].map(([id, [x, y]]) => [id, [x - (origins.get(id)?.[0] ?? 0), y - (origins.get(id)?.[1] ?? 0)]]),
                 );
-                doc.put(setPositions(text, places(local)), 'Move');
+                draw(setPositions(text, places(local)), 'Move');
               },
               onMoveInto: (moved, frame) => {
                 const scope: Scope = frame === undefined ? { parent: inside ?? null, name: 'components' } : scopeOf(frame);
@@ -703,7 +716,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
               <Source
                 text={text}
                 mistakes={validation.isCurrent ? [...validation.problems, ...validation.warnings] : []}
-                onChange={(typed) => doc.put(typed, 'Edit the source', '#source')}
+                onChange={(typed, base) => doc.put(typed, base, 'Edit the source', '#source')}
                 onLine={(at) => {
                   const id = componentAt(text, workflow, at);
                   if (id) choose(new Set([id]));
@@ -714,21 +727,25 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
                   return id === undefined ? everything(workflow) : references(workflow, id);
                 }}
                 last={last}
+                people={people}
+                onCaret={(line) => onPlace({ line })}
               />
             </Suspense>
           </div>
         )}
         <aside className={`inspector${isChosen ? ' is-sheet' : ''}`} aria-label="Settings">
           <LastDataContext value={last}>
-            <Inspector
-              workflow={workflow}
-              types={types}
-              selection={selection}
-              line={line}
-              placed={placed}
-              changes={changes}
-              onClose={() => select(NOTHING)}
-            />
+            <Suspense fallback={<Loading rows={6} />}>
+              <Inspector
+                workflow={workflow}
+                types={types}
+                selection={selection}
+                line={line}
+                placed={placed}
+                changes={changes}
+                onClose={() => select(NOTHING)}
+              />
+            </Suspense>
           </LastDataContext>
         </aside>
       </div>

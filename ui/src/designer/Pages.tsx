@@ -1,13 +1,13 @@
 import { Button } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
-import { useEffect, useMemo, useState } from 'react';
+import { useEffect, useMemo, useRef, useState } from 'react';
 
 import { answer, api, type ComponentType, type Draft, type Workflow } from '../api/client';
 import { componentsQuery, draftQuery, workflowQuery } from '../api/queries';
 import { EMPTY, textOfDefinition } from '../model/document';
-import { useDocument } from './useDocument';
 import { Types } from '../model/ports';
+import { merged } from '../model/shared';
 import { ExecuteDialog } from '../workflows/ExecuteButton';
 import { Icon } from '../ui/Icon';
 import { say, sayProblem } from '../ui/notify';
@@ -16,7 +16,10 @@ import { useTitle } from '../ui/Page';
 import { Failed, Loading } from '../ui/States';
 import { Ago } from '../ui/Time';
 import { Designer } from './Designer';
-import { forgetLocal, keepLocal, localDraft, useDraft, type SaveState } from './useDraft';
+import { Presence } from './Presence';
+import { forgetPending, useDocument } from './useDocument';
+import { forgetLocal, keepLocal, localDraft, readKept, useDraft, type SaveState } from './useDraft';
+import { useSession } from './useSession';
 
 const PublishDialog = onDemand(() => import('./Publish').then((part) => part.PublishDialog));
 
@@ -58,14 +61,35 @@ function Saved({ state, retry }: { state: SaveState; retry: () => void }) {
   }
 }
 
+/** What is typed and cannot be read is nobody else's yet. */
+function Unread() {
+  return (
+    <span className="save-state is-bad" role="status">
+      <Icon name="alert" size={12} /> Not saved until it can be read; kept in this browser
+    </span>
+  );
+}
+
 function Editing({ workflow, draft, types }: { workflow: Workflow; draft: Draft | null; types: readonly ComponentType[] }) {
   const client = useQueryClient();
   const published = textOfDefinition(workflow.definition);
   const onServer = draft ? textOfDefinition(draft.definition) : published;
-  const [first] = useState(() => localDraft(workflow.id) ?? onServer);
+  const [first] = useState(() => {
+    const local = localDraft(workflow.id);
+    // Somebody else may have kept another draft since.
+    return local ? (merged(local.base, local.text, onServer) ?? local.text) : onServer;
+  });
   const document = useDocument(workflow.id, first);
   const text = document.read.text;
-  const saved = useDraft(workflow.id, text, { revision: draft?.revision ?? 0, text: onServer, at: draft?.updated_at });
+  const kept = { revision: draft?.revision ?? 0, text: onServer, at: draft?.updated_at };
+  const told = useRef<Pick<ReturnType<typeof useDraft>, 'heard' | 'part'>>(undefined);
+  const { session, people, show } = useSession(workflow.id, document.shared, first, kept, {
+    saved: (revision, heard) => told.current?.heard(revision, heard),
+    apart: () => told.current?.part(),
+    read: () => readKept(client, workflow.id),
+  });
+  const saved = useDraft(workflow.id, document.shared, session, kept);
+  told.current = saved;
   const [publishing, setPublishing] = useState<{ revision: number | undefined }>();
   const [executing, setExecuting] = useState(false);
   const hasDraft = saved.revision > 0 || text !== published;
@@ -75,7 +99,7 @@ function Editing({ workflow, draft, types }: { workflow: Workflow; draft: Draft 
   const discard = useMutation({
     mutationFn: () => answer(api.DELETE('/api/v1/workflows/{id}/draft', { params: { path: { id: workflow.id } } }).then((got) => ({ ...got, data: true }))),
     onSuccess: () => {
-      document.put(published, 'Discard the draft');
+      document.put(published, text, 'Discard the draft');
       saved.settle(published, 0);
       client.setQueryData(draftQuery(workflow.id).queryKey, null);
       say('The draft is gone; this is the published version.');
@@ -93,9 +117,12 @@ function Editing({ workflow, draft, types }: { workflow: Workflow; draft: Draft 
         note={
           <>
             <span className="tag quiet">{hasDraft ? `draft after version ${workflow.version}` : `version ${workflow.version}`}</span>
-            <Saved state={saved.state} retry={saved.retry} />
+            {document.isPending ? <Unread /> : <Saved state={saved.state} retry={saved.retry} />}
+            {session && <Presence session={session} people={people} />}
           </>
         }
+        people={people}
+        onPlace={show}
         banner={
           saved.state.kind === 'overtaken' ? (
             <div className="banner is-failure" role="alert">
@@ -108,8 +135,8 @@ function Editing({ workflow, draft, types }: { workflow: Workflow; draft: Draft 
                   void client.fetchQuery({ ...draftQuery(workflow.id), staleTime: 0 }).then(
                     (theirs) => {
                       const next = theirs ? textOfDefinition(theirs.definition) : published;
+                      document.put(next, text, 'Take the other draft');
                       saved.settle(next, theirs?.revision ?? 0);
-                      document.put(next, 'Take the other draft');
                     },
                     (error: unknown) => sayProblem('The other draft was not read', error),
                   )
@@ -148,9 +175,9 @@ function Editing({ workflow, draft, types }: { workflow: Workflow; draft: Draft 
         revision={publishing?.revision}
         close={() => setPublishing(undefined)}
         onPublished={(next) => {
-          saved.settle(text, 0);
+          saved.settle(textOfDefinition(next.definition), 0);
           client.setQueryData(draftQuery(workflow.id).queryKey, null);
-          client.setQueryData(workflowQuery(workflow.id).queryKey, { ...next, definition: text });
+          client.setQueryData(workflowQuery(workflow.id).queryKey, next);
           void client.invalidateQueries({ queryKey: ['workflow', workflow.id] });
         }}
       />
@@ -174,7 +201,7 @@ export function EditWorkflow() {
 function Drawing({ types }: { types: readonly ComponentType[] }) {
   const navigate = useNavigate();
   const client = useQueryClient();
-  const [first] = useState(() => localDraft(NEW) ?? EMPTY);
+  const [first] = useState(() => localDraft(NEW)?.text ?? EMPTY);
   const document = useDocument(NEW, first);
   const text = document.read.text;
   const known = useMemo(() => new Types(types), [types]);
@@ -183,13 +210,14 @@ function Drawing({ types }: { types: readonly ComponentType[] }) {
 
   useEffect(() => {
     if (text === EMPTY) forgetLocal(NEW);
-    else setKept(keepLocal(NEW, text));
+    else setKept(keepLocal(NEW, text, EMPTY));
   }, [text]);
 
   const create = useMutation({
     mutationFn: () => answer(api.POST('/api/v1/workflows', { body: { definition: text } })),
     onSuccess: (made) => {
       forgetLocal(NEW);
+      forgetPending(NEW);
       say('Version 1 is published.');
       void client.invalidateQueries({ queryKey: ['workflows'] });
       void navigate({ to: '/workflows/$id/edit', params: { id: made.id }, replace: true });
@@ -213,7 +241,7 @@ function Drawing({ types }: { types: readonly ComponentType[] }) {
           label: 'Begin with an empty canvas',
           icon: 'trash',
           reason: text === EMPTY ? 'It is empty.' : undefined,
-          run: () => document.put(EMPTY, 'Empty the canvas'),
+          run: () => document.put(EMPTY, text, 'Empty the canvas'),
         },
       ]}
       publish={{ run: () => create.mutate(), isPending: create.isPending }}

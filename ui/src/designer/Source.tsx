@@ -3,12 +3,13 @@ import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirro
 import { yaml } from '@codemirror/lang-yaml';
 import { bracketMatching, foldGutter, HighlightStyle, indentOnInput, syntaxHighlighting } from '@codemirror/language';
 import { lintGutter, setDiagnostics, type Diagnostic } from '@codemirror/lint';
-import { EditorState } from '@codemirror/state';
-import { drawSelection, EditorView, highlightActiveLine, hoverTooltip, keymap, lineNumbers } from '@codemirror/view';
+import { EditorState, StateEffect, StateField, Transaction } from '@codemirror/state';
+import { Decoration, type DecorationSet, drawSelection, EditorView, highlightActiveLine, hoverTooltip, keymap, lineNumbers, WidgetType } from '@codemirror/view';
 import { tags } from '@lezer/highlight';
 import { useEffect, useRef } from 'react';
 
 import type { Mistake } from '../api/client';
+import type { Person } from '../collab/people';
 import { brief, referenceAround, suggest, typedReference, valueOf, writtenAt } from '../model/expressions';
 import { nonce } from '../nonce';
 import type { LastData } from '../schema-form/lastData';
@@ -36,6 +37,34 @@ const COLOURS = HighlightStyle.define([
   { tag: tags.punctuation, color: 'var(--dim)' },
 ]);
 
+/** Where somebody else writes. */
+class Caret extends WidgetType {
+  constructor(
+    private readonly name: string,
+    private readonly colour: number,
+  ) {
+    super();
+  }
+  override eq(other: Caret): boolean {
+    return other.name === this.name && other.colour === this.colour;
+  }
+  toDOM(): HTMLElement {
+    const dom = document.createElement('span');
+    dom.className = `source-caret person-${this.colour}`;
+    const name = dom.appendChild(document.createElement('span'));
+    name.className = 'person-name';
+    name.textContent = this.name;
+    return dom;
+  }
+}
+
+const setCarets = StateEffect.define<DecorationSet>();
+const CARETS = StateField.define<DecorationSet>({
+  create: () => Decoration.none,
+  update: (carets, transaction) => transaction.effects.find((each) => each.is(setCarets))?.value ?? carets.map(transaction.changes),
+  provide: (field) => EditorView.decorations.from(field),
+});
+
 /** How long typing rests before the text is taken over, in milliseconds. */
 const REST = 300;
 
@@ -48,10 +77,13 @@ export default function Source({
   goTo,
   references,
   last,
+  people,
+  onCaret,
 }: {
   text: string;
   mistakes: Mistake[];
-  onChange: (text: string) => void;
+  /** What was typed, and the text that it was typed into. */
+  onChange: (text: string, base: string) => void;
   /** The line, from 1, that the cursor was put on. */
   onLine: (line: number) => void;
   /** The line to show; a new object shows it again. */
@@ -59,11 +91,14 @@ export default function Source({
   /** What an expression on a line, from 1, may name. */
   references: (line: number) => string[];
   last: LastData;
+  people: readonly Person[];
+  /** Where the cursor is, line and column from 1; nowhere when somebody writes elsewhere. */
+  onCaret: (at: [number, number] | undefined) => void;
 }) {
   const box = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | undefined>(undefined);
-  const callbacks = useRef({ onChange, onLine, references, last });
-  callbacks.current = { onChange, onLine, references, last };
+  const callbacks = useRef({ onChange, onLine, onCaret, references, last, text });
+  callbacks.current = { onChange, onLine, onCaret, references, last, text };
   /** What was last given to or taken from the document: nothing else is news. */
   const agreed = useRef(text);
 
@@ -112,6 +147,11 @@ export default function Source({
       };
     });
     let timer: ReturnType<typeof setTimeout> | undefined;
+    const hand = (typed: string) => {
+      const base = agreed.current;
+      agreed.current = typed;
+      callbacks.current.onChange(typed, base);
+    };
     const editor = new EditorView({
       parent: box.current,
       state: EditorState.create({
@@ -124,6 +164,7 @@ export default function Source({
           lintGutter(),
           history(),
           drawSelection(),
+          CARETS,
           indentOnInput(),
           bracketMatching(),
           highlightActiveLine(),
@@ -139,11 +180,15 @@ export default function Source({
               clearTimeout(timer);
               const typed = update.state.doc.toString();
               if (typed === agreed.current) return;
-              timer = setTimeout(() => {
-                agreed.current = typed;
-                callbacks.current.onChange(typed);
-              }, REST);
-            } else if (update.selectionSet && update.view.hasFocus) {
+              timer = setTimeout(() => hand(typed), REST);
+            }
+            if (update.selectionSet || update.focusChanged || update.docChanged) {
+              const { head } = update.state.selection.main;
+              const line = update.state.doc.lineAt(head);
+              callbacks.current.onCaret(update.view.hasFocus ? [line.number, head - line.from + 1] : undefined);
+            }
+            if (update.docChanged) return;
+            if (update.selectionSet && update.view.hasFocus) {
               callbacks.current.onLine(update.state.doc.lineAt(update.state.selection.main.head).number);
             }
           }),
@@ -155,7 +200,8 @@ export default function Source({
       clearTimeout(timer);
       // What was typed right before the panel closes counts as well.
       const typed = editor.state.doc.toString();
-      if (typed !== agreed.current) callbacks.current.onChange(typed);
+      if (typed !== agreed.current) hand(typed);
+      callbacks.current.onCaret(undefined);
       editor.destroy();
       view.current = undefined;
     };
@@ -164,15 +210,34 @@ export default function Source({
   useEffect(() => {
     const editor = view.current;
     if (!editor || text === agreed.current) return;
-    agreed.current = text;
     const before = editor.state.doc.toString();
+    // While something is typed that was not handed over, others' changes wait: handing it over brings both together.
+    if (before !== agreed.current) return;
+    agreed.current = text;
     // Only what is different is replaced, so that the cursor stays where it is.
     let start = 0;
     while (start < before.length && start < text.length && before[start] === text[start]) start += 1;
     let end = 0;
     while (end < before.length - start && end < text.length - start && before[before.length - 1 - end] === text[text.length - 1 - end]) end += 1;
-    editor.dispatch({ changes: { from: start, to: before.length - end, insert: text.slice(start, text.length - end) } });
+    editor.dispatch({
+      changes: { from: start, to: before.length - end, insert: text.slice(start, text.length - end) },
+      // What others wrote is not taken back by this person.
+      annotations: Transaction.addToHistory.of(false),
+    });
   }, [text]);
+
+  useEffect(() => {
+    const editor = view.current;
+    if (!editor) return;
+    const { doc } = editor.state;
+    const carets = people.flatMap(({ name, colour, line: at }) => {
+      if (!at || at[0] < 1 || at[0] > doc.lines) return [];
+      const line = doc.line(Math.trunc(at[0]));
+      const place = Math.max(line.from, Math.min(line.to, line.from + Math.trunc(at[1]) - 1));
+      return [Decoration.widget({ widget: new Caret(name, colour), side: 1 }).range(place)];
+    });
+    editor.dispatch({ effects: setCarets.of(Decoration.set(carets, true)) });
+  }, [people, text]);
 
   useEffect(() => {
     const editor = view.current;

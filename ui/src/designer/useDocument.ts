@@ -1,84 +1,132 @@
-import { useCallback, useEffect, useMemo, useReducer, useRef } from 'react';
+import { useCallback, useEffect, useMemo, useState, useSyncExternalStore } from 'react';
 
 import { read, type Read } from '../model/document';
-import { begin, change, pack, redo, undo, unpack, type History } from '../model/history';
+import { restored, Shared } from '../model/shared';
 
-type Act =
-  | { kind: 'change'; text: string; label: string; now: number; about: string | undefined }
-  | { kind: 'undo' }
-  | { kind: 'redo' };
-
-function reduce(history: History, act: Act): History {
-  switch (act.kind) {
-    case 'change':
-      return change(history, act.text, act.label, act.now, act.about);
-    case 'undo':
-      return undo(history);
-    case 'redo':
-      return redo(history);
-  }
-}
-
-/** The document being drawn: one text, read, with its history. */
+/** The document being drawn: one text, read, with the steps of whoever draws. */
 export interface DocumentState {
   read: Read;
-  history: History;
-  /** Takes a new text. `about` names a field that is typed into, so that its changes are one step. */
-  put: (text: string, label: string, about?: string) => void;
+  shared: Shared;
+  canUndo: boolean;
+  canRedo: boolean;
+  /** A text that was typed and cannot be read yet: it stays with this person until it can. */
+  isPending: boolean;
+  /** Takes what an edit of `model/document.ts` made of `base`. `about` names a field, so that its changes are one step. */
+  draw: (text: string, base: string, label: string, about?: string) => void;
+  /** Takes a text that somebody wrote, who had `base` before them. */
+  put: (text: string, base: string, label: string, about?: string) => void;
   undo: () => void;
   redo: () => void;
 }
 
-const storageKey = (id: string) => `apg.history.${id}`;
+interface Pending {
+  text: string;
+  /** What it was made of: what others change meanwhile is not in it, and stays. */
+  base: string;
+}
 
-/** The steps that were kept before a reload, when they are of this text. */
-function restored(id: string, text: string): History {
+const stepsKey = (id: string) => `apg.steps.${id}`;
+const pendingKey = (id: string) => `apg.pending.${id}`;
+
+/** The document and the steps that were kept before a reload, when they are of this text. */
+function begin(id: string, text: string): Shared {
   try {
-    return unpack(JSON.parse(sessionStorage.getItem(storageKey(id)) ?? 'null'), text) ?? begin(text);
+    return restored(JSON.parse(sessionStorage.getItem(stepsKey(id)) ?? 'null'), text) ?? new Shared(text);
   } catch {
-    return begin(text); // Not ours, or cut off: without the steps there is still the text.
+    return new Shared(text); // Not ours, or cut off: without the steps there is still the text.
   }
 }
 
-function keep(id: string, history: History): void {
+function keep(id: string, shared: Shared): void {
   try {
-    sessionStorage.setItem(storageKey(id), JSON.stringify(pack(history)));
+    sessionStorage.setItem(stepsKey(id), JSON.stringify(shared.pack()));
   } catch {
     // There is no room. Steps of an older text would be wrong, so there are none.
-    sessionStorage.removeItem(storageKey(id));
+    sessionStorage.removeItem(stepsKey(id));
   }
+}
+
+function keptPending(id: string): Pending | undefined {
+  try {
+    const { text, base } = (JSON.parse(localStorage.getItem(pendingKey(id)) ?? 'null') ?? {}) as Partial<Pending>;
+    return typeof text === 'string' && typeof base === 'string' ? { text, base } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Forgets what was typed and could never be read. */
+export function forgetPending(id: string): void {
+  localStorage.removeItem(pendingKey(id));
+}
+
+function pendingRead(text: string): Read {
+  const found = read(text);
+  // It is YAML and no workflow: nothing to draw, and nothing to share with others.
+  return found.mistake ? found : { ...found, mistake: { message: 'a workflow is keys with values, each key on a line of its own', line: 1, column: 1 } };
 }
 
 /** How long a document rests before its steps are kept, in milliseconds. */
 const REST = 500;
 
-/** The document `id` of this browser tab. Its steps can be undone after a reload, too. */
+/** The document `id` as this browser tab has it. Its steps can be undone after a reload, too. */
 export function useDocument(id: string, first: string): DocumentState {
-  const [history, act] = useReducer(reduce, first, (text) => restored(id, text));
-  const latest = useRef(history);
-  latest.current = history;
+  const [shared] = useState(() => begin(id, first));
+  const sight = useSyncExternalStore(shared.subscribe, shared.see);
+  const [pending, setPending] = useState(() => keptPending(id));
+
   useEffect(() => {
-    const timer = setTimeout(() => keep(id, history), REST);
+    const timer = setTimeout(() => keep(id, shared), REST);
     return () => clearTimeout(timer);
-  }, [id, history]);
+  }, [id, shared, sight]);
   useEffect(() => {
-    const leave = () => keep(id, latest.current);
+    const leave = () => keep(id, shared);
     addEventListener('pagehide', leave);
     return () => {
       removeEventListener('pagehide', leave);
       leave();
     };
-  }, [id]);
-  const known = useMemo(() => read(history.present), [history.present]);
-  const put = useCallback(
-    (text: string, label: string, about?: string) => act({ kind: 'change', text, label, now: Date.now(), about }),
-    [],
+  }, [id, shared]);
+  useEffect(() => {
+    try {
+      if (pending) localStorage.setItem(pendingKey(id), JSON.stringify(pending));
+      else forgetPending(id);
+    } catch {
+      // There is no room: it stays on the page, which asks before it is left.
+    }
+    if (!pending) return undefined;
+    const leave = (event: BeforeUnloadEvent) => event.preventDefault();
+    addEventListener('beforeunload', leave);
+    return () => removeEventListener('beforeunload', leave);
+  }, [id, pending]);
+
+  const known = useMemo(() => (pending ? pendingRead(pending.text) : sight.read), [pending, sight.read]);
+  const draw = useCallback(
+    (text: string, base: string, label: string, about?: string) => {
+      shared.put(text, base, { now: Date.now(), label, about, isDrawn: true });
+    },
+    [shared],
   );
+  const put = useCallback(
+    (text: string, given: string, label: string, about?: string) => {
+      const base = pending?.base ?? given;
+      setPending(shared.put(text, base, { now: Date.now(), label, about }) ? undefined : { text, base });
+    },
+    [shared, pending],
+  );
+  const undo = useCallback(() => {
+    if (pending) setPending(undefined);
+    else shared.undo();
+  }, [shared, pending]);
   return {
     read: known,
-    history,
+    shared,
+    canUndo: pending !== undefined || sight.canUndo,
+    canRedo: pending === undefined && sight.canRedo,
+    isPending: pending !== undefined,
+    draw,
     put,
-    undo: useCallback(() => act({ kind: 'undo' }), []),
-    redo: useCallback(() => act({ kind: 'redo' }), []),
+    undo,
+    redo: shared.redo,
   };
 }

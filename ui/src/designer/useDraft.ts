@@ -1,11 +1,20 @@
-import { useQueryClient } from '@tanstack/react-query';
-import { useCallback, useEffect, useRef, useState } from 'react';
+import { useQueryClient, type QueryClient } from '@tanstack/react-query';
+import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from 'react';
 
 import { answer, api, ApiProblem, type Draft } from '../api/client';
-import { draftQuery } from '../api/queries';
+import { draftQuery, workflowQuery } from '../api/queries';
+import type { Kept, Session } from '../collab/session';
+import { textOfDefinition } from '../model/document';
+import type { Shared } from '../model/shared';
 
 /** How long after the last change a draft is kept, in milliseconds. */
 const REST = 900;
+/** How long after somebody else's last change it is kept here, if they do not say that they kept it, in milliseconds. */
+const OTHERS = 5_000;
+/** How long somebody who kept a draft takes at most to say so, in milliseconds. */
+const MOMENT = 400;
+/** How often another draft is taken over before a person is asked. */
+const MEETINGS = 5;
 
 export type SaveState =
   | { kind: 'saved'; at: string | undefined }
@@ -17,9 +26,20 @@ export type SaveState =
 
 const localKey = (id: string) => `apg.draft.${id}`;
 
+/** A text that the server does not have yet, and the one it was made of. */
+interface Local {
+  text: string;
+  base: string;
+}
+
 /** A change that was not yet kept by the server when the page went. */
-export function localDraft(id: string): string | undefined {
-  return localStorage.getItem(localKey(id)) ?? undefined;
+export function localDraft(id: string): Local | undefined {
+  try {
+    const { text, base } = (JSON.parse(localStorage.getItem(localKey(id)) ?? 'null') ?? {}) as Partial<Local>;
+    return typeof text === 'string' && typeof base === 'string' ? { text, base } : undefined;
+  } catch {
+    return undefined; // Not ours.
+  }
 }
 
 export function forgetLocal(id: string): void {
@@ -27,20 +47,34 @@ export function forgetLocal(id: string): void {
 }
 
 /** Keeps a text in this browser until the server has it; a full store is no reason to stop somebody's work. */
-export function keepLocal(id: string, text: string): boolean {
+export function keepLocal(id: string, text: string, base: string): boolean {
   try {
-    localStorage.setItem(localKey(id), text);
+    localStorage.setItem(localKey(id), JSON.stringify({ text, base } satisfies Local));
     return true;
   } catch {
     return false;
   }
 }
 
-/** Keeps the draft of a workflow on the server, a moment after each change. */
+/** What the server has under a workflow: its draft, or what is published. */
+export async function readKept(client: QueryClient, id: string): Promise<Kept> {
+  const draft = await client.fetchQuery({ ...draftQuery(id), staleTime: 0 });
+  if (draft) return { text: textOfDefinition(draft.definition), revision: draft.revision };
+  const workflow = await client.fetchQuery({ ...workflowQuery(id), staleTime: 0 });
+  return { text: textOfDefinition(workflow.definition), revision: 0 };
+}
+
+/**
+ * Keeps the draft of a workflow on the server, a moment after each change.
+ *
+ * Whoever changes something keeps it. What somebody else changed is kept by them; only when they do not say so for a
+ * while it is kept here.
+ */
 export function useDraft(
   id: string,
-  text: string,
-  first: { revision: number; text: string; at: string | undefined },
+  shared: Shared,
+  session: Session | undefined,
+  first: Kept & { at: string | undefined },
 ): {
   state: SaveState;
   /** Keeps what there is now, and gives the revision that holds it; undefined when there is no draft. */
@@ -48,20 +82,43 @@ export function useDraft(
   revision: number;
   retry: () => void;
   overwrite: () => void;
-  /** The text is what the server has, under this revision (0: no draft). */
+  /** The server has this text, under this revision (0: no draft). */
   settle: (text: string, revision: number) => void;
+  /** Another person kept a draft. */
+  heard: (revision: number, text: string | undefined) => void;
+  /** The draft on the server and this document have nothing in common that is known. */
+  part: () => void;
 } {
   const client = useQueryClient();
+  const { read: { text }, isOwn } = useSyncExternalStore(shared.subscribe, shared.see);
   const [state, setState] = useState<SaveState>({ kind: 'saved', at: first.at });
   const [revision, setRevision] = useState(first.revision);
-  const kept = useRef({ text: first.text, revision: first.revision });
-  const latest = useRef(text);
+  const kept = useRef<Kept>({ text: first.text, revision: first.revision });
   const saving = useRef<Promise<void> | undefined>(undefined);
-  latest.current = text;
+  const told = useRef(session);
+  told.current = session;
+
+  const agree = useCallback((now: Kept) => {
+    kept.current = now;
+    setRevision(now.revision);
+  }, []);
+
+  /** Somebody else kept another draft: it becomes part of this document. Answers whether it could. */
+  const meet = useCallback(async (): Promise<boolean> => {
+    const before = kept.current.revision;
+    // If they are in the same document, they say so in a moment.
+    await new Promise((resolve) => setTimeout(resolve, MOMENT));
+    if (kept.current.revision !== before) return true;
+    const theirs = await readKept(client, id);
+    if (!shared.take(theirs.text, kept.current.text)) return false;
+    agree(theirs);
+    told.current?.tellSaved(theirs);
+    return true;
+  }, [client, id, shared, agree]);
 
   const save = useCallback(async (): Promise<void> => {
-    while (latest.current !== kept.current.text) {
-      const sent = latest.current;
+    for (let met = 0; shared.text !== kept.current.text; ) {
+      const sent = shared.text;
       setState({ kind: 'saving' });
       try {
         const draft: Draft = await answer(
@@ -70,20 +127,30 @@ export function useDraft(
             body: { definition: sent },
           }),
         );
-        kept.current = { text: sent, revision: draft.revision };
-        setRevision(draft.revision);
+        agree({ text: sent, revision: draft.revision });
+        told.current?.tellSaved(kept.current);
         client.setQueryData(draftQuery(id).queryKey, draft);
-        if (latest.current === sent) {
+        if (shared.text === sent) {
           forgetLocal(id);
           setState({ kind: 'saved', at: draft.updated_at });
         }
       } catch (error) {
-        const problem = error instanceof ApiProblem ? error : new ApiProblem(0, 'unknown', String(error));
+        let problem = error instanceof ApiProblem ? error : new ApiProblem(0, 'unknown', String(error));
+        if (problem.code === 'stale_version' && met < MEETINGS) {
+          met += 1;
+          try {
+            if (await meet()) continue;
+          } catch (failed) {
+            problem = failed instanceof ApiProblem ? failed : new ApiProblem(0, 'unknown', String(failed));
+          }
+        }
         setState(problem.code === 'stale_version' ? { kind: 'overtaken' } : { kind: 'failed', error: problem });
         throw problem;
       }
     }
-  }, [client, id]);
+    forgetLocal(id);
+    setState((before) => (before.kind === 'saved' ? before : { kind: 'saved', at: undefined }));
+  }, [client, id, shared, agree, meet]);
 
   const start = useCallback((): Promise<void> => {
     // One after the other: two answers on their way could arrive in the wrong order.
@@ -92,23 +159,29 @@ export function useDraft(
   }, [save]);
 
   useEffect(() => {
-    if (text === kept.current.text) return;
-    keepLocal(id, text);
+    if (text === kept.current.text) {
+      setState((before) => (before.kind === 'unsaved' ? { kind: 'saved', at: undefined } : before));
+      return undefined;
+    }
+    keepLocal(id, text, kept.current.text);
     setState((before) => (before.kind === 'overtaken' ? before : { kind: 'unsaved' }));
-    const timer = setTimeout(() => {
-      // What went wrong is in the state already.
-      start().catch(() => undefined);
-    }, REST);
+    const timer = setTimeout(
+      () => {
+        // What went wrong is in the state already.
+        if (shared.text !== kept.current.text) start().catch(() => undefined);
+      },
+      isOwn ? REST : OTHERS,
+    );
     return () => clearTimeout(timer);
-  }, [id, text, start]);
+  }, [id, text, isOwn, shared, start, revision]);
 
   useEffect(() => {
     const leave = (event: BeforeUnloadEvent) => {
-      if (latest.current !== kept.current.text) event.preventDefault();
+      if (shared.text !== kept.current.text) event.preventDefault();
     };
     addEventListener('beforeunload', leave);
     return () => removeEventListener('beforeunload', leave);
-  }, []);
+  }, [shared]);
 
   const retry = useCallback(() => void start().catch(() => undefined), [start]);
   useEffect(() => {
@@ -139,12 +212,24 @@ export function useDraft(
     overwrite,
     settle: useCallback(
       (settled: string, at: number) => {
-        kept.current = { text: settled, revision: at };
-        setRevision(at);
+        agree({ text: settled, revision: at });
+        told.current?.tellSaved(kept.current);
         forgetLocal(id);
         setState({ kind: 'saved', at: undefined });
       },
-      [id],
+      [id, agree],
     ),
+    heard: useCallback(
+      (at: number, heard: string | undefined) => {
+        // Whatever text it was, it is in this document: what somebody keeps they have told of before.
+        agree({ text: heard ?? kept.current.text, revision: at });
+        if (heard === shared.text) {
+          forgetLocal(id);
+          setState({ kind: 'saved', at: undefined });
+        }
+      },
+      [id, shared, agree],
+    ),
+    part: useCallback(() => setState({ kind: 'overtaken' }), []),
   };
 }

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 
 import { addComponents, connect, EMPTY, moveTo, read, removeComponents, rename, setField, setPositions } from './document';
 import { compose, seed } from './pieces';
-import { merged, pack, Shared, unpack } from './shared';
+import { merged, newest, restored, Shared } from './shared';
 
 const ORDER = `# How an order goes.
 workflow: v1
@@ -292,22 +292,23 @@ describe('undo', () => {
     title(a, 'one', 0);
     title(a, 'two', 1);
     a.undo();
-    const b = new Shared(ORDER);
-    b.adopt(a.entries(), ORDER, 0, unpack(JSON.parse(JSON.stringify(pack(a.steps())))));
+    const packed: unknown = JSON.parse(JSON.stringify(a.pack()));
+    expect(restored(packed, ORDER)).toBeUndefined();
+    const b = restored(packed, a.text)!;
     b.undo();
     expect(of(b)).toBeUndefined();
     b.redo();
     b.redo();
     expect(of(b)).toBe('two');
-    expect(unpack({ past: [3], future: [] })).toBeUndefined();
-    expect(unpack(null)).toBeUndefined();
+    expect(restored({ past: [3], future: [], registers: [] }, '')).toBeUndefined();
+    expect(restored(null, '')).toBeUndefined();
   });
 
   it('keeps as many steps as there is room for, the newest', () => {
     const step = (label: string, size: number) => ({ label, changed: [['x', undefined, 'y'.repeat(size)]] as [string, undefined, string][] });
-    expect(pack({ past: [step('one', 300_000), step('two', 300_000)], future: [] }).past.map((each) => each.label)).toEqual(['two']);
+    expect(newest({ past: [step('one', 300_000), step('two', 300_000)], future: [] }).past.map((each) => each.label)).toEqual(['two']);
     const many = Array.from({ length: 80 }, (_, index) => step(`${index}`, 1));
-    expect(pack({ past: many, future: [] }).past.map((each) => each.label)).toEqual(many.slice(-50).map((each) => each.label));
+    expect(newest({ past: many, future: [] }).past.map((each) => each.label)).toEqual(many.slice(-50).map((each) => each.label));
   });
 });
 
@@ -315,7 +316,7 @@ describe('going on with what others have', () => {
   it('takes along what was changed here before', () => {
     const a = new Shared(ORDER);
     a.put(ORDER.replace('GET', 'PUT'), ORDER, { now: 0, label: 'method' });
-    a.adopt(seed(ORDER.replace('name: order', 'name: theirs')), ORDER, 1, undefined);
+    a.adopt(seed(ORDER.replace('name: order', 'name: theirs')), ORDER, { past: [], future: [] }, 1);
     expect(a.text).toContain('name: theirs');
     expect(a.text).toContain('method: PUT');
     a.undo();

@@ -30,7 +30,7 @@ interface Piece {
 }
 
 interface Tree {
-  /** The text, when it cannot be cut: not a block map, or with anchors that pieces would lose. */
+  /** The text, when it is one piece: with anchors, for instance, which pieces would lose. */
   whole: string | undefined;
   children: Piece[];
   /** Comments and empty lines at the end. */
@@ -48,7 +48,6 @@ const ROOT = ':';
 const TOP_SCOPES = new Set(['components', 'on_failure', 'finally']);
 const SCOPES = new Set(['components', 'catch', 'finally']);
 const BLANK = /^\s*(#.*)?$/;
-const EMPTY_VALUE = /^\s*:\s*(\{\s*\}|~|null)?\s*(#.*)?$/;
 const BLOCK_TEXT = /[|>][-+0-9]*\s*(#.*)?$/;
 
 const isScope = (parent: 'root' | 'component' | 'other', name: string) =>
@@ -137,7 +136,7 @@ function linesOf(text: string): { at: (offset: number) => number; start: (line: 
   };
 }
 
-/** Cuts a text; undefined when it is not YAML. */
+/** Cuts a text; undefined when it is not YAML, or not keys with values. */
 export function cut(given: string): Tree | undefined {
   let text = given.replace(/\r\n?/g, '\n');
   if (text !== '' && !text.endsWith('\n')) text += '\n';
@@ -149,12 +148,13 @@ export function cut(given: string): Tree | undefined {
       if (isAlias(node) || (node as { anchor?: string }).anchor !== undefined) isBound = true;
     },
   });
-  if (isBound || !isMap(document.contents) || document.contents.items.length === 0) return whole(given);
+  if (isBound) return whole(given);
+  if (!isMap(document.contents) || document.contents.items.length === 0) return undefined;
   const opened = unfolded(document);
   if (opened !== undefined) {
     text = opened;
     document = parse(text);
-    if (document.errors.length > 0) return whole(given);
+    if (document.errors.length > 0) return undefined;
   }
 
   const lines = text.split('\n');
@@ -175,6 +175,7 @@ export function cut(given: string): Tree | undefined {
     }
     return indent;
   };
+  let isOdd = false;
   const walk = (map: YAMLMap, indent: number, kind: 'root' | 'scope' | 'component' | 'other'): Piece[] =>
     map.items.map((pair) => {
       const key = pair.key as { range: [number, number, number]; value: unknown };
@@ -195,6 +196,9 @@ export function cut(given: string): Tree | undefined {
       if (piece.step > 0) {
         const holds = kind === 'scope' ? 'component' : isScope(kind, name) ? 'scope' : 'other';
         piece.children = walk(pair.value as YAMLMap, deeper ?? 0, holds);
+      } else if (isScope(kind === 'scope' ? 'other' : kind, name) && isMap(pair.value) && pair.value.items.length > 0) {
+        // Components under keys that cannot be keys of components.
+        isOdd = true;
       } else if (kind === 'component' && name === 'needs') {
         const given = isSeq(pair.value) ? pair.value.items : [pair.value];
         if (given.every((each) => isScalar(each) && typeof each.value === 'string')) {
@@ -203,8 +207,10 @@ export function cut(given: string): Tree | undefined {
       }
       return piece;
     });
-  if (column(document.contents, -1) !== 0) return whole(given);
-  const children = walk(document.contents, 0, 'root');
+  const { contents } = document;
+  if (!isMap(contents) || column(contents, -1) !== 0) return undefined;
+  const children = walk(contents, 0, 'root');
+  if (isOdd) return undefined;
 
   let before: string[] = lines.slice(0, found[0]?.line ?? 0);
   found.forEach(({ piece, line, indent, end }, index) => {
@@ -373,14 +379,14 @@ function write(tree: Tree, keys: ReadonlyMap<Piece, string>, known: Registers): 
   return made;
 }
 
-/** The registers of a text that nobody has changed yet: the same for everybody. Undefined when it is not YAML. */
+/** The registers of a text that nobody has changed yet: the same for everybody. */
 export function seed(text: string): Map<string, string> {
   const tree = cut(text) ?? whole(text);
   return write(tree, keysOf(tree, undefined, (id) => id), new Map());
 }
 
 /**
- * What has to change in `registers` so that what `base` says becomes what `next` says; undefined when `next` is not YAML.
+ * What has to change in `registers` so that what `base` says becomes what `next` says; undefined when `next` cannot be read.
  *
  * What others changed since `base` was shown stays: only what is different between the two texts is touched. `keys` are
  * the components of `base`, and `fresh` makes the key of a new one.
@@ -442,7 +448,7 @@ const byOrder = <T extends { order: number; name: string }>(a: T, b: T) => a.ord
  * Puts registers together. The same registers give the same document everywhere, and it is one that can be read:
  *
  * - what stands in something that is gone is gone, but a component that was put into a container which somebody else
- *   deleted meanwhile stands in the workflow itself;
+ *   deleted meanwhile, or wrote something else into, stands in the workflow itself;
  * - of containers that were put into each other, the one with the smallest key stands in the workflow;
  * - of two components with one id, the one with the greater key gets the next free id;
  * - connections from a component that was deleted are gone, and those to one that was renamed follow it.
@@ -487,11 +493,16 @@ export function compose(registers: Registers): Composed {
     const list = lists.get(key) ?? parts.get(key)?.place[0] ?? TOP;
     return ownerOf(list) ?? null;
   };
+  /** Whether components can stand there: somebody may have written something else in its place. */
+  const isList = (list: string): boolean => {
+    const field = readAs<Field>(registers.get(list), isField);
+    return field === undefined || field[4] > 0 || withoutNothing(field[3]) !== undefined;
+  };
   for (const key of sorted) {
     const list = parts.get(key)?.place[0] ?? TOP;
     const owner = ownerOf(list);
     const isThere = owner === null || (owner !== undefined && (parts.get(owner)?.head[3] ?? 0) > 0);
-    lists.set(key, isThere ? list : TOP);
+    lists.set(key, isThere && isList(list) ? list : TOP);
   }
   const settled = new Set<string>();
   for (const key of sorted) {
@@ -583,9 +594,8 @@ export function compose(registers: Registers): Composed {
       }
       if ((kind === 'root' || kind === 'component') && isScope(kind, ownName)) {
         const held = inside.get(name);
-        if (held && (step > 0 || EMPTY_VALUE.test(given))) {
-          const comment = /#.*$/.exec(given)?.[0];
-          put(indent, before, key, step > 0 ? given : `:${comment ? ` ${comment}` : ''}`);
+        if (held) {
+          put(indent, before, key, step > 0 ? given : (withoutNothing(given) ?? ':'));
           emitComponents(held.sort(byOrder), indent + (step || 2));
         } else put(indent, before, key, step > 0 ? emptied(given) : given);
         continue;
@@ -644,6 +654,17 @@ export function compose(registers: Registers): Composed {
   const tail = (root?.[1] ?? []).map((each) => (/^<\d+/.test(each) ? each.replace(/^<\d+/, '') : isOpen ? each.trimStart() : each)).filter((each) => BLANK.test(each));
   const text = [...lines, ...tail].join('\n');
   return { text: text === '' ? '' : `${text}\n`, keys };
+}
+
+/** What follows a key at which nothing stands, with its comments, so that something can stand there; undefined when something does. */
+function withoutNothing(rest: string): string | undefined {
+  const lines = rest.split('\n').map((line) => /^([^#]*)(#.*)?$/.exec(line) ?? [line, line, '']);
+  const said = lines.map(([, code]) => code).join('').replace(/\s/g, '');
+  if (![':', ':{}', ':~', ':null'].includes(said)) return undefined;
+  return lines
+    .map(([, code, comment]) => `${(code ?? '').replace(/\{\s*\}|~|null/, '').trimEnd()}${comment ? ` ${comment}` : ''}`.replace(/^ +/, '  '))
+    .filter((line) => line.trim() !== '')
+    .join('\n');
 }
 
 /** Whether a list that was written names just these, as far as can be seen without reading it. */

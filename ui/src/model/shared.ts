@@ -30,6 +30,8 @@ export interface Act {
 /** What is seen of a shared document. A new object after each change. */
 export interface Sight {
   read: Read;
+  /** Whether the last change was made here. */
+  isOwn: boolean;
   canUndo: boolean;
   canRedo: boolean;
 }
@@ -40,6 +42,13 @@ const LIMIT = 200;
 const TOGETHER = 1_200;
 /** Texts whose components are remembered, to understand edits of what was shown a moment ago. */
 const REMEMBERED = 50;
+
+/** A number made of a text, the same everywhere (FNV-1a). */
+export function numberOf(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
+  return hash >>> 0;
+}
 
 const random = (id: string) => `${id}~${Array.from(crypto.getRandomValues(new Uint8Array(6)), (each) => (each % 36).toString(36)).join('')}`;
 
@@ -86,10 +95,13 @@ export class Shared {
     return () => this.listeners.delete(listener);
   };
 
+  private isOwn = true;
+
   private look(): Sight {
     const before = this.sight?.read;
     return {
       read: before?.text === this.composed.text ? before : read(this.composed.text),
+      isOwn: this.isOwn,
       canUndo: this.past.length > 0,
       canRedo: this.future.length > 0,
     };
@@ -141,9 +153,14 @@ export class Shared {
       this.future = [];
       this.last = about === undefined ? undefined : { about, at: now };
     }
-    if (done.length > 0) this.onChange?.(done.map(([name, , after]) => [name, after]));
+    if (done.length > 0) this.send(done, label !== undefined);
     this.tell();
     return true;
+  }
+
+  /** Takes over a text that came from elsewhere, of which `base` was known here. Everybody who does makes the same of it. */
+  take(text: string, base: string): boolean {
+    return this.put(text, base, { now: 0, fresh: (id) => `${id}~${numberOf(text)}` });
   }
 
   /** Takes the last step of this person back; what others changed since stays. */
@@ -158,14 +175,21 @@ export class Shared {
     const done = this.apply(mine.map(([name, before]) => [name, before]));
     if (done.length > 0) {
       this[to].push({ label: step.label, changed: done });
-      this.onChange?.(done.map(([name, , after]) => [name, after]));
+      this.send(done);
     }
     this.tell();
   }
 
+  private send(done: Step['changed'], isOwn = true): void {
+    this.isOwn = isOwn;
+    this.onChange?.(done.map(([name, , after]) => [name, after]));
+  }
+
   /** Takes changes of others. */
   receive(changed: readonly Change[]): void {
-    if (this.apply(changed).length > 0) this.tell();
+    if (this.apply(changed).length === 0) return;
+    this.isOwn = false;
+    this.tell();
   }
 
   /** The registers as they are. */
@@ -177,15 +201,16 @@ export class Shared {
    * Goes on with the registers of others, in which `base` has become something else; what was changed here since
    * `base` is changed there too, as one step after `steps`.
    */
-  adopt(registers: ReadonlyMap<string, string>, base: string, now: number, steps: Steps | undefined): void {
+  adopt(registers: ReadonlyMap<string, string>, base: string, steps: Steps, now = 0): void {
     const mine = this.composed.text;
     this.registers = new Map(registers);
     this.composed = compose(this.registers);
     // Where only the spelling differs, what is shown stays as it is.
     if (compose(seed(base)).text === this.composed.text) this.composed = { ...this.composed, text: base };
-    this.past = [...(steps?.past ?? [])];
-    this.future = [...(steps?.future ?? [])];
+    this.past = [...steps.past];
+    this.future = [...steps.future];
     this.last = undefined;
+    this.isOwn = false;
     this.shown.clear();
     this.remember();
     if (mine !== base) this.put(mine, base, { now, label: 'Change' });
@@ -195,6 +220,16 @@ export class Shared {
   /** This person's steps. */
   steps(): Steps {
     return { past: this.past, future: this.future };
+  }
+
+  /** What [restored] reads. */
+  pack(): Packed {
+    return { registers: [...this.registers], ...newest(this.steps()) };
+  }
+
+  /** A text that was shown here not long ago, by what tells it from others. */
+  remembered(isIt: (text: string) => boolean): string | undefined {
+    return [...this.shown.keys()].reverse().find(isIt);
   }
 }
 
@@ -214,13 +249,18 @@ export function merged(base: string, mine: string, theirs: string): string | und
   return both.put(mine, base, { now: 0 }) && both.put(theirs, base, { now: 0 }) ? both.text : undefined;
 }
 
+/** A document with this person's steps, as it is kept over a reload. */
+export interface Packed extends Steps {
+  registers: [string, string][];
+}
+
 /** Steps that are kept over a reload, to each side, and characters of all of them together. */
 const PACKED = { steps: 50, characters: 400_000 };
 
 /** The newest steps, as many as there is room for. */
-export function pack({ past, future }: Steps): Steps {
+export function newest({ past, future }: Steps): Steps {
   let left = PACKED.characters;
-  const newest = (steps: readonly Step[]): Step[] => {
+  const side = (steps: readonly Step[]): Step[] => {
     const kept: Step[] = [];
     for (const step of [...steps].reverse().slice(0, PACKED.steps)) {
       left -= JSON.stringify(step).length;
@@ -229,7 +269,7 @@ export function pack({ past, future }: Steps): Steps {
     }
     return kept;
   };
-  return { past: newest(past), future: newest(future) };
+  return { past: side(past), future: side(future) };
 }
 
 const isStep = (value: unknown): value is Step => {
@@ -237,12 +277,16 @@ const isStep = (value: unknown): value is Step => {
   return typeof step?.label === 'string' && Array.isArray(step.changed) && step.changed.every((each) => Array.isArray(each) && typeof each[0] === 'string');
 };
 
-/** Reads what [pack] made; nothing when it is something else. */
-export function unpack(packed: unknown): Steps | undefined {
-  const { past, future } = (packed ?? {}) as Partial<Steps>;
-  if (!Array.isArray(past) || !Array.isArray(future) || ![...past, ...future].every(isStep)) return undefined;
+/** Reads what [Shared.pack] made, when it is of this text; nothing otherwise. */
+export function restored(packed: unknown, text: string): Shared | undefined {
+  const { past, future, registers } = (packed ?? {}) as Partial<Packed>;
+  if (!Array.isArray(past) || !Array.isArray(future) || !Array.isArray(registers) || ![...past, ...future].every(isStep)) return undefined;
+  const shared = new Shared(text);
   // Written as JSON, what was absent is null.
-  const whole = (steps: Step[]): Step[] =>
+  const whole = (steps: readonly Step[]): Step[] =>
     steps.map(({ label, changed }) => ({ label, changed: changed.map(([name, before, after]) => [name, before ?? undefined, after ?? undefined]) }));
-  return { past: whole(past), future: whole(future) };
+  const kept = new Map(registers);
+  if (compose(kept).text !== compose(shared.entries()).text) return undefined;
+  shared.adopt(kept, text, { past: whole(past), future: whole(future) });
+  return shared;
 }
