@@ -33,8 +33,12 @@ export function launch() {
   return chromium.launch({ executablePath: executable(), args: QUIET });
 }
 
-/** What is expected to be missing: a workflow without a draft has none, and the browser writes that down. */
-const EXPECTED = [/\/draft$/];
+/** What the browser writes down and is expected: a workflow without a draft, a draft that was overtaken, and no network. */
+const EXPECTED = [
+  { said: /404/, of: /\/draft$/ },
+  { said: /412/, of: /\/draft$/ },
+  { said: /ERR_INTERNET_DISCONNECTED/, of: /\/api\// },
+];
 
 /** Runs a test in a page of its own. A screenshot is kept when it fails. */
 export async function withPage(browser, name, options, test) {
@@ -46,21 +50,21 @@ export async function withPage(browser, name, options, test) {
     ...options,
   });
   context.setDefaultTimeout(15_000);
-  const page = await context.newPage();
   const errors = [];
-  page.on('pageerror', (error) => errors.push(`script: ${error.message}`));
-  page.on('console', (message) => {
+  context.on('weberror', (error) => errors.push(`script: ${error.error().message}`));
+  context.on('console', (message) => {
     if (message.type() !== 'error') return;
     const at = message.location().url ?? '';
-    if (/404/.test(message.text()) && EXPECTED.some((each) => each.test(at))) return;
+    if (EXPECTED.some(({ said, of }) => said.test(message.text()) && of.test(at))) return;
     errors.push(`console: ${message.text()} (${at})`);
   });
-  page.on('response', (response) => {
+  context.on('response', (response) => {
     if (response.status() >= 500) errors.push(`${response.status()} ${response.url()}`);
   });
-  await page.addInitScript(() => {
+  await context.addInitScript(() => {
     addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
   });
+  const page = await context.newPage();
   try {
     await test(page);
     assert.deepEqual(errors, []);

@@ -7,6 +7,8 @@ const SIZES = process.argv.slice(2).map(Number).filter((size) => size > 0);
 /** How long a gesture is watched, in milliseconds. */
 const GESTURE = 2_000;
 const TIMES = 3;
+/** Edits that are timed between two tabs. */
+const EDITS = 60;
 
 /** A workflow of so many components, each after one or two of those right before it. The same each time. */
 function workflow(count) {
@@ -78,9 +80,48 @@ async function gestures(page, what) {
   }
 }
 
+/** How long an edit in one tab takes until another shows it, from the key to the drawing. */
+async function together(server, browser) {
+  const { id } = await server.workflow(workflow(30));
+  const context = await browser.newContext({ viewport: { width: 1360, height: 820 }, reducedMotion: 'reduce' });
+  const [page, other] = [await context.newPage(), await context.newPage()];
+  for (const each of [page, other]) {
+    each.setDefaultTimeout(60_000);
+    await each.goto(`${server.base}/workflows/${id}/edit`);
+    await each.locator('.react-flow__node[data-id="c1"]').waitFor();
+  }
+  await page.getByRole('list', { name: 'Also here' }).waitFor();
+  await page.locator('.react-flow__node[data-id="c1"]').click();
+  await page.getByRole('tab', { name: 'Notes' }).click();
+  const field = page.getByLabel('Title', { exact: true });
+  await field.focus();
+  await field.evaluate((element) => element.addEventListener('input', () => (globalThis.begun = performance.timeOrigin + performance.now()), true));
+  const took = [];
+  for (let edit = 0; edit < EDITS; edit += 1) {
+    await other.evaluate(() => {
+      const title = document.querySelector('.react-flow__node[data-id="c1"] .card-title');
+      globalThis.seen = new Promise((resolve) => {
+        const observer = new MutationObserver(() => {
+          observer.disconnect();
+          resolve(performance.timeOrigin + performance.now());
+        });
+        observer.observe(title, { characterData: true, childList: true, subtree: true });
+      });
+    });
+    await page.keyboard.type('x');
+    const seen = await other.evaluate(() => globalThis.seen);
+    took.push(seen - (await page.evaluate(() => globalThis.begun)));
+  }
+  took.sort((a, b) => a - b);
+  const at = (part) => `${took[Math.min(took.length - 1, Math.floor(took.length * part))].toFixed(1)} ms`;
+  show(`an edit, seen in another tab (${EDITS} of them)`, `p50 ${at(0.5)}`, `p95 ${at(0.95)}`, `worst ${at(1)}`);
+  await context.close();
+}
+
 const server = await serve();
 const browser = await launch();
 try {
+  await together(server, browser);
   for (const size of SIZES.length > 0 ? SIZES : [100, 500, 2_000]) {
     const { id } = await server.workflow(workflow(size));
     const page = await browser.newPage({ viewport: { width: 1360, height: 820 }, reducedMotion: 'reduce' });

@@ -111,28 +111,33 @@ export async function share(id: string, shared: Shared, base: string, kept: Kept
   put();
   onSaved(doc, (saved) => told.saved(saved.revision, shared.remembered((text) => numberOf(text) === saved.text)));
   const tabs = overTabs(`apg.room.${id}.${lineOf(doc)}`, doc, awareness);
-  const tellSaved = (of: Kept) => {
-    setSaved(doc, { revision: of.revision, text: numberOf(of.text) });
+  /** Remembers what the server has, for the next time. */
+  const remember = (of: Kept) => {
     // A browser that keeps nothing more has said so already.
     store?.set('saved', of as never).catch(() => undefined);
   };
+  const tellSaved = (of: Kept) => {
+    setSaved(doc, { revision: of.revision, text: numberOf(of.text) });
+    remember(of);
+  };
   /** Takes over what the server has and this document never saw, such as what came in through the API. */
   const reconcile = async () => {
-    const isKnown = (text: string) => savedOf(doc)?.text === numberOf(text);
-    if (isKnown(kept.text)) return;
-    if (savedOf(doc) !== undefined) {
-      // Who keeps a draft says so a moment later.
-      await new Promise((resolve) => setTimeout(resolve, MOMENT));
-      const now = await told.read();
-      if (isClosed || isKnown(now.text)) return;
-      const common = shared.remembered(isKnown) ?? (had && isKnown(had.text) ? had.text : undefined);
-      if (common === undefined ? now.text !== shared.text : !shared.take(now.text, common)) {
-        told.apart();
-        return;
-      }
-      told.saved(now.revision, now.text);
-      tellSaved(now);
-    } else tellSaved(kept);
+    const isKnown = (text: string) => numberOf(text) === (savedOf(doc)?.text ?? numberOf(had?.text ?? kept.text));
+    if (isKnown(kept.text)) {
+      remember(kept);
+      return;
+    }
+    // Who keeps a draft says so a moment later.
+    await new Promise((resolve) => setTimeout(resolve, MOMENT));
+    const now = await told.read();
+    if (isClosed || isKnown(now.text)) return;
+    const common = shared.remembered(isKnown) ?? (had && isKnown(had.text) ? had.text : undefined);
+    if (common === undefined ? now.text !== shared.text : !shared.take(now.text, common)) {
+      told.apart();
+      return;
+    }
+    told.saved(now.revision, now.text);
+    tellSaved(now);
   };
   // What cannot be read now is compared when a draft is kept.
   reconcile().catch(() => undefined);
@@ -163,6 +168,7 @@ export async function share(id: string, shared: Shared, base: string, kept: Kept
     },
     tellSaved,
     close: () => {
+      if (isClosed) return;
       isClosed = true;
       removeEventListener('pagehide', leave);
       leave();

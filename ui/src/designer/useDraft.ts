@@ -13,6 +13,8 @@ const REST = 900;
 const OTHERS = 5_000;
 /** How long somebody who kept a draft takes at most to say so, in milliseconds. */
 const MOMENT = 400;
+/** How often the server is asked whether somebody in another browser kept a draft, in milliseconds, while the page is seen. */
+const LOOK = 10_000;
 /** How often another draft is taken over before a person is asked. */
 const MEETINGS = 5;
 
@@ -188,6 +190,27 @@ export function useDraft(
     addEventListener('online', retry);
     return () => removeEventListener('online', retry);
   }, [retry]);
+
+  // Tabs of one browser tell each other of each change; people in other browsers are seen once they keep theirs.
+  useEffect(() => {
+    const look = async () => {
+      if (document.hidden || !navigator.onLine || saving.current) return;
+      const before = kept.current;
+      const now = await readKept(client, id);
+      if (kept.current !== before || saving.current || (now.revision === before.revision && now.text === before.text)) return;
+      if (!shared.take(now.text, before.text)) return; // They are asked when something is kept here.
+      agree(now);
+      told.current?.tellSaved(now);
+    };
+    // What cannot be read now is read at the next look.
+    const glance = () => void look().catch(() => undefined);
+    const timer = setInterval(glance, LOOK);
+    addEventListener('focus', glance);
+    return () => {
+      clearInterval(timer);
+      removeEventListener('focus', glance);
+    };
+  }, [client, id, shared, agree]);
 
   const overwrite = useCallback(() => {
     void (async () => {
