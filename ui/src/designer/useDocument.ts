@@ -39,7 +39,8 @@ function begin(id: string, text: string): Shared {
 
 function keep(id: string, shared: Shared): void {
   try {
-    sessionStorage.setItem(stepsKey(id), JSON.stringify(shared.pack()));
+    const packed = shared.pack();
+    if (packed) sessionStorage.setItem(stepsKey(id), JSON.stringify(packed));
   } catch {
     // There is no room. Steps of an older text would be wrong, so there are none.
     sessionStorage.removeItem(stepsKey(id));

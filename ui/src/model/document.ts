@@ -81,7 +81,8 @@ function needsOf(value: unknown): { id: string; port: string }[] {
   return list.filter((each): each is string => typeof each === 'string').map(need);
 }
 
-function parse(text: string): Document {
+/** A text as a tree of its own, to be changed. */
+export function parse(text: string): Document {
   return YAML.parseDocument(text, { version: '1.2', keepSourceTokens: false, prettyErrors: false, uniqueKeys: true });
 }
 
@@ -133,9 +134,26 @@ function workflowOf(value: unknown): Workflow {
   };
 }
 
+/** What was made of the last few texts: reading a large one takes as long as all else that is done with it. */
+export function remembering<T>(make: (text: string) => T): (text: string) => T {
+  const made = new Map<string, T>();
+  return (text) => {
+    if (!made.has(text)) made.set(text, make(text));
+    const found = made.get(text) as T;
+    made.delete(text);
+    made.set(text, found);
+    const [oldest] = made.keys();
+    if (made.size > 4 && oldest !== undefined) made.delete(oldest);
+    return found;
+  };
+}
+
+/** A text as it was parsed, not to be changed. */
+export const parsed = remembering(parse);
+
 /** Reads a text; never fails. */
 export function read(text: string): Read {
-  const document = parse(text);
+  const document = parsed(text);
   const error = document.errors[0];
   let value: unknown;
   try {
@@ -163,9 +181,13 @@ export const EMPTY = 'workflow: v1\nname: untitled\ncomponents: {}\n';
 
 // Edits. Each takes a text that can be read and gives the text after it; comments and the order of keys stay.
 
+/** How documents are written. */
+export const STYLE = { lineWidth: 0, flowCollectionPadding: true };
+
 /** A text as an edit that changes nothing would write it: what is different after an edit is different from this. */
 export function formatted(text: string): string {
-  return edit(text, () => undefined);
+  const document = parsed(text);
+  return document.errors.length > 0 || !isMap(document.contents) ? text : document.toString(STYLE);
 }
 
 /** Changes a document and writes it again. A text that is not YAML is given back as it is. */
@@ -174,7 +196,7 @@ function edit(text: string, change: (document: Document) => void): string {
   if (document.errors.length > 0) return text;
   if (!isMap(document.contents)) document.contents = document.createNode({ workflow: 'v1' }) as unknown as Node as never;
   change(document);
-  return document.toString({ lineWidth: 0, flowCollectionPadding: true });
+  return document.toString(STYLE);
 }
 
 function keyOf(pair: Pair): string {

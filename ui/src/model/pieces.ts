@@ -1,6 +1,6 @@
 import YAML, { isAlias, isMap, isScalar, isSeq, type Document, type Node, type YAMLMap } from 'yaml';
 
-import { freeId, need, needText } from './document';
+import { freeId, need, needText, parse, parsed, remembering, STYLE } from './document';
 
 // How a document is cut into pieces that several people can change at once, and put together again.
 //
@@ -53,40 +53,32 @@ const BLOCK_TEXT = /[|>][-+0-9]*\s*(#.*)?$/;
 const isScope = (parent: 'root' | 'component' | 'other', name: string) =>
   parent === 'root' ? TOP_SCOPES.has(name) : parent === 'component' && SCOPES.has(name);
 
-function parse(text: string): Document {
-  return YAML.parseDocument(text, { version: '1.2', keepSourceTokens: false, prettyErrors: false, uniqueKeys: true });
-}
-
 const keyOf = (key: unknown): string => (isScalar(key) ? String(key.value) : '');
 
-/** Writes the lists of components as block maps, where they are written in one line: in one line they could not be cut. */
-function unfolded(document: Document): string | undefined {
-  let changed = false;
-  const open = (node: unknown): node is YAMLMap => {
-    if (!isMap(node)) return false;
-    if (node.flow && node.items.length > 0) {
-      node.flow = false;
-      changed = true;
-    }
-    return true;
+/** The maps in one line that hold components, and what is around those: so written they could not be cut. */
+function folded(document: Document): YAMLMap[] {
+  const found: YAMLMap[] = [];
+  const look = (node: YAMLMap) => {
+    if (node.flow && node.items.length > 0) found.push(node);
   };
   const scopes = (map: YAMLMap, parent: 'root' | 'component') => {
     for (const pair of map.items) {
       if (!isScope(parent, keyOf(pair.key)) || !isMap(pair.value)) continue;
-      const holdsFlow = pair.value.flow === true;
-      if (!open(pair.value)) continue;
+      look(pair.value);
       for (const each of pair.value.items) {
         if (!isMap(each.value)) continue;
         const inner = each.value.items.some((field) => isScope('component', keyOf(field.key)) && isMap(field.value) && field.value.items.length > 0);
         // What stands in one line by itself stays so, unless it holds components.
-        if (holdsFlow || inner) open(each.value);
+        if (pair.value.flow || inner) look(each.value);
         if (inner) scopes(each.value, 'component');
       }
     }
   };
-  if (!isMap(document.contents) || !open(document.contents)) return undefined;
-  scopes(document.contents, 'root');
-  return changed ? document.toString({ lineWidth: 0, flowCollectionPadding: true }) : undefined;
+  if (isMap(document.contents)) {
+    look(document.contents);
+    scopes(document.contents, 'root');
+  }
+  return found;
 }
 
 /** Where what a node says ends; trailing comments are not of it. */
@@ -137,10 +129,10 @@ function linesOf(text: string): { at: (offset: number) => number; start: (line: 
 }
 
 /** Cuts a text; undefined when it is not YAML, or not keys with values. */
-export function cut(given: string): Tree | undefined {
+const cut = remembering((given: string): Tree | undefined => {
   let text = given.replace(/\r\n?/g, '\n');
   if (text !== '' && !text.endsWith('\n')) text += '\n';
-  let document = parse(text);
+  let document = parsed(text);
   if (document.errors.length > 0) return undefined;
   let isBound = document.directives?.docStart === true;
   YAML.visit(document, {
@@ -150,10 +142,11 @@ export function cut(given: string): Tree | undefined {
   });
   if (isBound) return whole(given);
   if (!isMap(document.contents) || document.contents.items.length === 0) return undefined;
-  const opened = unfolded(document);
-  if (opened !== undefined) {
-    text = opened;
-    document = parse(text);
+  if (folded(document).length > 0) {
+    const opened = parse(text);
+    for (const map of folded(opened)) map.flow = false;
+    text = opened.toString(STYLE);
+    document = parsed(text);
     if (document.errors.length > 0) return undefined;
   }
 
@@ -230,7 +223,7 @@ export function cut(given: string): Tree | undefined {
     before = lines.slice(last + 1, next);
   });
   return { whole: undefined, children, tail: before.map((each) => note(each, 0)) };
-}
+});
 
 // Registers.
 

@@ -59,8 +59,8 @@ const random = (id: string) => `${id}~${Array.from(crypto.getRandomValues(new Ui
  * travel: `onChange` is told of each change made here, and `receive` takes those of others.
  */
 export class Shared {
-  private registers: Map<string, string>;
-  private composed: Composed;
+  /** Made when they are first needed: a document is drawn before it is changed. */
+  private state: { registers: Map<string, string>; composed: Composed } | undefined;
   private sight: Sight;
   private past: Step[] = [];
   private future: Step[] = [];
@@ -72,18 +72,33 @@ export class Shared {
 
   /** @param fresh makes the key of a component that is added: no two may be alike, wherever they are made. */
   constructor(
-    text: string,
+    private readonly first: string,
     private readonly fresh: (id: string) => string = random,
   ) {
-    this.registers = seed(text);
-    // Before anybody has changed it, it is shown to the letter.
-    this.composed = { ...compose(this.registers), text };
     this.sight = this.look();
-    this.remember();
+  }
+
+  private get now(): { registers: Map<string, string>; composed: Composed } {
+    if (!this.state) {
+      const registers = seed(this.first);
+      // Before anybody has changed it, it is shown to the letter.
+      this.state = { registers, composed: { ...compose(registers), text: this.first } };
+      this.remember();
+    }
+    return this.state;
+  }
+  private get registers(): Map<string, string> {
+    return this.now.registers;
+  }
+  private get composed(): Composed {
+    return this.now.composed;
+  }
+  private set composed(composed: Composed) {
+    this.now.composed = composed;
   }
 
   get text(): string {
-    return this.composed.text;
+    return this.state?.composed.text ?? this.first;
   }
   /** The components there are, by id. */
   get keys(): ReadonlyMap<string, string> {
@@ -100,7 +115,7 @@ export class Shared {
   private look(): Sight {
     const before = this.sight?.read;
     return {
-      read: before?.text === this.composed.text ? before : read(this.composed.text),
+      read: before?.text === this.text ? before : read(this.text),
       isOwn: this.isOwn,
       canUndo: this.past.length > 0,
       canRedo: this.future.length > 0,
@@ -108,6 +123,7 @@ export class Shared {
   }
 
   private remember(): void {
+    if (!this.state) return;
     this.shown.delete(this.composed.text);
     this.shown.set(this.composed.text, this.composed);
     const [oldest] = this.shown.keys();
@@ -202,11 +218,10 @@ export class Shared {
    * `base` is changed there too, as one step after `steps`.
    */
   adopt(registers: ReadonlyMap<string, string>, base: string, steps: Steps, now = 0): void {
-    const mine = this.composed.text;
-    this.registers = new Map(registers);
-    this.composed = compose(this.registers);
+    const mine = this.text;
+    this.state = { registers: new Map(registers), composed: compose(registers) };
     // Where only the spelling differs, what is shown stays as it is.
-    if (compose(seed(base)).text === this.composed.text) this.composed = { ...this.composed, text: base };
+    if (this.text !== base && compose(seed(base)).text === this.text) this.composed = { ...this.composed, text: base };
     this.past = [...steps.past];
     this.future = [...steps.future];
     this.last = undefined;
@@ -222,8 +237,9 @@ export class Shared {
     return { past: this.past, future: this.future };
   }
 
-  /** What [restored] reads. */
-  pack(): Packed {
+  /** What [restored] reads; nothing before anything was changed. */
+  pack(): Packed | undefined {
+    if (!this.state) return undefined;
     return { registers: [...this.registers], ...newest(this.steps()) };
   }
 
@@ -286,7 +302,8 @@ export function restored(packed: unknown, text: string): Shared | undefined {
   const whole = (steps: readonly Step[]): Step[] =>
     steps.map(({ label, changed }) => ({ label, changed: changed.map(([name, before, after]) => [name, before ?? undefined, after ?? undefined]) }));
   const kept = new Map(registers);
-  if (compose(kept).text !== compose(shared.entries()).text) return undefined;
+  const composed = compose(kept).text;
+  if (composed !== text && composed !== compose(seed(text)).text) return undefined;
   shared.adopt(kept, text, { past: whole(past), future: whole(future) });
   return shared;
 }
