@@ -92,7 +92,7 @@ function act(editor: Editor, { below, of }: ReturnType<typeof numbers>, now: num
     return holder ? { parent: holder.id, name: holder.type === 'try_catch' && below(2) === 0 ? 'catch' : 'components' } : { parent: null, name: 'components' };
   };
   const draw = (next: string) => {
-    expect(shared.put(next, text, { now, label: 'draw', isDrawn: true })).toBe(true);
+    expect(shared.put(next, text, { now, label: 'draw', isDrawn: true }), next).toBe(true);
     // Nobody else did anything meanwhile: what was drawn is what is there, but for what a rule sets right.
     if (!read(next).mistake) expect(read(shared.text).mistake).toBeUndefined();
   };
@@ -131,7 +131,8 @@ function act(editor: Editor, { below, of }: ReturnType<typeof numbers>, now: num
     case 11:
       return draw(setWorkflowField(text, of(['title', 'parameters', 'timeout']) ?? 'title', of<unknown>(['x', { p: { type: 'string' } }, { q: { type: 'number' }, p: { type: 'string' } }, undefined])));
     case 12:
-      return below(2) ? shared.undo() : shared.redo();
+      void (below(2) ? shared.undo() : shared.redo());
+      return undefined;
     default: {
       // Typed into what was shown some time ago.
       const lines = editor.stale.split('\n');

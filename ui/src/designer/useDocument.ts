@@ -2,6 +2,7 @@ import { useCallback, useEffect, useMemo, useState, useSyncExternalStore } from 
 
 import { read, type Read } from '../model/document';
 import { restored, Shared } from '../model/shared';
+import { say } from '../ui/notify';
 
 /** The document being drawn: one text, read, with the steps of whoever draws. */
 export interface DocumentState {
@@ -67,6 +68,8 @@ function pendingRead(text: string): Read {
   return found.mistake ? found : { ...found, mistake: { message: 'a workflow is keys with values, each key on a line of its own', line: 1, column: 1 } };
 }
 
+const OVERTAKEN = 'Somebody else has changed that since; it stays as it is.';
+
 /** How long a document rests before its steps are kept, in milliseconds. */
 const REST = 500;
 
@@ -104,7 +107,8 @@ export function useDocument(id: string, first: string): DocumentState {
   const known = useMemo(() => (pending ? pendingRead(pending.text) : sight.read), [pending, sight.read]);
   const draw = useCallback(
     (text: string, base: string, label: string, about?: string) => {
-      shared.put(text, base, { now: Date.now(), label, about, isDrawn: true });
+      if (shared.put(text, base, { now: Date.now(), label, about, isDrawn: true })) return;
+      say('That would make a document that cannot be read, so nothing was changed. Try it in the source, which shows where.');
     },
     [shared],
   );
@@ -117,8 +121,11 @@ export function useDocument(id: string, first: string): DocumentState {
   );
   const undo = useCallback(() => {
     if (pending) setPending(undefined);
-    else shared.undo();
+    else if (!shared.undo()) say(OVERTAKEN);
   }, [shared, pending]);
+  const redo = useCallback(() => {
+    if (!shared.redo()) say(OVERTAKEN);
+  }, [shared]);
   return {
     read: known,
     shared,
@@ -128,6 +135,6 @@ export function useDocument(id: string, first: string): DocumentState {
     draw,
     put,
     undo,
-    redo: shared.redo,
+    redo,
   };
 }

@@ -191,6 +191,11 @@ layout:
     expect(text).toContain('# from the shop');
   });
 
+  it('rename a component to an id whose place was left behind', () => {
+    const text = 'components:\n  b: { type: noop }\nlayout:\n  a: [1, 2]\n  b: [3, 4]\n';
+    expect(read(rename(text, read(text).workflow, 'b', 'a'))).toMatchObject({ mistake: undefined, workflow: { layout: { a: [3, 4] } } });
+  });
+
   it('leave longer names alone when they rename', () => {
     const text = 'components:\n  a: { type: noop }\n  b: { type: log, needs: [a], config: { message: "${{ components.a2.output }} ${{ components.a.output }}" } }\n  a2: { type: noop }\n';
     const renamed = read(rename(text, read(text).workflow, 'a', 'z')).workflow;

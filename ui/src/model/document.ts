@@ -483,6 +483,8 @@ export function rename(text: string, workflow: Workflow, from: string, to: strin
         each.needs.map((need) => ({ id: need.id === from ? to : need.id, port: renamesPort(need) ? to : need.port })),
       );
     }
+    // A place that something of that id left behind is not its place.
+    if (document.hasIn(['layout', to])) document.deleteIn(['layout', to]);
     for (const path of [component.path, ['layout', from]]) {
       const parent = document.getIn(path.slice(0, -1), true) as unknown;
       const pair = isMap(parent) ? parent.items.find((item) => keyOf(item) === from) : undefined;

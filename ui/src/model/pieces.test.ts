@@ -276,7 +276,7 @@ describe('undo', () => {
     const c = new Shared(ORDER);
     title(c, 'mine', 0);
     c.receive([...seed(ORDER.replace('type: decision\n', 'type: decision\n        title: theirs\n'))]);
-    c.undo();
+    expect(c.undo()).toBe(false);
     expect(of(c)).toBe('theirs');
   });
 

@@ -179,13 +179,14 @@ export class Shared {
     return this.put(text, base, { now: 0, fresh: (id) => `${id}~${numberOf(text)}` });
   }
 
-  /** Takes the last step of this person back; what others changed since stays. */
-  undo = (): void => this.go('past', 'future');
-  redo = (): void => this.go('future', 'past');
+  /** Takes the last step of this person back; what others changed since stays. Answers whether anything was left of it. */
+  undo = (): boolean => this.go('past', 'future');
+  /** Does again what was taken back last. */
+  redo = (): boolean => this.go('future', 'past');
 
-  private go(from: 'past' | 'future', to: 'past' | 'future'): void {
+  private go(from: 'past' | 'future', to: 'past' | 'future'): boolean {
     const step = this[from].pop();
-    if (!step) return;
+    if (!step) return true;
     this.last = undefined;
     const mine = step.changed.filter(([name, , after]) => this.registers.get(name) === after);
     const done = this.apply(mine.map(([name, before]) => [name, before]));
@@ -194,6 +195,7 @@ export class Shared {
       this.send(done);
     }
     this.tell();
+    return done.length > 0;
   }
 
   private send(done: Step['changed'], isOwn = true): void {
