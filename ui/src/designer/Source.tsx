@@ -236,6 +236,8 @@ export default function Source({
       const place = Math.max(line.from, Math.min(line.to, line.from + Math.trunc(at[1]) - 1));
       return [Decoration.widget({ widget: new Caret(name, colour), side: 1 }).range(place)];
     });
+    // Mostly nobody else writes, and each update takes away what is shown under the pointer.
+    if (carets.length === 0 && editor.state.field(CARETS).size === 0) return;
     editor.dispatch({ effects: setCarets.of(Decoration.set(carets, true)) });
   }, [people, text]);
 
