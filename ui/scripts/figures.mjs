@@ -82,7 +82,7 @@ async function gestures(page, what) {
 
 /** How long an edit in one tab takes until another shows it, from the key to the drawing. */
 async function together(server, browser) {
-  const { id } = await server.workflow(workflow(30));
+  const { id } = await server.workflow(workflow(30).replace('name: figures-30', 'name: together'));
   const context = await browser.newContext({ viewport: { width: 1360, height: 820 }, reducedMotion: 'reduce' });
   const [page, other] = [await context.newPage(), await context.newPage()];
   for (const each of [page, other]) {

@@ -217,8 +217,7 @@ const cut = remembering((given: string): Tree | undefined => {
     if (!/^\s*:.*[|>]\d?\+/.test(piece.rest)) while (last > line && (lines[last] ?? '').trim() === '') last -= 1;
     if (piece.step === 0) {
       const further = lines.slice(line + 1, last + 1).map((each) => outdent(each, indent));
-      // In a block text blanks at the end of a line count, and elsewhere nothing does.
-      piece.rest = [piece.rest, ...further.map((each) => (each.trim() === '' && each.length === 0 ? '' : each))].join('\n');
+      piece.rest = [piece.rest, ...further].join('\n');
     } else last = line;
     before = lines.slice(last + 1, next);
   });
