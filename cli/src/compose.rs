@@ -564,7 +564,8 @@ pub async fn asked_to_end() {
     tokio::spawn(again);
 }
 
-async fn signal() {
+/// Waits for Ctrl-C, or for being asked to end.
+pub(crate) async fn signal() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {

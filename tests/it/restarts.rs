@@ -1,13 +1,13 @@
 //! Processes end and begin again on the same data, and begin before the services they need.
 
 use anyhow::{Result, ensure};
+use chaos::proxy::{Proxy, through};
 use serde_json::json;
 
 use crate::harness::{
     PATIENCE, RUNTIME, free_port,
     place::{Addresses, Place, Shape, member, migrate, settings},
     process::tail,
-    proxy::{Proxy, through},
     run::Run,
     services::{Service, Services},
     unique_name, until,
@@ -133,7 +133,7 @@ fn a_process_that_starts_before_its_services_waits_for_them() -> Result<()> {
                     .then_some(()))
             })
             .await?;
-            proxies.push(Proxy::start_at(port, services.port(service)).await?);
+            proxies.push(Proxy::start_at(port, &format!("127.0.0.1:{}", services.port(service))).await?);
         }
         early.is_up(&process).await?;
         process.terminate(PATIENCE).await

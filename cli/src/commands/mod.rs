@@ -4,6 +4,7 @@
 
 mod archive;
 mod audit;
+mod chaos;
 mod completions;
 mod config;
 mod dead_letter;
@@ -41,6 +42,10 @@ use crate::{
 pub struct Cli {
     #[command(flatten)]
     pub(crate) settings: SettingsArgs,
+    /// Ends when the process with this pid does, which must be the one that started it. Linux only; for programs that
+    /// start others.
+    #[arg(long, global = true, hide = true, value_name = "PID")]
+    pub(crate) ends_with: Option<i32>,
     #[command(subcommand)]
     pub(crate) verb: Option<Verb>,
 }
@@ -120,6 +125,8 @@ pub(crate) enum Verb {
     Doctor(doctor::Args),
     /// Checks that everything in the database keeps the rules.
     Audit(audit::Args),
+    /// Breaks processes of its own while executions run, and looks for what was lost, doubled or stuck.
+    Chaos(chaos::Args),
     /// Reads executions that were removed after their time, from the folder they were written to.
     Archive(archive::Args),
     /// Checks or shows the settings.
@@ -193,7 +200,28 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .context("no async runtime can be started")
 }
 
+/// Makes this process end when the one that started it does, however that ends.
+#[cfg(target_os = "linux")]
+fn end_with(parent: i32) -> Result<()> {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .context("the end of the process that started this one cannot be watched")?;
+    // It may have ended before it was watched.
+    let is_there = getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent);
+    anyhow::ensure!(is_there, "the process {parent} has not started this one, or has ended");
+    Ok(())
+}
+
+/// Elsewhere nothing tells a process of it: whoever starts others ends them.
+#[cfg(not(target_os = "linux"))]
+fn end_with(_parent: i32) -> Result<()> {
+    Ok(())
+}
+
 fn run(cli: Cli) -> Result<Exit> {
+    if let Some(parent) = cli.ends_with {
+        end_with(parent)?;
+    }
     let settings = &cli.settings;
     match cli.verb {
         None => runtime()?.block_on(serve::run(settings, serve::Args::default())),
@@ -224,6 +252,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Some(Verb::Migrate(args)) => small_runtime()?.block_on(migrate::run(settings, args)),
         Some(Verb::Doctor(args)) => small_runtime()?.block_on(doctor::run(settings, args)),
         Some(Verb::Audit(args)) => runtime()?.block_on(audit::run(settings, args)),
+        Some(Verb::Chaos(args)) => runtime()?.block_on(chaos::run(settings, args)),
         Some(Verb::Archive(args)) => archive::run(&args),
         Some(Verb::Config(args)) => config::run(settings, &args),
         Some(Verb::Workflow(args)) => small_runtime()?.block_on(workflow::run(args)),

@@ -4,22 +4,25 @@
 //! The seed decides which faults come in which order and whom they hit; `APG_FAULT_SEED` gives another.
 //! Which messages are under way at that moment, the machine decides.
 
-mod checks;
+mod chaos;
 mod field;
 mod process;
-mod random;
-mod workload;
 
 use std::time::Duration;
 
+use ::chaos::{
+    checks::{self, Recovery},
+    faults::Fault::{Cut, Kill, Silence, Stop, Terminate},
+    random::Random,
+    report::Audited,
+    workload::{Load, Workload},
+};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use crate::harness::RUNTIME;
+use crate::harness::{RUNTIME, unique_name};
 
 use field::{Fault, Field};
-use random::Random;
-use workload::Workload;
 
 /// What a fault test is made of.
 struct Plan {
@@ -38,9 +41,22 @@ impl Plan {
     }
 }
 
+/// Everything accepted has ended this long after the last fault.
+const BOUND: Duration = Duration::from_mins(2);
+/// A new submission ends this soon after the faults.
+const FRESH: Duration = Duration::from_secs(10);
+
 async fn hold(field: Field, plan: Plan) -> Result<()> {
     let mut random = Random::new(plan.seed ^ 0x5eed);
-    let workload = Workload::begin(&field, plan.executions, plan.seed).await?;
+    let load = Load {
+        executions: plan.executions,
+        seed: plan.seed,
+        clients: 6,
+        rest: Duration::from_millis(600),
+        patience: BOUND,
+        own: None,
+    };
+    let mut workload = Workload::begin(&field.apis(), &unique_name("faults"), load).await?;
     // A single node of RabbitMQ may lose what was declared just before it is killed.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let portion = plan.executions.div_ceil(plan.faults.len());
@@ -54,21 +70,34 @@ async fn hold(field: Field, plan: Plan) -> Result<()> {
     }
     workload.allow(plan.executions);
     let history = workload.end().await?;
-    let report = checks::run(&field, &history, &injected).await;
-    eprintln!("seed {}", plan.seed);
-    for line in checks::recovery(&injected, &history) {
-        eprintln!("{line}");
+    let base = field.apis().into_iter().next().context("an API")?;
+    let mut tally = checks::look(&base, &history).await?;
+    eprintln!("seed {}\n{tally}", plan.seed);
+    for Recovery { fault, count, lasted, next_effect, next_turn } in
+        checks::recovery(&injected, &history.effects, &tally.turns)
+    {
+        eprintln!(
+            "{fault:24} x{count}: lasted up to {:5.1} s, next effect within {:5.1} s, next turn {:5.1} s",
+            lasted.max, next_effect.max, next_turn.max
+        );
     }
-    let report = report?;
-    eprintln!("{report}");
-    ensure!(
-        injected.len() == plan.faults.len(),
-        "hollow: {} faults of {}",
-        injected.len(),
-        plan.faults.len()
-    );
-    let shown: Vec<&str> = report.findings.iter().map(String::as_str).take(20).collect();
-    ensure!(report.is_sound(), "{} findings, of which:\n{}", report.findings.len(), shown.join("\n"));
+    let hollow = checks::hollowness(&history, &tally, injected.len(), plan.faults.len());
+    tally.findings.extend(hollow);
+    match workload.fresh().await {
+        Ok(took) if took <= FRESH => {}
+        Ok(took) => tally.find(format!("a new execution took {took:?}")),
+        Err(error) => tally.find(format!("a new execution: {error:#}")),
+    }
+    for surprise in field.surprises() {
+        eprintln!("{surprise}");
+    }
+    let output = field.alone(&["audit", "--output", "json"]).await?;
+    let audit = Audited::read(output.code, &output.out, &output.err);
+    if !audit.is_clean(tally.accepted) {
+        tally.find(format!("{audit:?}"));
+    }
+    let shown: Vec<&str> = tally.findings.iter().map(String::as_str).take(20).collect();
+    ensure!(tally.is_sound(), "{} findings, of which:\n{}", tally.findings.len(), shown.join("\n"));
     Ok(())
 }
 
@@ -87,16 +116,16 @@ fn run(field: impl Future<Output = Result<Field>>, plan: Plan) -> Result<()> {
 #[test]
 fn a_cluster_keeps_its_promise_under_25_faults() -> Result<()> {
     let kinds = [
-        (Fault::Kill("worker"), 5),
-        (Fault::Kill("coordinator"), 3),
-        (Fault::Kill("api"), 2),
-        (Fault::Stop("worker"), 2),
-        (Fault::Stop("coordinator"), 2),
-        (Fault::Stop("api"), 1),
-        (Fault::Terminate("worker"), 1),
-        (Fault::Terminate("coordinator"), 1),
-        (Fault::Reset, 2),
-        (Fault::Silence, 2),
+        (Fault::Of(Kill("worker")), 5),
+        (Fault::Of(Kill("coordinator")), 3),
+        (Fault::Of(Kill("api")), 2),
+        (Fault::Of(Stop("worker")), 2),
+        (Fault::Of(Stop("coordinator")), 2),
+        (Fault::Of(Stop("api")), 1),
+        (Fault::Of(Terminate("worker")), 1),
+        (Fault::Of(Terminate("coordinator")), 1),
+        (Fault::Of(Cut), 2),
+        (Fault::Of(Silence), 2),
         (Fault::KillBroker, 1),
         (Fault::KillDatabase, 1),
         (Fault::FlushDisplay, 1),
@@ -107,5 +136,5 @@ fn a_cluster_keeps_its_promise_under_25_faults() -> Result<()> {
 
 #[test]
 fn one_process_keeps_its_promise_when_it_is_killed_5_times() -> Result<()> {
-    run(Field::embedded(&json!({})), Plan::new(200, &[(Fault::Kill("serve"), 5)]))
+    run(Field::embedded(&json!({})), Plan::new(200, &[(Fault::Of(Kill("serve")), 5)]))
 }

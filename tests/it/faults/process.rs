@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use ::chaos::random::Random;
 use anyhow::{Context, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -21,10 +22,11 @@ use crate::harness::{
     process, unique_name, until,
 };
 
-use super::{
-    field::{Fault, Field},
-    random::Random,
-};
+use super::field::{Fault, Field};
+
+const fn kill(role: &'static str) -> Fault {
+    Fault::Of(::chaos::faults::Fault::Kill(role))
+}
 
 /// How one execution of the process goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,13 +217,13 @@ async fn hold(field: Field) -> Result<()> {
     let mut random = Random::new(20_261_124);
     let mut orders: BTreeMap<usize, String> = BTreeMap::new();
     let faults = [
-        Fault::Kill("worker"),
-        Fault::Kill("coordinator"),
-        Fault::Kill("api"),
+        kill("worker"),
+        kill("coordinator"),
+        kill("api"),
         Fault::KillBroker,
-        Fault::Kill("coordinator"),
+        kill("coordinator"),
         Fault::WipeBroker,
-        Fault::Kill("worker"),
+        kill("worker"),
         Fault::KillDatabase,
     ];
     let portion = EXECUTIONS / faults.len();
@@ -258,9 +260,7 @@ async fn hold(field: Field) -> Result<()> {
     })
     .await?;
     field.move_clock(49)?;
-    for fault in
-        [Fault::Kill("coordinator"), Fault::Kill("coordinator"), Fault::Kill("api"), Fault::Kill("api")]
-    {
+    for fault in [kill("coordinator"), kill("coordinator"), kill("api"), kill("api")] {
         field.inject(fault, &mut random).await?;
     }
     for (number, id) in &orders {

@@ -8,26 +8,20 @@ pub(crate) mod client;
 pub(crate) mod place;
 pub(crate) mod probe;
 pub(crate) mod process;
-pub(crate) mod proxy;
 pub(crate) mod run;
 pub(crate) mod services;
 
 use std::{
-    future::Future,
-    net::TcpListener,
     path::{Path, PathBuf},
     sync::{
         LazyLock,
-        atomic::{AtomicU16, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
+pub(crate) use chaos::{PATIENCE, free_port, until};
 use serde_json::Value;
-
-/// How long anything may take that must happen, on a loaded machine with two cores.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The runtime of clients and local servers. It outlives every test of the process.
 pub(crate) static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
@@ -37,39 +31,6 @@ pub(crate) static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| 
         .build()
         .expect("a runtime starts")
 });
-
-/// Runs something beside the test until the process ends or the handle is aborted.
-pub(crate) fn beside<T: Send + 'static>(
-    future: impl Future<Output = T> + Send + 'static,
-) -> tokio::task::JoinHandle<T> {
-    RUNTIME.spawn(future)
-}
-
-/// Asks every 50 ms until there is an answer.
-///
-/// # Errors
-/// When there is none within `within`, with the last error that was met.
-pub(crate) async fn until<T, F>(within: Duration, what: &str, mut ask: impl FnMut() -> F) -> Result<T>
-where
-    F: Future<Output = Result<Option<T>>>,
-{
-    let started = Instant::now();
-    loop {
-        let last = match ask().await {
-            Ok(Some(found)) => return Ok(found),
-            Ok(None) => None,
-            Err(error) => Some(error),
-        };
-        if started.elapsed() > within {
-            let waited = format!("{what}: not within {} s", within.as_secs());
-            return Err(match last {
-                Some(error) => error.context(waited),
-                None => anyhow::anyhow!(waited),
-            });
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
 
 /// The secret `IT_WEBHOOK` of every process.
 pub(crate) const WEBHOOK_SECRET: &str = "correct horse battery staple";
@@ -83,24 +44,6 @@ pub(crate) fn unique() -> u64 {
 /// A name that no other test uses, in this process or another.
 pub(crate) fn unique_name(name: &str) -> String {
     format!("{name}-{}-{}", std::process::id(), unique())
-}
-
-/// A loopback port that nobody listens on.
-///
-/// Below 32768, where Linux takes the ports of connections out: between this look and the use nothing
-/// else takes it by chance.
-pub(crate) fn free_port() -> Result<u16> {
-    const FIRST: u16 = 20_000;
-    const COUNT: u16 = 12_000;
-    static NEXT: LazyLock<AtomicU16> =
-        LazyLock::new(|| AtomicU16::new((std::process::id().wrapping_mul(7_919) % u32::from(COUNT)) as u16));
-    for _ in 0..1_000 {
-        let port = FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no loopback port is free")
 }
 
 /// The folder of the workspace.

@@ -142,11 +142,11 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    /// Those of the environment, with a new database.
-    fn given() -> Result<Self> {
+    /// Those of the environment, with a new database for this `purpose`.
+    pub(crate) fn given(purpose: &str) -> Result<Self> {
         let (database, amqp, redis) = (given("DATABASE_URL")?, given("AMQP_URL")?, given("REDIS_URL")?);
         let run = Run::this()?;
-        let name = format!("apg_it_{}", run.id);
+        let name = format!("apg_it_{}_{purpose}", run.id);
         let sql = format!("create database {name}");
         let made = Command::new("psql").args([&database, "-qc", &sql]).output();
         let made =
@@ -237,7 +237,7 @@ impl Place {
                 vec![member("serve", "serve", &folder, &settings, None)?]
             }
             Shape::Cluster => {
-                let addresses = Addresses::given()?;
+                let addresses = Addresses::given("place")?;
                 let mut own = json!({ "amqp": { "namespace": format!("apgit{}", Run::this()?.id) } });
                 merge(&mut own, over);
                 let settings = settings(&folder, &own)?;

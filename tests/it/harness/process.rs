@@ -1,7 +1,7 @@
 //! A process that the harness started: signals by its pid, its log, its end.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+pub(crate) use chaos::field::tail;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{run::Run, until};
@@ -128,13 +129,6 @@ impl Drop for Process {
             let _ = self.kill();
         }
     }
-}
-
-/// The last lines of a file.
-pub(crate) fn tail(log: &Path, lines: usize) -> String {
-    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
 }
 
 /// What a command wrote and how it ended.

@@ -152,7 +152,7 @@ impl Drop for Server {
 }
 
 /// Every descendant of a process, from /proc.
-fn descendants(pid: i32) -> Vec<i32> {
+pub(crate) fn descendants(pid: i32) -> Vec<i32> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(child) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {

@@ -1,0 +1,72 @@
+//! RabbitMQ's management API, for what no client of the queues can do: emptying them.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use reqwest::{Method, Url};
+use serde_json::Value;
+
+/// A broker's management API.
+#[derive(Debug, Clone)]
+pub struct Management {
+    http: reqwest::Client,
+    base: Url,
+    /// What the names of the queues begin with.
+    namespace: String,
+}
+
+impl Management {
+    /// `url` holds user and password; the queues are those of `namespace`, in every virtual host.
+    pub fn new(url: &str, namespace: &str) -> Result<Self> {
+        let base = Url::parse(url).context("the address of the management API cannot be read")?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(10))
+            .build()
+            .context("the HTTP client cannot be made")?;
+        Ok(Self { http, base, namespace: namespace.to_owned() })
+    }
+
+    async fn ask(&self, method: Method, path: &[&str]) -> Result<Vec<u8>> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| anyhow::anyhow!("the address of the management API has no path"))?
+            .pop_if_empty()
+            .extend(path);
+        let (user, password) = (self.base.username(), self.base.password());
+        // What is sent is in the header alone, and so is what an error shows.
+        url.set_username("")
+            .and_then(|()| url.set_password(None))
+            .map_err(|()| anyhow::anyhow!("no user"))?;
+        let answer = self
+            .http
+            .request(method, url.clone())
+            .basic_auth(user, password)
+            .send()
+            .await
+            .with_context(|| format!("no answer from {url}"))?;
+        let status = answer.status();
+        ensure!(status.is_success() || status.as_u16() == 404, "{url} was answered with {status}");
+        Ok(answer.bytes().await.with_context(|| format!("half an answer from {url}"))?.to_vec())
+    }
+
+    /// Empties every queue; how many there were.
+    ///
+    /// # Errors
+    /// When the management API does not answer, or refuses.
+    pub async fn purge(&self) -> Result<usize> {
+        let bytes = self.ask(Method::GET, &["api", "queues"]).await?;
+        let queues: Vec<Value> = serde_json::from_slice(&bytes).context("the list of queues is not JSON")?;
+        let prefix = format!("{}.", self.namespace);
+        let mut purged = 0;
+        for queue in &queues {
+            let of = |key: &str| queue.get(key).and_then(Value::as_str).unwrap_or_default();
+            if of("name").starts_with(&prefix) {
+                // A queue that went meanwhile is empty too.
+                self.ask(Method::DELETE, &["api", "queues", of("vhost"), of("name"), "contents"]).await?;
+                purged += 1;
+            }
+        }
+        Ok(purged)
+    }
+}
