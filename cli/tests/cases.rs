@@ -130,6 +130,28 @@ fn one_case_is_chosen_and_told_to_programs() {
 }
 
 #[test]
+fn build_servers_are_told_which_case_failed_and_why() {
+    let folder = folder(&CASES.replace("accepted: true }\n      comp", "accepted: false }\n      comp"));
+    let (code, text) = said(&apg(folder.path(), &["test", "--junit", "junit.xml"]));
+    assert_eq!(code, Some(1), "{text}");
+    let written = std::fs::read_to_string(folder.path().join("junit.xml")).expect("the file");
+    let report = quick_junit::Report::deserialize_from_str(&written).expect("JUnit XML");
+    assert_eq!((report.tests, report.failures, report.test_suites.len()), (2, 1, 1), "{written}");
+    let cases = &report.test_suites[0].test_cases;
+    let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+    assert_eq!(names, ["a small order is shipped", "a large order is refused"]);
+    let quick_junit::TestCaseStatus::NonSuccess { description: Some(description), .. } = &cases[0].status
+    else {
+        panic!("the first failed: {written}")
+    };
+    assert!(description.contains("output.accepted\n  expected: false\n  actual:   true"), "{written}");
+    assert!(matches!(cases[1].status, quick_junit::TestCaseStatus::Success { .. }), "{written}");
+
+    let (code, text) = said(&apg(folder.path(), &["test", "--junit", "nowhere/junit.xml"]));
+    assert!(code == Some(1) && text.contains("nowhere/junit.xml cannot be written"), "{text}");
+}
+
+#[test]
 fn expectations_are_updated_where_they_stand() {
     let folder =
         folder(&CASES.replace("output: { accepted: true }\n      comp", "output: { other: 1 }\n      comp"));

@@ -1,5 +1,7 @@
 //! What was expected, and what came.
 
+use std::fmt;
+
 use coordinator::simulate::{Seen, Simulated};
 use serde_json::{Value, json};
 use shared::{
@@ -15,6 +17,13 @@ pub(crate) struct Difference {
     pub(crate) path: String,
     pub(crate) expected: String,
     pub(crate) actual: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, expected, actual } = self;
+        write!(f, "{path}\n  expected: {expected}\n  actual:   {actual}")
+    }
 }
 
 struct Comparing {

@@ -3,6 +3,7 @@
 //! Files are found and shown elsewhere.
 
 mod compare;
+mod junit;
 mod pure;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -20,6 +21,7 @@ use shared::{
 };
 
 pub(crate) use compare::{Difference, actual, differences};
+pub(crate) use junit::{Outcome, junit};
 pub(crate) use pure::Pure;
 
 /// A workflow with those that it calls.

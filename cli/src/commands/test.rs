@@ -8,12 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::workflow::cases::{self, TestText};
 
 use crate::{
     Exit,
-    cases::{Difference, Pure, Subject, actual, differences, simulate},
+    cases::{Outcome, Pure, Subject, actual, differences, junit, simulate},
     documents::{self, WrongDocument},
     output::{self, Format},
 };
@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Writes what came in place of what was expected.
     #[arg(long)]
     update: bool,
+    /// Also writes the outcome to this file as JUnit XML, for build servers.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
     /// How the outcome is written.
     #[arg(long, short, value_enum, default_value_t)]
     output: Format,
@@ -134,11 +137,6 @@ fn wrong(error: &anyhow::Error) {
     }
 }
 
-fn show(difference: &Difference) -> String {
-    let Difference { path, expected, actual } = difference;
-    format!("    {path}\n      expected: {expected}\n      actual:   {actual}")
-}
-
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     let begun = Instant::now();
     let files = match find(&args.paths) {
@@ -164,35 +162,40 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     }
     let pure = Pure::new()?;
     let (mut passed, mut failed, mut updated) = (0_usize, 0_usize, 0_usize);
-    let mut report = Vec::new();
+    let mut outcomes: Vec<Outcome> = Vec::new();
     for (path, file) in &loaded {
         let mut changes = Vec::new();
         for (index, case) in file.tests.file.cases.iter().enumerate() {
             if args.case.as_ref().is_some_and(|pattern| !matches(pattern, &case.name)) {
                 continue;
             }
+            let started = Instant::now();
             let simulated = simulate(&file.subject, &file.tests.file, case, &pure);
             let differences = differences(&case.expect, &simulated);
             let is_right = differences.is_empty();
-            if args.output == Format::Json {
-                report.push(json!({
-                    "file": file.name, "case": case.name, "passed": is_right, "differences": differences,
-                    "elapsed_ms": simulated.elapsed.as_millis() as u64,
-                }));
-            } else {
+            if args.output == Format::Text {
                 let mark = if is_right { "passed" } else { "failed" };
                 output::say(format_args!("{mark}  {}: {}", file.name, case.name));
                 for difference in &differences {
-                    output::say(show(difference));
+                    output::say(format_args!("    {}", difference.to_string().replace('\n', "\n    ")));
                 }
             }
+            let is_updated = !is_right && args.update && simulated.stuck.is_empty();
             if is_right {
                 passed += 1;
-            } else if args.update && simulated.stuck.is_empty() {
+            } else if is_updated {
                 changes.push((index, actual(&case.expect, &simulated)));
             } else {
                 failed += 1;
             }
+            outcomes.push(Outcome {
+                file: file.name.clone(),
+                case: case.name.clone(),
+                elapsed: simulated.elapsed,
+                took: started.elapsed(),
+                differences,
+                is_updated,
+            });
         }
         if !changes.is_empty() {
             updated += changes.len();
@@ -205,8 +208,13 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         output::say(format_args!("error: no case is called like `{pattern}`"));
         return Ok(Exit::Wrong);
     }
+    if let Some(path) = &args.junit {
+        let text = junit(&outcomes)?;
+        std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
     if args.output == Format::Json {
-        output::json(&json!({ "passed": passed, "failed": failed, "updated": updated, "cases": report }));
+        let cases: Vec<Value> = outcomes.iter().map(Outcome::to_json).collect();
+        output::json(&json!({ "passed": passed, "failed": failed, "updated": updated, "cases": cases }));
     } else {
         let time = output::duration(begun.elapsed().as_millis() as u64);
         let more = if updated > 0 { format!(", {updated} updated") } else { String::new() };
