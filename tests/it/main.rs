@@ -40,6 +40,7 @@ mod readme;
 mod restarts;
 mod semantics;
 mod triggers;
+mod why;
 mod workflows;
 
 use anyhow::Result;

@@ -17,7 +17,13 @@ use shared::{
 use utoipa::ToSchema;
 
 use super::{Deeds, workers::HEARD_WITHIN};
-use crate::{caller::Caller, problem::Problem};
+use crate::{
+    caller::Caller,
+    problem::{Code, Problem},
+};
+
+/// How long the broker may take to show that it is there.
+const BROKER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Waiting things that one answer lists.
 const MOST_SHOWN: usize = 500;
@@ -120,6 +126,8 @@ struct Surroundings<'a> {
     /// Who holds the keys that are waited for, and who waits in their lines.
     lines: &'a HashMap<String, SlotOwners>,
     workers: &'a [WorkerRecord],
+    /// Whether nothing can be sent or reported at present.
+    is_broker_away: bool,
 }
 
 /// Why something stands in line for `key`, and is the execution's or that of its `task`.
@@ -134,7 +142,10 @@ fn in_line(
     let is_it = |owner: &SlotOwner| owner.execution == execution && owner.task.as_ref() == task;
     let ahead = owners.waiting.iter().position(is_it).map(|ahead| ahead as u32);
     let name = if key == EXECUTIONS_KEY {
-        format!("one of the {limit} places for executions at once")
+        match limit {
+            1 => "the one place for executions at once".to_owned(),
+            _ => format!("one of the {limit} places for executions at once"),
+        }
     } else if limit == 1 {
         format!("the place under `{}`", written_key(key))
     } else {
@@ -187,6 +198,12 @@ fn pending(execution: &Execution, around: &Surroundings<'_>) -> Waiting {
         return in_line((execution.id, None), None, (&line.key, line.limit), around);
     }
     let age = roughly(around.now.since(execution.last_at));
+    if around.is_broker_away {
+        let sentence = format!(
+            "It was accepted {age} ago; the broker does not answer, and it is taken up when it does again."
+        );
+        return Waiting::new(None, "broker", sentence);
+    }
     Waiting::new(
         None,
         "coordinator",
@@ -212,9 +229,21 @@ fn dispatched(execution: &Execution, place: Place, around: &Surroundings<'_>) ->
     let state = execution.at(place);
     let since = roughly(around.now.since(state.dispatched_at));
     if let Some(fence) = &state.fence {
-        let sentence = format!("{} runs it; it was sent {since} ago.", fence.worker);
+        let result = if around.is_broker_away {
+            " The broker does not answer, and its result waits for it."
+        } else {
+            ""
+        };
+        let sentence = format!("{} runs it; it was sent {since} ago.{result}", fence.worker);
         let waiting = Waiting::new(Some(component), "running", sentence);
         return Waiting { worker: Some(fence.worker), ..waiting };
+    }
+    // Of workers nothing is heard then either.
+    if around.is_broker_away {
+        let sentence = format!(
+            "It was sent {since} ago; the broker does not answer, and what it and the workers say to each other waits for it."
+        );
+        return Waiting::new(Some(component), "broker", sentence);
     }
     let pool = &component.placement.pool;
     let in_pool: Vec<&WorkerRecord> =
@@ -274,6 +303,13 @@ fn component(execution: &Execution, place: Place, around: &Surroundings<'_>) -> 
         }
         Phase::Ready if execution.is_paused() => {
             Waiting::new(Some(component), "paused", "It may run, and is sent when the pause ends.".to_owned())
+        }
+        Phase::Ready if around.is_broker_away => {
+            let since = roughly(around.now.since(state.since));
+            let sentence = format!(
+                "It may run since {since}; the broker does not answer, and it is sent when it does again."
+            );
+            Waiting::new(Some(component), "broker", sentence)
         }
         Phase::Ready => Waiting::new(
             Some(component),
@@ -445,8 +481,26 @@ fn explain(execution: &Execution, around: &Surroundings<'_>) -> Why {
 
 impl Deeds {
     /// Why an execution waits.
+    ///
+    /// # Errors
+    /// Without the database nothing of it can be read: the problem says that everything waits for it.
     pub(crate) async fn execution_why(&self, caller: &Caller, id: ExecutionId) -> Result<Why, Problem> {
-        self.execution_row(caller, id).await?;
+        self.read_why(caller, id).await.map_err(|problem| match problem.code {
+            // Nothing is done here whose outcome could be unknown.
+            Code::StoreUnavailable | Code::OutcomeUnknown => Problem::new(
+                Code::StoreUnavailable,
+                format!(
+                    "The database does not answer, so {id} cannot be read. Nothing is decided meanwhile: it waits for the \
+                     database, and goes on when that answers again."
+                ),
+            ),
+            _ => problem,
+        })
+    }
+
+    async fn read_why(&self, caller: &Caller, id: ExecutionId) -> Result<Why, Problem> {
+        let row = self.execution_row(caller, id).await?;
+        let is_broker_away = !row.status.is_terminal() && self.queue.check(BROKER_WITHIN).await.is_err();
         let workers: Vec<WorkerRecord> =
             self.store.workers(HEARD_WITHIN).await?.into_iter().map(|(record, _)| record).collect();
         let now = self.clock.now(&self.store).await?;
@@ -460,7 +514,7 @@ impl Deeds {
         for key in keys {
             lines.insert(key.clone(), self.store.slot_owners(&key, MOST_OWNERS).await?);
         }
-        let around = Surroundings { now, lines: &lines, workers: &workers };
+        let around = Surroundings { now, lines: &lines, workers: &workers, is_broker_away };
         Ok(explain(execution, &around))
     }
 }
