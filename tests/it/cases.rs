@@ -64,6 +64,7 @@ async fn a_change_is_tried_on_past_executions(place: &Place) -> Result<()> {
     ensure!(changed.code == 1, "{changed:?}");
     let report: Value = serde_json::from_str(&changed.out).with_context(|| format!("{changed:?}"))?;
     ensure!(report["compared"] == 3 && report["changed"] == 1, "{report}");
+    ensure!(report["executions_per_second"].as_f64() > Some(0.0), "{report}");
     let has = |change: &str| {
         report["changes"]
             .as_array()
