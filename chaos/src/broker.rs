@@ -70,3 +70,58 @@ impl Management {
         Ok(purged)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    use axum::{
+        Json, Router,
+        extract::{Path, State},
+        http::HeaderMap,
+        routing::{delete, get},
+    };
+    use serde_json::json;
+
+    use crate::Beside;
+
+    type Purged = Arc<Mutex<Vec<(String, String, bool)>>>;
+
+    async fn purged(
+        State(purged): State<Purged>,
+        Path((vhost, name)): Path<(String, String)>,
+        headers: HeaderMap,
+    ) {
+        let has_user = headers.get("authorization").is_some_and(|value| value == "Basic Z3Vlc3Q6Z3Vlc3Q=");
+        purged.lock().expect("nobody panics with it").push((vhost, name, has_user));
+    }
+
+    #[tokio::test]
+    async fn only_queues_of_its_namespace_are_emptied() {
+        let list = json!([
+            { "name": "apg-chaos.inbox.00", "vhost": "/" },
+            { "name": "apg.inbox.00", "vhost": "/" },
+            { "name": "apg-chaos-2.inbox.00", "vhost": "/" },
+        ]);
+        let seen = Purged::default();
+        let router = Router::new()
+            .route("/api/queues", get(async move || Json(list)))
+            .route("/api/queues/{vhost}/{name}/contents", delete(purged))
+            .with_state(Arc::clone(&seen));
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let _server = Beside::run(async move {
+            let _ = axum::serve(listener, router).await;
+        });
+        let management =
+            Management::new(&format!("http://guest:guest@127.0.0.1:{port}"), "apg-chaos").expect("a URL");
+        assert_eq!(management.purge().await.expect("an answer"), 1);
+        let seen = seen.lock().expect("nobody panics with it").clone();
+        assert_eq!(seen, [("/".to_owned(), "apg-chaos.inbox.00".to_owned(), true)]);
+
+        let nobody = Management::new("http://guest:secret@127.0.0.1:1", "apg-chaos").expect("a URL");
+        let error = format!("{:#}", nobody.purge().await.expect_err("nobody listens"));
+        assert!(error.contains("http://127.0.0.1:1/api/queues") && !error.contains("secret"), "{error}");
+    }
+}

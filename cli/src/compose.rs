@@ -222,6 +222,12 @@ pub fn open_progress(settings: &Settings) -> Result<DynProgress> {
 impl Ports {
     /// Opens everything that the settings name.
     pub async fn open(settings: &Settings) -> Result<Self> {
+        if settings.amqp.url.is_some() && !settings.uses_postgres() {
+            bail!(
+                "AMQP_URL is set and DATABASE_URL is not: a broker needs a PostgreSQL database beside it. Set both, or \
+                 neither for one process on a SQLite file"
+            );
+        }
         crate::install_tls();
         let store = waiting(settings, async || open_store(settings).await).await?;
         let queue = waiting(settings, async || open_queue(settings, Some(Arc::clone(&store))).await).await?;

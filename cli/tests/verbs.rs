@@ -25,6 +25,31 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// A worker needs the broker alone; whoever keeps executions needs a database that all can reach.
+#[test]
+fn a_broker_without_a_database_is_enough_for_a_worker_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let started = |verb: &str| {
+        Command::new(env!("CARGO_BIN_EXE_apg"))
+            .args(["--set", "app.startup_seconds=0", verb])
+            .env_clear()
+            .env("AMQP_URL", "amqp://127.0.0.1:1")
+            .current_dir(folder.path())
+            .output()
+            .expect("the program starts")
+    };
+    let (serve, worker) = (started("serve"), started("worker"));
+    let said = text(&serve.stderr);
+    assert!(
+        serve.status.code() == Some(1) && said.contains("AMQP_URL is set and DATABASE_URL is not"),
+        "{said}"
+    );
+    // Its settings are right: what it misses is the broker.
+    let said = text(&worker.stderr);
+    assert!(worker.status.code() == Some(1) && !said.contains("setting"), "{said}");
+    assert!(said.contains("127.0.0.1:1"), "{said}");
+}
+
 const ADDS: &str = "\
 workflow: v1
 name: adds

@@ -56,7 +56,8 @@ async fn start(place: &Place, head: &str, components: &str) -> Result<String> {
 /// The whole answer, once something in it has this reason, and what has it.
 async fn because(api: &Api, id: &str, reason: &str) -> Result<(Value, Value)> {
     let path = format!("/api/v1/executions/{id}/why");
-    let found = until(PATIENCE, &format!("{id} waits because of `{reason}`"), async || {
+    let what = format!("{id} waits because of `{reason}`");
+    let found = until(PATIENCE, &what, async || {
         let why = api.get(&path).await?.expect(200)?;
         let waiting = why["waiting"].as_array().context("a list")?;
         let found = waiting.iter().find(|waiting| waiting["reason"] == reason).cloned();
@@ -71,18 +72,16 @@ async fn because(api: &Api, id: &str, reason: &str) -> Result<(Value, Value)> {
 /// Whether a sentence is this one, in which `…` stands for anything.
 fn says(waiting: &Value, pattern: &str) -> Result<()> {
     let sentence = waiting["sentence"].as_str().context("a sentence")?;
-    let mut rest = sentence;
-    let mut parts = pattern.split('…');
-    let first = parts.next().unwrap_or_default();
-    let mut is_it = rest.starts_with(first);
-    rest = rest.get(first.len()..).unwrap_or_default();
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => is_it = false,
+    let mut parts: Vec<&str> = pattern.split('…').collect();
+    let last = parts.pop().unwrap_or_default();
+    let (mut at, mut is_it) = (0, true);
+    for (number, part) in parts.into_iter().enumerate() {
+        match sentence[at..].find(part) {
+            Some(found) if number > 0 || found == 0 => at += found + part.len(),
+            _ => is_it = false,
         }
     }
-    is_it &= rest.is_empty() || pattern.ends_with('…');
+    is_it &= if pattern.contains('…') { sentence[at..].ends_with(last) } else { sentence == last };
     ensure!(is_it, "`{sentence}` is not `{pattern}`");
     Ok(())
 }

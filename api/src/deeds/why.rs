@@ -56,7 +56,7 @@ pub(crate) struct Waiting {
     pub iteration: Vec<u32>,
     /// `paused`, `scheduled`, `slot`, `rate_limit`, `coordinator`, `connections`, `dispatch_window`, `retry`, `delay`, `no_worker`,
     /// `no_worker_for_type`, `no_worker_with_tags`, `workers_busy`, `worker`, `running`, `person`, `event`,
-    /// `sub_workflow`, `cleaning_up` or `ending`.
+    /// `sub_workflow`, `broker`, `cleaning_up` or `ending`.
     #[schema(example = "retry")]
     pub reason: &'static str,
     /// The same for people.

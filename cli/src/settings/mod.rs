@@ -328,7 +328,8 @@ impl Settings {
         scheme("database.url", self.database.url.as_ref(), &["postgres://", "postgresql://", "sqlite:"]);
         scheme("amqp.url", self.amqp.url.as_ref(), &["amqp://", "amqps://"]);
         scheme("redis.url", self.redis.url.as_ref(), &["redis://", "rediss://", "redis+unix://", "unix://"]);
-        if self.amqp.url.is_some() && !self.uses_postgres() {
+        // A worker alone needs no database; whether another verb may do without is for that verb to say.
+        if self.amqp.url.is_some() && self.database.url.is_some() && !self.uses_postgres() {
             wrong.push((
                 "amqp.url",
                 "a broker needs `database.url` with the address of a PostgreSQL database beside it"

@@ -2915,7 +2915,7 @@ export interface components {
             /**
              * @description `paused`, `scheduled`, `slot`, `rate_limit`, `coordinator`, `connections`, `dispatch_window`, `retry`, `delay`, `no_worker`,
              *     `no_worker_for_type`, `no_worker_with_tags`, `workers_busy`, `worker`, `running`, `person`, `event`,
-             *     `sub_workflow`, `cleaning_up` or `ending`.
+             *     `sub_workflow`, `broker`, `cleaning_up` or `ending`.
              * @example retry
              */
             reason: string;
