@@ -13,7 +13,7 @@ use coordinator::simulate::{Mock, Mocks, Reply, Says};
 use serde_json::{Map, Value};
 use shared::{
     component::FailureClass,
-    execution::{Accepted, Event, Payload, Status, TaskKey},
+    execution::{Accepted, Event, Payload, Status, TaskKey, moving::Moved},
     ids::ExecutionId,
     time::Timestamp,
     workflow::{self, Workflow},
@@ -42,6 +42,8 @@ pub(crate) struct Past {
     pub(crate) was_cancelled: bool,
     /// Whether it has kept results of the execution it does again: those were answered there.
     pub(crate) has_carried: bool,
+    /// Whether it was moved to another version under way: what it ran first may be of none it has now.
+    pub(crate) has_moved: bool,
 }
 
 /// Collects the answers of one journal.
@@ -52,6 +54,8 @@ struct Reading {
     /// Components that people, events or sub-workflows answer.
     waits: BTreeMap<String, Wait>,
     left_out: BTreeSet<String>,
+    /// What components were called before they were renamed by a move, and what then.
+    names: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,6 +83,30 @@ impl Reading {
                 self.left_out.insert(task.to_string());
             }
         }
+    }
+
+    /// The task as it is called at the end, once all names are known.
+    fn called(&self, key: &str) -> String {
+        let (id, rounds) = key.split_at(key.find('[').unwrap_or(key.len()));
+        format!("{}{rounds}", self.names.get(id).map_or(id, String::as_str))
+    }
+
+    fn renamed(&mut self, moved: &Moved) {
+        for (old, new) in &moved.mapping {
+            let (old, new) = (old.to_string(), new.to_string());
+            self.names.values_mut().filter(|called| **called == old).for_each(|it| it.clone_from(&new));
+            self.names.insert(old, new);
+        }
+    }
+
+    /// Everything by what it is called at the end.
+    fn by_last_names(mut self) -> Self {
+        let mut replies: BTreeMap<String, Vec<Reply>> = BTreeMap::new();
+        for (key, list) in std::mem::take(&mut self.replies) {
+            replies.entry(self.called(&key)).or_default().extend(list);
+        }
+        self.left_out = self.left_out.iter().map(|key| self.called(key)).collect();
+        Self { replies, ..self }
     }
 
     fn event(&mut self, event: Event, at: Timestamp) {
@@ -161,6 +189,7 @@ fn past(id: &str, turns: &[Value]) -> Result<Past> {
     let mut ended = None;
     let mut was_cancelled = false;
     let mut has_carried = false;
+    let mut has_moved = false;
     let mut first_id = None;
     for turn in turns {
         let field = |name: &str| turn.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -180,6 +209,14 @@ fn past(id: &str, turns: &[Value]) -> Result<Past> {
                 Event::CancelRequested { .. } => was_cancelled = true,
                 Event::Carried { .. } => has_carried = true,
                 Event::Finished { status, output, failure } => ended = Some((status, output, failure)),
+                Event::Moved(moved) => {
+                    reading.renamed(&moved);
+                    has_moved = true;
+                    if let Some(accepted) = &mut accepted {
+                        let Moved { version, hash, parameters, .. } = *moved;
+                        *accepted = Accepted { version, hash, parameters, ..accepted.clone() };
+                    }
+                }
                 event => reading.event(event, at),
             }
         }
@@ -196,6 +233,7 @@ fn past(id: &str, turns: &[Value]) -> Result<Past> {
         }
         None => None,
     };
+    let reading = reading.by_last_names();
     let mocks = reading
         .replies
         .into_iter()
@@ -212,6 +250,7 @@ fn past(id: &str, turns: &[Value]) -> Result<Past> {
         left_out: reading.left_out,
         was_cancelled,
         has_carried,
+        has_moved,
         accepted,
     })
 }

@@ -13,12 +13,16 @@ use std::{
 use serde::Serialize;
 use shared::{
     component::{Catalogue, FailureClass},
-    execution::{Carry, Event, Execution, Joined, PersonKind, Phase, Status, TaskKey, Turn},
-    ids::ExecutionId,
+    execution::{
+        Carry, Event, Execution, Joined, PersonKind, Phase, Status, TaskKey, Turn,
+        moving::{self, Move, Moved, Obstacle},
+    },
+    ids::{ComponentId, ExecutionId},
     port::store::{DynStore, ExecutionRow, Finding, JOURNAL_PAGE, StoreError, Stored},
     workflow::{self, Part, Workflow},
 };
 
+use crate::desk::Desk;
 pub use rounds::Audit;
 pub(crate) use rounds::run as run_rounds;
 
@@ -155,65 +159,88 @@ impl Auditor {
             findings.push(finding("I0", row.id, "it has a row and no journal".to_owned()));
             return Ok(0);
         };
-        let Some(hash) = crate::desk::Desk::hash_of(&page.turns) else {
+        if Desk::hash_of(&page.turns).is_none() {
             findings.push(finding("I0", row.id, "its journal does not begin with `accepted`".to_owned()));
             return Ok(0);
-        };
-        if !self.workflows.contains_key(hash) {
-            let compiled = match self.store.snapshot(hash).await? {
-                Some(text) => workflow::compile_snapshot(&text, &self.catalogue).ok(),
-                None => None,
-            };
-            self.workflows.insert(hash.to_owned(), compiled);
         }
-        match self.workflows.get(hash) {
-            Some(Some(workflow)) => check(&self.store, row, workflow, page, findings).await,
-            _ => {
-                findings.push(finding("I13", row.id, format!("its snapshot {hash} cannot be compiled")));
-                Ok(0)
+        self.check(row, page, findings).await
+    }
+
+    /// Compiles the snapshots that these turns begin with or move to. Answers the first that cannot be.
+    async fn learn(&mut self, turns: &[Turn]) -> Result<Option<String>, StoreError> {
+        for hash in Desk::hash_of(turns).into_iter().chain(Desk::moves_of(turns)) {
+            if !self.workflows.contains_key(hash) {
+                let compiled = match self.store.snapshot(hash).await? {
+                    Some(text) => workflow::compile_snapshot(&text, &self.catalogue).ok(),
+                    None => None,
+                };
+                self.workflows.insert(hash.to_owned(), compiled);
+            }
+            if matches!(self.workflows.get(hash), Some(None)) {
+                return Ok(Some(hash.to_owned()));
             }
         }
+        Ok(None)
+    }
+
+    /// Checks one journal, of which the first page was read, against the rules and against its row. Answers how many
+    /// turns it has.
+    async fn check(
+        &mut self,
+        row: &ExecutionRow,
+        first: Stored,
+        findings: &mut Vec<Finding>,
+    ) -> Result<u64, StoreError> {
+        let not_compiled = |hash| finding("I13", row.id, format!("its snapshot {hash} cannot be compiled"));
+        if let Some(hash) = self.learn(&first.turns).await? {
+            findings.push(not_compiled(hash));
+            return Ok(0);
+        }
+        if let Some(claims) = first.turns.first().and_then(Claims::of) {
+            carried(&self.store, claims, findings).await?;
+        }
+        let find = |hash: &str| self.workflows.get(hash).cloned().flatten();
+        let mut state = journal(row.id, &find, &first.turns, findings);
+        let mut turns = first.turns.len() as u64;
+        let mut after = first.goes_on(JOURNAL_PAGE);
+        drop(first);
+        while let Some(seq) = after {
+            let Some(so_far) = state.take() else { break };
+            let page = self.store.load(&[row.id], seq, JOURNAL_PAGE).await?.into_iter().flatten().next();
+            let Some(page) = page else {
+                state = Some(so_far);
+                break;
+            };
+            if let Some(hash) = self.learn(&page.turns).await? {
+                findings.push(not_compiled(hash));
+                return Ok(turns);
+            }
+            turns += page.turns.len() as u64;
+            after = page.goes_on(JOURNAL_PAGE);
+            let find = |hash: &str| self.workflows.get(hash).cloned().flatten();
+            state = go_on(so_far, &page.turns, findings, &find, &mut ());
+        }
+        if let Some(state) = state {
+            if state.status != row.status {
+                let message =
+                    format!("its journal says {}, its row says {}", state.status.as_str(), row.status.as_str());
+                findings.push(finding("I13", row.id, message));
+            }
+            if state.accepted.version != row.version {
+                let (journal, row_says) = (state.accepted.version, row.version);
+                let message = format!("its journal says version {journal}, its row says {row_says}");
+                findings.push(finding("I13", row.id, message));
+            }
+        }
+        Ok(turns)
     }
 }
+
+/// Gives the snapshot with a hash.
+pub type Find<'a> = &'a dyn Fn(&str) -> Option<Arc<Workflow>>;
 
 fn finding(invariant: &str, execution: ExecutionId, message: String) -> Finding {
     Finding { invariant: invariant.to_owned(), execution: Some(execution), message }
-}
-
-/// Checks one journal, of which the first page was read, against the rules and against its row. Answers how many turns
-/// it has.
-async fn check(
-    store: &DynStore,
-    row: &ExecutionRow,
-    workflow: &Arc<Workflow>,
-    first: Stored,
-    findings: &mut Vec<Finding>,
-) -> Result<u64, StoreError> {
-    if let Some(claims) = first.turns.first().and_then(Claims::of) {
-        carried(store, claims, findings).await?;
-    }
-    let mut state = journal(row.id, workflow, &first.turns, findings);
-    let mut turns = first.turns.len() as u64;
-    let mut after = first.goes_on(JOURNAL_PAGE);
-    drop(first);
-    while let Some(seq) = after {
-        let Some(so_far) = state.take() else { break };
-        let Some(page) = store.load(&[row.id], seq, JOURNAL_PAGE).await?.into_iter().flatten().next() else {
-            state = Some(so_far);
-            break;
-        };
-        turns += page.turns.len() as u64;
-        after = page.goes_on(JOURNAL_PAGE);
-        state = go_on(so_far, &page.turns, findings, &mut ());
-    }
-    if let Some(state) = state
-        && state.status != row.status
-    {
-        let message =
-            format!("its journal says {}, its row says {}", state.status.as_str(), row.status.as_str());
-        findings.push(finding("I13", row.id, message));
-    }
-    Ok(turns)
 }
 
 /// Compares what an execution has kept of another with the journal of that other, unless that was forgotten since.
@@ -238,12 +265,16 @@ async fn carried(
     Ok(())
 }
 
-/// What an execution says that it has kept of the one it does again, as far as that one's journal has not borne it out.
+/// What an execution says that it has kept of the one it does again, and what that one's journal bears out of it.
 #[derive(Debug)]
 pub(crate) struct Claims {
     by: ExecutionId,
     pub(crate) of: ExecutionId,
     open: BTreeMap<TaskKey, Carry>,
+    /// Claims that an end which was journaled would bear out, by what had that end: moves may rename it later.
+    ends: BTreeMap<ComponentId, BTreeSet<TaskKey>>,
+    /// What components were called before moves, and what then.
+    names: BTreeMap<ComponentId, ComponentId>,
     kept: BTreeSet<TaskKey>,
     undone: BTreeSet<TaskKey>,
     has_ended: bool,
@@ -263,6 +294,8 @@ impl Claims {
             of: accepted.retry_of?,
             kept: open.keys().cloned().collect(),
             open,
+            ends: BTreeMap::new(),
+            names: BTreeMap::new(),
             undone: BTreeSet::new(),
             has_ended: false,
         })
@@ -279,38 +312,32 @@ impl Claims {
     }
 
     fn event(&mut self, event: &Event) {
-        let (task, is_so) = match event {
-            Event::TaskCompleted { task, attempt, output, ports, .. } => {
-                let ended =
-                    Carry::Completed { output: output.clone(), ports: ports.clone(), attempts: *attempt };
-                (task, self.open.get(task) == Some(&ended))
-            }
-            Event::Decided { task, output, ports, .. } => {
-                let claim = self.open.get(task);
-                let is_so = matches!(claim, Some(Carry::Completed { output: given, ports: fired, .. })
-                    if given == output && fired == ports);
-                (task, is_so)
-            }
-            Event::TaskFailed { task, failure, retry_at: None, .. }
-            | Event::DecisionFailed { task, failure } => {
-                let claim = self.open.get(task);
-                (task, matches!(claim, Some(Carry::Failed { failure: why, .. }) if why == failure))
-            }
-            Event::Skipped { task, reason } => {
-                (task, self.open.get(task) == Some(&Carry::Skipped { reason: *reason }))
-            }
-            Event::Carried { task, result, .. } => (task, self.open.get(task) == Some(&**result)),
+        match event {
             Event::ScopeOpened { part: Part::Compensation, owner: Some(task), .. }
             | Event::Compensated { task, .. } => {
                 // It completed before, so that its claim was borne out.
                 self.undone.insert(task.clone());
-                return;
             }
-            _ => return,
-        };
-        if is_so {
-            self.open.remove(task);
+            Event::Moved(moved) => {
+                for (old, new) in &moved.mapping {
+                    self.names.values_mut().filter(|called| *called == old).for_each(|it| *it = new.clone());
+                    self.names.insert(old.clone(), new.clone());
+                }
+            }
+            _ => {
+                let Some(task) = event.task().filter(|task| task.iteration.is_none()) else { return };
+                let mut borne = self.open.iter().filter(|(_, claim)| bears_out(event, claim)).peekable();
+                if borne.peek().is_some() {
+                    let borne = borne.map(|(claimed, _)| claimed.clone());
+                    self.ends.entry(task.component.clone()).or_default().extend(borne);
+                }
+            }
         }
+    }
+
+    /// What a component that the journal names is called at its end.
+    fn called(&self, id: &ComponentId) -> ComponentId {
+        self.names.get(id).unwrap_or(id).clone()
     }
 
     /// What is left is wrong.
@@ -319,12 +346,45 @@ impl Claims {
         if !self.has_ended {
             wrong(format!("it does {} again, which has not ended", self.of));
         }
-        for task in self.open.keys() {
+        let borne: BTreeSet<&TaskKey> = self
+            .ends
+            .iter()
+            .flat_map(|(id, claims)| {
+                let called = self.called(id);
+                claims.iter().filter(move |claim| claim.component == called)
+            })
+            .collect();
+        for task in self.open.keys().filter(|task| !borne.contains(task)) {
             wrong(format!("it has kept {task}, which did not end so in {}", self.of));
         }
-        for task in self.kept.intersection(&self.undone) {
+        let undone = self.undone.iter().map(|task| TaskKey {
+            component: self.called(&task.component),
+            iteration: task.iteration.clone(),
+        });
+        let undone: BTreeSet<TaskKey> = undone.collect();
+        for task in self.kept.intersection(&undone) {
             wrong(format!("it has kept {task}, which was undone in {}", self.of));
         }
+    }
+}
+
+/// Whether an event tells of the end that a claim is about.
+fn bears_out(event: &Event, claim: &Carry) -> bool {
+    match (event, claim) {
+        (
+            Event::TaskCompleted { attempt, output, ports, .. },
+            Carry::Completed { output: given, ports: fired, attempts },
+        ) => given == output && fired == ports && attempts == attempt,
+        (Event::Decided { output, ports, .. }, Carry::Completed { output: given, ports: fired, .. }) => {
+            given == output && fired == ports
+        }
+        (
+            Event::TaskFailed { failure, retry_at: None, .. } | Event::DecisionFailed { failure, .. },
+            Carry::Failed { failure: why, .. },
+        ) => why == failure,
+        (Event::Skipped { reason, .. }, Carry::Skipped { reason: why }) => why == reason,
+        (Event::Carried { result, .. }, claim) => **result == *claim,
+        _ => false,
     }
 }
 
@@ -363,24 +423,24 @@ impl Watch for () {
 /// Folds a journal event by event and says which rule a step breaks. `None` when it does not fold.
 pub fn journal(
     id: ExecutionId,
-    workflow: &Arc<Workflow>,
+    find: Find<'_>,
     turns: &[Turn],
     findings: &mut Vec<Finding>,
 ) -> Option<Execution> {
-    journal_watched(id, workflow, turns, findings, &mut ())
+    journal_watched(id, find, turns, findings, &mut ())
 }
 
 pub(crate) fn journal_watched(
     id: ExecutionId,
-    workflow: &Arc<Workflow>,
+    find: Find<'_>,
     turns: &[Turn],
     findings: &mut Vec<Finding>,
     watch: &mut impl Watch,
 ) -> Option<Execution> {
     let (first, rest) = turns.split_first()?;
     first_turn(first, findings);
-    match Execution::replay(Arc::clone(workflow), std::slice::from_ref(first)) {
-        Ok(state) => go_on(state, rest, findings, watch),
+    match Execution::replay_with(std::slice::from_ref(first), find) {
+        Ok(state) => go_on(state, rest, findings, find, watch),
         Err(error) => {
             findings.push(finding("I2", id, error.to_string()));
             None
@@ -393,10 +453,14 @@ fn go_on(
     mut state: Execution,
     turns: &[Turn],
     findings: &mut Vec<Finding>,
+    find: Find<'_>,
     watch: &mut impl Watch,
 ) -> Option<Execution> {
     let id = state.id;
     for turn in turns {
+        if let Some(workflow) = turn.moved().and_then(|moved| find(&moved.hash)) {
+            state.learn(workflow);
+        }
         if turn.seq != state.seq + 1 {
             findings.push(finding("I2", id, format!("turn {} follows turn {}", turn.seq, state.seq)));
             return None;
@@ -429,6 +493,19 @@ fn is_unknown(event: &Event) -> bool {
     matches!(event, Event::TaskFailed { failure, .. } if failure.class == FailureClass::OutcomeUnknown)
 }
 
+/// What should have kept an execution from being moved.
+fn in_the_way(state: &Execution, to: &Arc<Workflow>, moved: &Moved) -> Vec<Obstacle> {
+    let asked = Move {
+        by: moved.by.clone(),
+        reason: String::new(),
+        version: moved.version,
+        hash: moved.hash.clone(),
+        mapping: moved.mapping.clone(),
+        parameters: moved.parameters.clone(),
+    };
+    moving::plan(state, to, &asked).err().unwrap_or_default()
+}
+
 /// What must hold before an event.
 fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Finding>) {
     let mut wrong = |rule: &str, message: String| {
@@ -456,7 +533,19 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
     {
         wrong("I29", "the same request paused or resumed it twice".to_owned());
     }
+    if matches!(event, Event::Moved(_) | Event::MoveRefused { .. }) && state.moved_by.contains(&turn.cause) {
+        wrong("I32", "the same request moved it, or was refused, twice".to_owned());
+    }
     match event {
+        Event::Moved(moved) => {
+            if moved.from != state.accepted.version {
+                let was = state.accepted.version;
+                wrong("I32", format!("it was moved from version {}, and was of version {was}", moved.from));
+            }
+            for obstacle in state.learned(&moved.hash).map(|to| in_the_way(state, to, moved)).unwrap_or_default() {
+                wrong("I32", format!("it was moved to version {}: {}", moved.version, obstacle.message));
+            }
+        }
         Event::TaskDispatched { task, attempt, dispatch, slot } => {
             let Ok(place) = state.place_of(task) else { return };
             let component = state.at(place);

@@ -15,7 +15,7 @@ use serde_json::Value;
 use shared::{
     component::Failure,
     execution::{
-        Accepted, Event, Execution, Payload, Plan, Received, ReplayError, Status, StoredPayload, TaskKey,
+        Accepted, Event, Execution, Payload, Plan, ROOT, Received, ReplayError, Status, StoredPayload, TaskKey,
         TimerKey, Turn,
     },
     ids::{ExecutionId, MessageId, PayloadId, RequestId, TenantId},
@@ -84,6 +84,14 @@ pub struct Work {
 }
 
 impl Work {
+    /// The hashes of the snapshots that it asks to be moved to.
+    pub fn snapshots(&self) -> impl Iterator<Item = &str> {
+        self.matters.iter().flat_map(|matter| &matter.said).filter_map(|said| match said {
+            Said::Request(_, RequestBody::Move(asked)) => Some(asked.hash.as_str()),
+            _ => None,
+        })
+    }
+
     /// The same to be decided again, knowing which places cannot be had.
     pub fn with_full(mut self, full: Full) -> Self {
         self.full.extend(full);
@@ -441,6 +449,11 @@ impl Desk {
         }
     }
 
+    /// The hashes of the snapshots that turns move their execution to.
+    pub fn moves_of(turns: &[Turn]) -> impl Iterator<Item = &str> {
+        turns.iter().filter_map(Turn::moved).map(|moved| moved.hash.as_str())
+    }
+
     /// The first turn that a `Start` brought for an execution not in memory.
     pub fn brought(&self, work: &mut Work) -> Option<Box<Turn>> {
         let brought = work.first.take();
@@ -454,9 +467,7 @@ impl Desk {
 
     /// Takes an execution into memory: its first turns, which others may follow. Its workflow must be known.
     pub fn adopt(&mut self, turns: &[Turn]) -> Result<(), ReplayError> {
-        let hash = Self::hash_of(turns).ok_or(ReplayError::NotAccepted)?;
-        let workflow = self.workflow(hash).ok_or(ReplayError::NotAccepted)?;
-        let execution = Execution::replay(workflow, turns)?;
+        let execution = Execution::replay_with(turns, &|hash| self.workflow(hash))?;
         self.drop_execution(execution.id);
         self.outstanding += execution.dispatched.len() as u64;
         self.fresh.insert(execution.id);
@@ -469,7 +480,7 @@ impl Desk {
         let Some(mut execution) = self.cache.remove(&id) else { return Ok(()) };
         self.outstanding -= execution.dispatched.len() as u64;
         for turn in turns {
-            if let Err(error) = execution.append(turn) {
+            if let Err(error) = execution.append_with(turn, &|hash| self.workflow(hash)) {
                 self.fresh.remove(&id);
                 return Err(error);
             }
@@ -569,6 +580,9 @@ impl Desk {
         };
         decided.tenant = execution.accepted.tenant;
         self.outstanding -= execution.dispatched.len() as u64;
+        for workflow in work.snapshots().filter_map(|hash| self.workflow(hash)) {
+            execution.learn(workflow);
+        }
         // Only a state that holds stored payloads can ask for one, and then half a decision must be undone.
         let backup = may_need_payloads(&execution, work).then(|| execution.clone());
         let keeps_half = planted!(B46HalfADecisionKept);
@@ -971,6 +985,11 @@ fn update(execution: &Execution, turn: &Turn) -> Update {
             changed.push(task);
         }
     }
+    // After a move they may all be others.
+    let moved = turn.moved().is_some();
+    let own: Vec<TaskKey> =
+        if moved { execution.places(ROOT).map(|place| execution.key(place)).collect() } else { Vec::new() };
+    changed.extend(&own);
     // The same component twice in a row (lost, then dispatched again) is shown once, as it now stands.
     changed.dedup();
     let root = execution.root();
@@ -989,7 +1008,7 @@ fn update(execution: &Execution, turn: &Turn) -> Update {
                 let place = execution.place_of(task).ok()?;
                 let state = execution.at(place);
                 Some(ComponentProgress {
-                    component: task.component.clone(),
+                    component: execution.component(place).id.clone(),
                     state: state.phase.as_str().to_owned(),
                     attempt: state.attempt,
                     rounds: execution.container(place).and_then(|container| match &container.plan {

@@ -313,6 +313,10 @@ impl Loop<'_> {
             [] => Vec::new(),
             missing => self.ports.store.load(missing, 0, JOURNAL_PAGE).await?,
         };
+        // What this build cannot compile is refused where it is decided.
+        for hash in works.iter().flat_map(Work::snapshots) {
+            self.compiled(hash).await?;
+        }
         for work in works {
             if let Some(first) = self.desk.brought(work) {
                 self.adopt(Stored { turns: vec![*first] }).await?;
@@ -337,6 +341,10 @@ impl Loop<'_> {
             let page = self.ports.store.load(&[execution], seq, JOURNAL_PAGE).await?;
             let Some(page) = page.into_iter().flatten().next() else { break };
             after = page.goes_on(JOURNAL_PAGE);
+            if !self.compiled_all(Desk::moves_of(&page.turns)).await? {
+                self.desk.drop_execution(execution);
+                break;
+            }
             if let Err(error) = self.desk.adopt_more(execution, &page.turns) {
                 stands_still(execution, &error);
             }
@@ -349,7 +357,7 @@ impl Loop<'_> {
         let Some(hash) = Desk::hash_of(turns) else {
             return Err(corrupt("a journal does not begin with `accepted`".to_owned()));
         };
-        if self.compiled(hash).await?.is_none() {
+        if !self.compiled_all(std::iter::once(hash).chain(Desk::moves_of(turns))).await? {
             return Ok(());
         }
         if let (Err(error), Some(first)) = (self.desk.adopt(turns), turns.first()) {
@@ -523,6 +531,16 @@ impl Loop<'_> {
             }
         }
         Ok(listeners)
+    }
+
+    /// Whether this build can compile all of these snapshots.
+    async fn compiled_all(&mut self, hashes: impl Iterator<Item = &str>) -> Result<bool, StoreError> {
+        for hash in hashes {
+            if self.compiled(hash).await?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The compiled snapshot with this hash; `None` when this build cannot compile it.

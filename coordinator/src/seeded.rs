@@ -73,14 +73,23 @@ pub(crate) enum Bug {
     B68PausedStaysInLine,
     B69DisplacedNotToldAgain,
     B70LineNotCalled,
-    B71FollowerOfAnotherRunCounts,
-    B72FollowerNeverSent,
-    B73PermitNotAskedAgain,
-    B74PermitBeforeItsInstant,
+    // Of chains and of permits.
+    B78FollowerOfAnotherRunCounts,
+    B79FollowerNeverSent,
+    B80PermitNotAskedAgain,
+    B81PermitBeforeItsInstant,
+    // Of moves to another version.
+    B71MoveCountsAgain,
+    B72LineOfTheOldVersion,
+    B73NewReadersForgotten,
+    B74ClocksOfTheOldVersion,
+    B75MoveInAPauseForgotten,
+    B76MoveNotCheckedAgain,
+    B77OldNamesForgotten,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 70] = [
+    pub(crate) const ALL: [Self; 77] = [
         Self::B1AppendWithoutSequence,
         Self::B2AckBeforeCommit,
         Self::B3AckBeforeConfirmNoSweep,
@@ -147,10 +156,17 @@ impl Bug {
         Self::B68PausedStaysInLine,
         Self::B69DisplacedNotToldAgain,
         Self::B70LineNotCalled,
-        Self::B71FollowerOfAnotherRunCounts,
-        Self::B72FollowerNeverSent,
-        Self::B73PermitNotAskedAgain,
-        Self::B74PermitBeforeItsInstant,
+        Self::B78FollowerOfAnotherRunCounts,
+        Self::B79FollowerNeverSent,
+        Self::B80PermitNotAskedAgain,
+        Self::B81PermitBeforeItsInstant,
+        Self::B71MoveCountsAgain,
+        Self::B72LineOfTheOldVersion,
+        Self::B73NewReadersForgotten,
+        Self::B74ClocksOfTheOldVersion,
+        Self::B75MoveInAPauseForgotten,
+        Self::B76MoveNotCheckedAgain,
+        Self::B77OldNamesForgotten,
     ];
 }
 

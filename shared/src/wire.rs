@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     component::{Failure, LogLine},
-    execution::{Answer, Iteration, Payload, Received, TaskKey, TimerKey, Turn},
+    execution::{Answer, Iteration, Payload, Received, TaskKey, TimerKey, Turn, moving::Move},
     ids::{ComponentId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token, WorkerId},
     port::rates::Permit,
     time::Timestamp,
@@ -278,6 +278,8 @@ pub enum RequestBody {
         task: TaskKey,
         by: ExecutionId,
     },
+    /// It goes on as another version of its workflow, or says why it cannot. The same message again changes nothing.
+    Move(Box<Move>),
 }
 
 /// How a sub-workflow's execution ended, or why there is none.

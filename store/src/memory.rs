@@ -214,8 +214,15 @@ impl State {
         if let Some(execution) =
             self.executions.get_mut(&id).filter(|found| found.row.tenant == commit.tenant)
         {
-            if commit.change.is_some() || commit.release || !commit.take.is_empty() {
+            if commit.change.is_some()
+                || commit.release
+                || !commit.take.is_empty()
+                || commit.leaves_its_line()
+            {
                 execution.row.blocked_by = None;
+            }
+            if let Some(moved) = commit.turn.moved() {
+                execution.row.version = moved.version;
             }
             if let Some(claim) = commit.wait.iter().find(|claim| claim.task.is_none()) {
                 execution.row.blocked_by = Some(claim.key.clone());

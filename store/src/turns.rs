@@ -59,9 +59,11 @@ where (execution_id, seq) in (select execution_id, seq from t where execution_id
 
 pub(crate) static CHANGE_EXECUTIONS: Batch = Batch::new(
     "\
-with t (id, tenant_id, status, started_at, finished_at, failure, output, sweep, sweep_at, unblock) as ({rows})
+with t (id, tenant_id, status, started_at, finished_at, failure, output, sweep, sweep_at, unblock, version)
+    as ({rows})
 update wo_executions as e
 set status = coalesce(t.status, e.status),
+    version = coalesce(t.version, e.version),
     started_at = coalesce(e.started_at, t.started_at),
     finished_at = coalesce(e.finished_at, t.finished_at),
     failure = case when t.finished_at is null then coalesce(t.failure, e.failure) else t.failure end,
@@ -81,6 +83,7 @@ where e.id = t.id and e.tenant_id = t.tenant_id",
         Kind::Bytes,
         Kind::Int,
         Kind::At,
+        Kind::Int,
         Kind::Int,
     ],
 );
@@ -856,6 +859,8 @@ struct Change {
     sweep: bool,
     sweep_at: Option<Timestamp>,
     unblock: bool,
+    /// The version that it was moved to.
+    version: Option<u32>,
 }
 
 /// What a timer is to be.
@@ -877,10 +882,14 @@ async fn change(engine: &mut impl Engine, steps: &[&Step], answers: &mut [Option
         let commit = &step.commit;
         let (id, at) = (step.id(), commit.turn.at);
         let ends = commit.change.as_ref().is_some_and(|change| change.status.is_terminal());
-        if commit.change.is_some() || commit.sweep_at.is_some() || commit.release || !commit.take.is_empty() {
+        let moved = commit.turn.moved();
+        let unblocks =
+            commit.change.is_some() || commit.release || !commit.take.is_empty() || commit.leaves_its_line();
+        if unblocks || commit.sweep_at.is_some() || moved.is_some() {
             let entry = changes.entry(id).or_default();
             entry.tenant = *commit.tenant.as_uuid();
-            entry.unblock |= commit.change.is_some() || commit.release || !commit.take.is_empty();
+            entry.unblock |= unblocks;
+            entry.version = moved.map(|moved| moved.version).or(entry.version);
             if let Some(change) = &commit.change {
                 entry.status = Some(change.status);
                 let begins = matches!(change.status, Status::Running | Status::Completed)
@@ -939,7 +948,7 @@ async fn change(engine: &mut impl Engine, steps: &[&Step], answers: &mut [Option
         }
     }
 
-    let mut cells = Vec::with_capacity(changes.len() * 10);
+    let mut cells = Vec::with_capacity(changes.len() * 11);
     for (id, change) in changes {
         cells.extend([
             Cell::from(id),
@@ -952,6 +961,7 @@ async fn change(engine: &mut impl Engine, steps: &[&Step], answers: &mut [Option
             i32::from(change.sweep).into(),
             change.sweep_at.into(),
             i32::from(change.unblock).into(),
+            change.version.map(|version| i32::try_from(version).unwrap_or(i32::MAX)).into(),
         ]);
     }
     engine.run(&CHANGE_EXECUTIONS, cells).await?;

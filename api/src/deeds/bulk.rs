@@ -3,6 +3,8 @@
 //! Every action is a deed of its own, durable or refused by itself: half a page done is a page half answered, and asking
 //! again with the same key goes on from there.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use shared::{
     execution::Status,
@@ -14,7 +16,7 @@ use shared::{
 use utoipa::ToSchema;
 
 use super::{
-    Deeds, Retried, RetryExecution,
+    Deeds, MoveExecution, Retried, RetryExecution,
     accept::hash_of,
     executions::{ExecutionQuery, check_reason},
     requests,
@@ -42,13 +44,15 @@ pub(crate) enum BulkAction {
     Pause,
     /// As `…/resume`.
     Resume,
+    /// As `POST /api/v2/executions/{id}/move`.
+    Move,
 }
 
 /// One action on the executions that a query finds.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BulkExecutions {
-    /// `retry`, `cancel`, `kill`, `pause` or `resume`.
+    /// `retry`, `cancel`, `kill`, `pause`, `resume` or `move`.
     pub action: BulkAction,
     /// Which executions: the filters of their list, at least one. `limit` is 1 to 100, 50 when left out; `cursor` goes on
     /// from the page before.
@@ -62,14 +66,17 @@ pub(crate) struct BulkExecutions {
     /// How, for `retry`.
     #[serde(default)]
     pub retry: RetryExecution,
+    /// How, for `move`; `query` must name the workflow then.
+    #[serde(default, rename = "move")]
+    pub moving: MoveExecution,
 }
 
 impl BulkExecutions {
-    /// What each execution is asked for; a retry is a new one and asks for nothing.
+    /// What each execution is asked for; a retry is a new one and asks for nothing, and a move is asked by how it stands.
     fn ask(&self, caller: &Caller) -> Option<RequestBody> {
         let (by, reason) = (caller.principal.to_string(), self.reason.clone());
         match self.action {
-            BulkAction::Retry => None,
+            BulkAction::Retry | BulkAction::Move => None,
             BulkAction::Cancel => Some(RequestBody::Cancel { by, reason }),
             BulkAction::Kill => Some(RequestBody::Kill { by, reason }),
             BulkAction::Pause => Some(RequestBody::Pause { by, reason }),
@@ -92,6 +99,18 @@ pub(crate) enum BulkOutcome {
     Repeated,
     /// It was not done.
     Refused,
+}
+
+impl BulkOutcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Would => "would",
+            Self::Unchanged => "unchanged",
+            Self::Repeated => "repeated",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// One execution of a page.
@@ -127,10 +146,45 @@ pub(crate) struct BulkReport {
     pub action: BulkAction,
     /// Whether it only says what would be.
     pub dry_run: bool,
+    /// How many of this page came to each outcome.
+    #[schema(value_type = Object)]
+    pub counts: BTreeMap<String, u32>,
+    /// Why executions of this page were refused, the most frequent first.
+    pub reasons: Vec<BulkReason>,
     /// The executions of this page.
     pub items: Vec<BulkItem>,
     /// Where to go on; absent on the last page.
     pub next_cursor: Option<String>,
+}
+
+/// Why executions were refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct BulkReason {
+    /// The code a single request would be answered with.
+    pub code: &'static str,
+    /// The same for people.
+    pub detail: String,
+    /// How many of the page.
+    pub count: u32,
+}
+
+impl BulkReport {
+    fn new(action: BulkAction, dry_run: bool, items: Vec<BulkItem>, next_cursor: Option<String>) -> Self {
+        let mut counts = BTreeMap::new();
+        let mut reasons: BTreeMap<(&'static str, &str), u32> = BTreeMap::new();
+        for item in &items {
+            *counts.entry(item.outcome.as_str().to_owned()).or_default() += 1;
+            if let (Some(code), Some(detail)) = (item.code, &item.detail) {
+                *reasons.entry((code, detail)).or_default() += 1;
+            }
+        }
+        let reasons = reasons.into_iter();
+        let mut reasons: Vec<BulkReason> = reasons
+            .map(|((code, detail), count)| BulkReason { code, detail: detail.to_owned(), count })
+            .collect();
+        reasons.sort_by_key(|reason| std::cmp::Reverse(reason.count));
+        Self { action, dry_run, counts, reasons, items, next_cursor }
+    }
 }
 
 impl BulkItem {
@@ -176,6 +230,10 @@ impl Deeds {
             let detail = "`query` finds everything there is; name at least one filter, such as `status`.";
             return Err(Problem::new(Code::InvalidBody, detail));
         }
+        if body.action == BulkAction::Move && body.query.workflow_id.is_none() {
+            let detail = "Versions are numbered by workflow: name it in `query` (`workflow_id`).";
+            return Err(Problem::new(Code::InvalidBody, detail));
+        }
         let limit = body.query.limit.unwrap_or(50).clamp(1, MOST);
         let query = ExecutionQuery { limit: Some(limit), ..body.query.clone() };
         let found = self.execution_rows(caller, query).await?;
@@ -183,6 +241,9 @@ impl Deeds {
         let mut items = Vec::with_capacity(found.items.len());
         for row in &found.items {
             let item = match body.ask(caller) {
+                None if body.action == BulkAction::Move => {
+                    self.bulk_move(caller, row, &body, key.as_deref(), at).await
+                }
                 None => self.bulk_retry(caller, row, &body, key.as_deref()).await,
                 Some(ask) => self.bulk_request(caller, row, (&body, ask), key.as_deref(), at).await,
             };
@@ -193,7 +254,26 @@ impl Deeds {
                 Err(problem) => return Err(problem),
             });
         }
-        Ok(BulkReport { action: body.action, dry_run: body.dry_run, items, next_cursor: found.next })
+        Ok(BulkReport::new(body.action, body.dry_run, items, found.next))
+    }
+
+    /// Asks an execution to go on as another version, if it can as it stands. Should it not any more when that is
+    /// decided, its journal says so.
+    async fn bulk_move(
+        &self,
+        caller: &Caller,
+        row: &ExecutionRow,
+        body: &BulkExecutions,
+        key: Option<&str>,
+        at: Timestamp,
+    ) -> Result<BulkItem, Problem> {
+        let (version, _) = self.move_version(caller, row, &body.moving.version).await?;
+        if !row.status.is_terminal() && row.version == version {
+            return Ok(BulkItem::of(row, BulkOutcome::Unchanged));
+        }
+        let movable = self.move_plan(caller, row, &body.moving).await?;
+        let body = BulkExecutions { dry_run: body.dry_run || body.moving.dry_run, ..body.clone() };
+        self.bulk_request(caller, row, (&body, movable.body()), key, at).await
     }
 
     async fn bulk_retry(
@@ -230,7 +310,8 @@ impl Deeds {
         };
         if let (Some(key), false) = (key, body.dry_run) {
             let place = format!("bulk/{}/{key}", row.id);
-            let hash = hash_of(&("bulk", body.action, &body.reason));
+            let moving = (body.action == BulkAction::Move).then_some(&body.moving);
+            let hash = hash_of(&("bulk", body.action, &body.reason, moving));
             match self.store.key_take(caller.tenant, &place, &hash, row.id, at).await? {
                 KeyTaken::New => {}
                 // Taken by an attempt that may not have come further: the request below is kept once.

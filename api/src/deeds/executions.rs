@@ -431,13 +431,18 @@ impl Deeds {
             }
             None => {}
         }
+        let mut accepted = None;
         if matches!(view.status, Status::Completed | Status::Pending) {
-            // Their progress is known; only the first turn is of interest.
+            // Their progress is known; only the first turn is of interest, unless it was moved since.
             let first = self.store.execution_turns(caller.tenant, id, 0, 1).await?.into_iter().next();
-            if let Some(Event::Accepted(accepted)) = first.and_then(|turn| turn.events.into_iter().next()) {
-                view.scheduled_at = accepted.scheduled_at;
-                view.parameters = Some(accepted.parameters);
-            }
+            accepted = first.and_then(|turn| turn.events.into_iter().next()).and_then(|event| match event {
+                Event::Accepted(accepted) => Some(accepted),
+                _ => None,
+            });
+        }
+        if let Some(accepted) = accepted.filter(|accepted| accepted.version == view.workflow_version) {
+            view.scheduled_at = accepted.scheduled_at;
+            view.parameters = Some(accepted.parameters);
         } else if let Some(folded) = self.fold(caller.tenant, id).await?
             && let Some(execution) = &*folded
         {

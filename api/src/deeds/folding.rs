@@ -103,6 +103,9 @@ impl Deeds {
             }
             if let Some(execution) = slot.as_mut() {
                 for turn in rest {
+                    if let Some(moved) = turn.moved() {
+                        execution.learn(self.snapshot(&moved.hash).await?);
+                    }
                     if let Err(error) = execution.append(turn) {
                         *slot = None;
                         return Err(Problem::internal(format_args!(

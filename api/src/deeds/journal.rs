@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     ops::Range,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
@@ -341,6 +341,18 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
                 say(LogLevel::Warn, format!("{by} paused it{why}"), None);
             }
             Event::Resumed { by } => say(LogLevel::Info, format!("Its pause was ended by {by}"), None),
+            Event::Moved(moved) => {
+                let why = if moved.reason.is_empty() { String::new() } else { format!(": {}", moved.reason) };
+                let names: Vec<String> =
+                    moved.mapping.iter().map(|(old, new)| format!("; {old} is called {new}")).collect();
+                let (from, to) = (moved.from, moved.version);
+                let names = names.concat();
+                say(LogLevel::Warn, format!("{} moved it from version {from} to {to}{why}{names}", moved.by), None);
+            }
+            Event::MoveRefused { by, version, because } => {
+                let because = because.join("; ");
+                say(LogLevel::Warn, format!("{by} wanted to move it to version {version}: {because}"), None);
+            }
             Event::Stopping { failure, owner, round } => {
                 let place = match (owner.as_ref().and_then(|(_, owner)| owner.as_ref()), round) {
                     (Some(owner), Some(round)) => format!(" in round {round} of {owner}"),
@@ -493,6 +505,7 @@ fn skip(reason: SkipReason) -> &'static str {
         SkipReason::NoPlace => "no place was free under its `concurrency`",
         SkipReason::ScopeEnded => "its scope ends",
         SkipReason::NothingRan => "each of its children was skipped",
+        SkipReason::PassedOver => "it is new in the version moved to, and lies before what had begun",
     }
 }
 
@@ -506,6 +519,8 @@ pub(super) struct Reached {
     /// The newest attempt of each task that may go on: its place in the list, and its number. A task that has
     /// settled begins no other, so this is as long as what is open.
     newest: HashMap<TaskKey, (usize, u32)>,
+    /// The snapshots that it was moved to.
+    moved_to: Vec<String>,
 }
 
 /// Places in journals that lists of attempts have come to, so that the next page need not begin at the first
@@ -538,8 +553,9 @@ impl Places {
 
 /// One page of the attempts that a journal tells of, in the order in which they began. Of the others only their
 /// number is kept.
-struct Attempts<'a> {
-    workflow: &'a Workflow,
+struct Attempts {
+    /// Every version that it has been of so far.
+    workflows: Vec<Arc<Workflow>>,
     execution: ExecutionId,
     reached: Reached,
     /// The places in the list that the page shows.
@@ -549,10 +565,17 @@ struct Attempts<'a> {
     other: AttemptView,
 }
 
-impl<'a> Attempts<'a> {
-    fn new(workflow: &'a Workflow, execution: ExecutionId, reached: Reached, page: Range<usize>) -> Self {
+impl Attempts {
+    fn new(execution: ExecutionId, reached: Reached, page: Range<usize>) -> Self {
         let other = AttemptView::of(&TaskKey::of("other".into()), None, 0);
-        Self { workflow, execution, reached, page, list: Vec::new(), other }
+        Self { workflows: Vec::new(), execution, reached, page, list: Vec::new(), other }
+    }
+
+    fn kind(&self, id: &str) -> Option<String> {
+        self.workflows.iter().rev().find_map(|workflow| {
+            let index = workflow.index_of(id)?;
+            Some(workflow.components[index].kind.to_string())
+        })
     }
 
     /// Whether what follows changes nothing that the page shows, and it is known that there is more.
@@ -571,8 +594,7 @@ impl<'a> Attempts<'a> {
             let index = self.reached.begun;
             self.reached.begun += 1;
             if self.page.contains(&index) {
-                let kind = self.workflow.index_of(task.component.as_str());
-                let kind = kind.map(|index| self.workflow.components[index].kind.to_string());
+                let kind = self.kind(task.component.as_str());
                 self.list.push(AttemptView::of(task, kind, attempt));
             }
             index
@@ -806,13 +828,20 @@ impl Deeds {
                 "the journal of {id} does not begin with its acceptance"
             )));
         };
-        let workflow = self.snapshot(&accepted.hash).await?;
         let page = skip..skip.saturating_add(limit);
-        let mut attempts = Attempts::new(&workflow, id, self.places.before(id, skip), page.clone());
+        let mut attempts = Attempts::new(id, self.places.before(id, skip), page.clone());
+        attempts.workflows.push(self.snapshot(&accepted.hash).await?);
+        for hash in attempts.reached.moved_to.clone() {
+            attempts.workflows.push(self.snapshot(&hash).await?);
+        }
         loop {
             let before = attempts.reached.clone();
             let turns = self.store.execution_turns(caller.tenant, id, before.seq, TURNS).await?;
             for turn in &turns {
+                if let Some(moved) = turn.moved() {
+                    attempts.workflows.push(self.snapshot(&moved.hash).await?);
+                    attempts.reached.moved_to.push(moved.hash.clone());
+                }
                 attempts.add(turn);
             }
             // The next page begins behind this place.

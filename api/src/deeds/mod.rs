@@ -18,6 +18,7 @@ mod human_tasks;
 mod journal;
 mod links;
 mod mails;
+mod moves;
 mod notifications;
 mod payloads;
 mod requests;
@@ -66,6 +67,7 @@ pub(crate) use journal::{JournalList, LogList, LogQuery, TaskList};
 pub(crate) use links::{LinkView, Links, MakeLinks};
 pub(crate) use mails::Mails;
 pub(crate) use notifications::{NotificationList, NotificationQuery, NotificationView};
+pub(crate) use moves::{MoveExecution, MovedView};
 pub(crate) use retries::{Retried, RetryExecution};
 pub(crate) use signals::{SendSignal, SignalSent, WaitList};
 pub(crate) use triggers::{

@@ -69,9 +69,20 @@ impl Deeds {
         body: RequestBody,
         at: Timestamp,
     ) -> Result<Decided, Problem> {
+        self.request_decided_as(tenant, execution, RequestId::generate(), body, at).await
+    }
+
+    /// As [`Self::request_decided`], under an id by which the turn that answers it is found.
+    pub(super) async fn request_decided_as(
+        &self,
+        tenant: TenantId,
+        execution: ExecutionId,
+        id: RequestId,
+        body: RequestBody,
+        at: Timestamp,
+    ) -> Result<Decided, Problem> {
         // Before the row, so that nothing falls between the two.
         let mut updates = self.progress.watch(execution).await.ok();
-        let id = RequestId::generate();
         if !self.request(tenant, execution, id, body, at).await? {
             return Ok(Decided::Ended);
         }

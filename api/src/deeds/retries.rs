@@ -346,7 +346,12 @@ impl Deeds {
             let is_last = turns.len() < TURNS as usize;
             for turn in &turns {
                 match &mut ended {
-                    Some(ended) => ended.see(turn).map_err(broken)?,
+                    Some(ended) => {
+                        if let Some(moved) = turn.moved() {
+                            ended.learn(self.snapshot(&moved.hash).await?);
+                        }
+                        ended.see(turn).map_err(broken)?;
+                    }
                     None => {
                         let Some(Event::Accepted(accepted)) = turn.events.first() else {
                             let detail = "it does not begin with its acceptance";

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shared::{
-    execution::{Event, Payload, Received},
+    execution::{Payload, Received},
     ids::{ExecutionId, RequestId},
     port::{people::KeyTaken, store::ExecutionRow},
     time::Timestamp,
@@ -150,11 +150,12 @@ impl Deeds {
             let detail = format!("`data` has {size} bytes; at most {} are taken.", Payload::INLINE_LIMIT);
             return Err(Problem::new(Code::InvalidBody, detail));
         }
-        let first = self.store.execution_turns(caller.tenant, execution, 0, 1).await?.into_iter().next();
-        let Some(Event::Accepted(accepted)) = first.and_then(|turn| turn.events.into_iter().next()) else {
-            return Err(Problem::internal(format_args!("the journal of {execution} has no beginning")));
-        };
-        let workflow = self.snapshot(&accepted.hash).await?;
+        // The version that it is of now: it may have been moved.
+        let hash = self.store.workflow_hash(caller.tenant, row.workflow, row.version).await?;
+        let hash = hash.ok_or_else(|| {
+            Problem::internal(format_args!("version {} of {} is missing", row.version, row.workflow))
+        })?;
+        let workflow = self.snapshot(&hash).await?;
         if let Some(names) = awaited(&workflow)
             && !names.contains(&body.name.as_str())
         {

@@ -28,7 +28,7 @@ use crate::{
     caller::Caller,
     deeds::{
         BulkExecutions, BulkReport, CancelExecution, Cancelled, ExecutionList, ExecutionQuery, ExecutionView,
-        JournalList, LateList, LogList, LogQuery, PauseExecution, Retried, RetryExecution, SendSignal, Sight,
+        JournalList, LateList, LogList, LogQuery, MoveExecution, MovedView, PauseExecution, Retried, RetryExecution, SendSignal, Sight,
         SignalSent, Standing, TaskList, WaitList, Why,
     },
     problem::Problem,
@@ -177,7 +177,31 @@ pub(crate) async fn execution_retry(
     })
 }
 
-/// Retries, cancels, kills, pauses or resumes the executions that a query finds, and answers for each.
+/// Lets an open execution go on as another version of its workflow.
+///
+/// Components are the same by their ids; `mapping` names those that are called otherwise. What has ended stays as it
+/// ended, what is under way goes on, and what has not begun is as the new version says. Whether it can is checked
+/// before it is accepted, and again when it is decided: then nothing happens in between. With `dry_run` nothing is done.
+/// One that has ended is refused with 409; one that cannot be moved, with 422, why, and what would work. 202 when no
+/// coordinator has decided it within ten seconds: it is durable.
+#[utoipa::path(post, path = "/api/v2/executions/{id}/move", tag = "executions", operation_id = "execution_move",
+    params(("id" = String, Path, description = "The execution's id")),
+    request_body = MoveExecution,
+    responses((status = 200, description = "It is moved; or what a dry run shows", body = MovedView),
+              (status = 202, description = "It is durable and not decided yet", body = MovedView),
+              (status = 409, description = "The execution had ended"), Refused))]
+pub(crate) async fn execution_move(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+    Body(body): Body<MoveExecution>,
+) -> Result<Response, Problem> {
+    let moved = app.deeds.execution_move(&caller, id, body).await?;
+    let status = if moved.decided || moved.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(moved)).into_response())
+}
+
+/// Retries, cancels, kills, pauses, resumes or moves the executions that a query finds, and answers for each.
 ///
 /// A page at a time, newest first, at most 100: go on with `next_cursor`. With `dry_run` nothing is done, and the answer
 /// says what would be, or why not. Each accepted action is durable by itself. With the header `Idempotency-Key`, nothing

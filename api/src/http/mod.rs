@@ -113,6 +113,7 @@ impl IntoResponses for Refused {
         executions::execution_pause,
         executions::execution_resume,
         executions::execution_retry,
+        executions::execution_move,
         executions::execution_bulk,
         executions::execution_signal,
         executions::execution_waits,
@@ -243,6 +244,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/api/v1/executions/{id}/pause", post(executions::execution_pause))
         .route("/api/v1/executions/{id}/resume", post(executions::execution_resume))
         .route("/api/v1/executions/{id}/retry", post(executions::execution_retry))
+        .route("/api/v2/executions/{id}/move", post(executions::execution_move))
         .route("/api/v2/executions/bulk", post(executions::execution_bulk))
         .route("/api/v1/executions/{id}/signals", post(executions::execution_signal))
         .route("/api/v1/executions/{id}/waits", get(executions::execution_waits))

@@ -106,6 +106,25 @@ enum Verb {
         #[arg(long, conflicts_with = "dry_run")]
         watch: bool,
     },
+    /// Lets an open execution go on as another version of its workflow: what has ended stays, what is under way goes on.
+    Move {
+        id: String,
+        /// The version that it goes on as: `newest` or a number.
+        #[arg(long, value_name = "VERSION", default_value = "newest")]
+        to: String,
+        /// A component that has another id there; may be given several times.
+        #[arg(long, value_name = "OLD=NEW", value_parser = renaming)]
+        map: Vec<(String, String)>,
+        /// Parameters that it has not yet.
+        #[command(flatten)]
+        parameters: ParameterArgs,
+        /// Why; it is kept in the journal.
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Only shows whether it can be moved, and what would become of each component.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Does one thing to every execution that the filters find, and says what became of each.
     Bulk {
         action: BulkAction,
@@ -132,9 +151,15 @@ enum Verb {
         /// Only shows what would be done, or why not.
         #[arg(long)]
         dry_run: bool,
-        /// Why, for `cancel`, `kill` and `pause`; it is kept in each journal.
+        /// Why, for `cancel`, `kill`, `pause` and `move`; it is kept in each journal.
         #[arg(long, default_value = "")]
         reason: String,
+        /// For `move`: the version that they go on as.
+        #[arg(long, value_name = "VERSION", default_value = "newest")]
+        to: String,
+        /// For `move`: a component that has another id there; may be given several times.
+        #[arg(long, value_name = "OLD=NEW", value_parser = renaming)]
+        map: Vec<(String, String)>,
         /// For `retry`: what runs again, as in `apg execution retry`.
         #[arg(long, value_delimiter = ',', default_value = "failed")]
         from: Vec<String>,
@@ -177,6 +202,7 @@ enum BulkAction {
     Kill,
     Pause,
     Resume,
+    Move,
 }
 
 impl BulkAction {
@@ -187,6 +213,7 @@ impl BulkAction {
             Self::Kill => "kill",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Move => "move",
         }
     }
 }
@@ -311,6 +338,17 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
                 return follow(&client, &cell(&answer, "id")).await;
             }
         }
+        Verb::Move { id, to, map, parameters, reason, dry_run } => {
+            let body = json!({
+                "version": version(&to),
+                "mapping": mapping(map),
+                "parameters": parameters.read(|_| None)?,
+                "reason": reason,
+                "dry_run": dry_run,
+            });
+            let path = format!("/api/v2/executions/{}/move", segment(&id));
+            show_moved(&client, &client.post(&path, &body).await?);
+        }
         Verb::Bulk {
             action,
             status,
@@ -322,6 +360,8 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
             limit,
             dry_run,
             reason,
+            to,
+            map,
             from,
             workflow_version,
             key,
@@ -344,6 +384,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
                 "dry_run": dry_run,
                 "reason": reason,
                 "retry": { "from": one_or_all(from), "version": version(&workflow_version) },
+                "move": { "version": version(&to), "mapping": mapping(map), "reason": reason },
             });
             return bulk(&client, body, query, limit, key.as_deref()).await;
         }
@@ -407,7 +448,45 @@ async fn bulk(
     list(client, &items, &columns);
     let refused = items.iter().filter(|item| item["outcome"] == "refused").count();
     output::say(format_args!("{} executions, {refused} refused", items.len()));
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    for item in items.iter().filter(|item| item["outcome"] == "refused") {
+        *reasons.entry(cell(item, "detail")).or_default() += 1;
+    }
+    for (reason, count) in reasons {
+        output::say(format_args!("{count:>6}  {reason}"));
+    }
     Ok(if refused == 0 { Exit::Success } else { Exit::Failed })
+}
+
+/// `OLD=NEW`.
+fn renaming(text: &str) -> Result<(String, String), String> {
+    let names = text.split_once('=').filter(|(old, new)| !old.is_empty() && !new.is_empty());
+    names
+        .map(|(old, new)| (old.to_owned(), new.to_owned()))
+        .ok_or_else(|| format!("`{text}` is not OLD=NEW, such as fetch=load"))
+}
+
+fn mapping(map: Vec<(String, String)>) -> Value {
+    Value::Object(map.into_iter().map(|(old, new)| (old, json!(new))).collect())
+}
+
+/// What becomes of each component, then the version.
+fn show_moved(client: &Client, answer: &Value) {
+    if client.output == Format::Json {
+        output::json(answer);
+        return;
+    }
+    let components = answer.get("components").and_then(Value::as_array).into_iter().flatten();
+    let rows: Vec<Vec<String>> = components
+        .map(|it| vec![cell(it, "component"), cell(it, "was"), cell(it, "fate"), cell(it, "status")])
+        .collect();
+    output::data(&output::table(&["COMPONENT", "WAS", "FATE", "STATUS"], &rows));
+    let (id, from, to) = (cell(answer, "id"), cell(answer, "from_version"), cell(answer, "version"));
+    match (answer["dry_run"] == true, answer["decided"] == true) {
+        (true, _) => output::say(format_args!("{id} can be moved from version {from} to {to}; nothing was done")),
+        (false, true) => output::say(format_args!("{id} goes on as version {to}")),
+        (false, false) => output::say(format_args!("{id} is to go on as version {to}; that is not decided yet")),
+    }
 }
 
 /// One word or id alone, and several as a list.

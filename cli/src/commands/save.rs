@@ -125,7 +125,18 @@ pub(super) async fn run(client: &Client, id: &str, file: Option<&Path>) -> Resul
     }
     let workflow = history::version(client, &past).await?;
     let (name, version) = (workflow.name.clone(), past.accepted.version);
-    let (mocks, mut left_out) = mocks(&past);
+    let (mut mocks, mut left_out) = mocks(&past);
+    if past.has_moved {
+        left_out.push(format!("it was moved to version {version} under way, and is a case of that one"));
+        mocks.retain(|key, _| {
+            let id = key.split_once('[').map_or(key.as_str(), |(id, _)| id);
+            let is_there = workflow.index_of(id).is_some();
+            if !is_there {
+                left_out.push(format!("{key}: version {version} has no such component"));
+            }
+            is_there
+        });
+    }
     let mut parameters = past.accepted.parameters.clone();
     parameters.retain(|name, value| {
         let is_kept = !is_large(value);

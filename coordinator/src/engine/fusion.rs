@@ -129,14 +129,14 @@ impl super::Turning<'_> {
         let need = self.execution.component(place).needs.first();
         let before = need.map(|need| Place { scope: place.scope, component: need.from as u32 });
         before.is_some_and(|before| self.execution.at(before).answered_by == Some((result.worker, begun)))
-            || planted!(B71FollowerOfAnotherRunCounts)
+            || planted!(B78FollowerOfAnotherRunCounts)
     }
 
     /// A planted fault: whatever might have been run in a chain is taken as run.
     pub(super) fn is_never_sent(&self, place: Place) -> bool {
         let components = &self.execution.workflow.components;
         let follows = |index: usize| components[index].fuses == Some(place.component as usize);
-        planted!(B72FollowerNeverSent)
+        planted!(B79FollowerNeverSent)
             && self.execution.component(place).needs.first().is_some_and(|need| follows(need.from))
     }
 }

@@ -9,6 +9,7 @@ mod control;
 mod ending;
 mod fusion;
 mod limits;
+mod moving;
 mod pausing;
 mod people;
 mod rates;
@@ -544,6 +545,7 @@ impl Turning<'_> {
                 self.delegate(task, by, from, to);
             }
             Input::Request(RequestBody::Signal { signal }) => return self.signal(signal),
+            Input::Request(RequestBody::Move(asked)) => self.move_to(asked),
             Input::Request(RequestBody::Displace { task, by }) => return self.displaced(task, *by),
             Input::Child { task, child, ending } => return self.child_ended(task, *child, ending),
             Input::Event { task, event } => return self.event_came(task, event),
@@ -597,9 +599,7 @@ impl Turning<'_> {
         // What was carried has settled already: whatever reads it may be ready.
         if self.execution.root().settled > 0 && !planted!(B63CarriedReadersForgotten) {
             // Twice among what changed is once: who is not waiting any more is passed over.
-            let waiting = self.execution.places(ROOT).filter(|place| self.phase(*place) == Phase::Waiting);
-            let waiting: Vec<Place> = waiting.collect();
-            self.changed.extend(waiting);
+            self.look_again();
         }
         Ok(())
     }

@@ -47,6 +47,7 @@ impl Turning<'_> {
         if !planted!(B61HeldIsForgotten) {
             self.held = self.execution.held.iter().copied().collect();
         }
+        let looks_again = self.execution.looks_again;
         self.end_pause(by);
         if !planted!(B62TimersStayAway) {
             for (key, due) in self.starting_timers() {
@@ -61,6 +62,9 @@ impl Turning<'_> {
         }
         while let Some(place) = self.held.pop_front() {
             self.follow(place)?;
+        }
+        if looks_again && !planted!(B75MoveInAPauseForgotten) {
+            self.look_again();
         }
         // What the queue lost meanwhile was not sent again: the sweep looks now.
         self.made.sweep_at = Some(self.around.now);

@@ -62,7 +62,7 @@ impl Turning<'_> {
         if permit.refused {
             return self.decided(place, "refused", permit.at);
         }
-        if permit.at > self.around.now && !planted!(B74PermitBeforeItsInstant) {
+        if permit.at > self.around.now && !planted!(B81PermitBeforeItsInstant) {
             self.emit(Event::Delayed { task: task.clone(), until: permit.at });
             self.set_timer(TimerKey::Delay(task.clone()), permit.at);
             return Ok(());
@@ -105,7 +105,7 @@ fn asked(execution: &Execution, place: Place) -> Option<&AskedPermit> {
 
 /// The order for the permit that a task asks for, or a copy of it.
 pub(super) fn ask(execution: &Execution, place: Place, is_copy: bool) -> Option<Command> {
-    let asked = asked(execution, place).filter(|_| !is_copy || !planted!(B73PermitNotAskedAgain))?;
+    let asked = asked(execution, place).filter(|_| !is_copy || !planted!(B80PermitNotAskedAgain))?;
     Some(Command::AskPermit(Box::new(PermitAsk {
         execution: execution.id,
         task: execution.key(place),

@@ -52,7 +52,8 @@ pub(super) fn make_task(
     Ok(Task {
         tenant: execution.accepted.tenant,
         execution: execution.id,
-        component: component.id.clone(),
+        // What was sent before it was renamed answers under that name, and is known outside by it.
+        component: execution.key(place).component,
         iteration: execution.scope(place.scope).iteration.clone(),
         kind: Arc::clone(&component.kind),
         attempt,
@@ -85,6 +86,10 @@ impl Turning<'_> {
 
     pub(super) fn result(&mut self, result: &TaskResult) -> Result<(), Needs> {
         let mut key = result.key();
+        if planted!(B77OldNamesForgotten) && self.execution.called_now(&key) != key {
+            self.late(result, "the workflow has no such component");
+            return Ok(());
+        }
         if planted!(B42LateResultOfAClosedRound) && self.execution.place_of(&key).is_err() {
             let mut running = self.execution.dispatched.iter().map(|place| self.execution.key(*place));
             key = running.rfind(|it| it.component == key.component).unwrap_or(key);

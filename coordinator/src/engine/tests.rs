@@ -6,6 +6,7 @@ mod decided;
 mod desk;
 mod fusion;
 mod limits;
+mod moving;
 mod pausing;
 mod people;
 mod properties;
@@ -190,6 +191,8 @@ fn refused(components: &str) -> (&'static str, String) {
 /// One execution and everything around it that the engine is told.
 #[derive(Clone)]
 struct Case {
+    /// Every version that it has been of, or may be moved to.
+    versions: Vec<Arc<Workflow>>,
     turns: Vec<Turn>,
     state: Execution,
     now: Timestamp,
@@ -263,8 +266,10 @@ impl Case {
     }
 
     fn begin(workflow: Arc<Workflow>, first: Turn) -> Self {
+        let versions = vec![Arc::clone(&workflow)];
         let Ok(state) = Execution::replay(workflow, std::slice::from_ref(&first)) else { panic!("it folds") };
         Self {
+            versions,
             now: first.at,
             turns: vec![first],
             state,
@@ -360,13 +365,14 @@ impl Case {
 
     fn check(&self, cause: MessageId, mut sent: Vec<(shared::ids::ComponentId, u32, u32)>) {
         // The state is what its journal folds to.
-        let Ok(replayed) = Execution::replay(Arc::clone(&self.state.workflow), &self.turns) else {
+        let find = |hash: &str| self.versions.iter().find(|version| version.hash == hash).cloned();
+        let Ok(replayed) = Execution::replay_with(&self.turns, &find) else {
             panic!("the journal does not fold: {:?}", self.turns)
         };
         assert_eq!(replayed, self.state, "the state is not what its journal folds to");
         // The journal keeps every rule that the audit knows.
         let mut findings = Vec::new();
-        let _ = crate::audit::journal(self.state.id, &self.state.workflow, &self.turns, &mut findings);
+        let _ = crate::audit::journal(self.state.id, &find, &self.turns, &mut findings);
         assert!(findings.is_empty(), "{findings:?}\n{:#?}", self.turns);
         // The message again: exactly the tasks of its turn.
         let Ok(again) = commands_again(&self.state, cause, &self.payloads) else {

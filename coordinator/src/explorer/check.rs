@@ -19,7 +19,7 @@ use shared::{
     workflow::{Output, Part, Workflow},
 };
 
-use super::{Tally, storage::Storage, world::World};
+use super::{Tally, moves::Before, storage::Storage, world::World};
 use crate::audit::Watch;
 
 pub(super) type Wrong = (&'static str, String);
@@ -159,6 +159,7 @@ pub(super) struct History {
     missed: Vec<(TaskKey, Wait)>,
     answers: u64,
     displaces: Vec<Displaced>,
+    moved: Option<Before>,
 }
 
 /// Who was to make room for what `waits` here; all of the execution when it is absent.
@@ -195,6 +196,7 @@ impl History {
             missed: Vec::new(),
             answers: 0,
             displaces: Vec::new(),
+            moved: None,
         }
     }
 
@@ -248,7 +250,7 @@ impl History {
     ) {
         let task = state.key(place);
         if state.component(place).compensate.is_some() {
-            self.completed.push(task.clone());
+            self.completed.push(state.called_now(&task));
         }
         self.container_ends(state, place);
         match state.at(place).inner.as_deref() {
@@ -286,6 +288,7 @@ impl History {
         tally: &mut Tally,
     ) -> Option<Wrong> {
         let Some(state) = state else { return self.wrong };
+        self.workflow = Arc::clone(&state.workflow);
         tally.undone += self.undone.len() as u64;
         tally.received += self.received.len() as u64;
         tally.rounds += self.rounds.values().map(BTreeMap::len).sum::<usize>() as u64;
@@ -561,6 +564,15 @@ impl Watch for History {
                 }
             }
             Event::CompensationNoted { task, .. } => self.noted.push(task.clone()),
+            Event::Moved(moved) => {
+                self.moved = Some(Before::of(state, moved));
+                let undone = self.undone.iter_mut().map(|(task, _)| task);
+                for task in self.completed.iter_mut().chain(&mut self.noted).chain(undone) {
+                    if let Some(called) = moved.mapping.get(&task.component) {
+                        task.component = called.clone();
+                    }
+                }
+            }
             Event::Compensated { task, failure } => {
                 if self.undone.iter().any(|(earlier, _)| earlier == task) {
                     self.is_wrong("I21", format!("{task} was undone twice"));
@@ -643,6 +655,9 @@ impl Watch for History {
     }
 
     fn after(&mut self, state: &Execution, _: &Turn) {
+        if let Some(message) = self.moved.take().and_then(|before| before.unlike(state)) {
+            self.is_wrong("I32", message);
+        }
         if state.status.is_terminal() || state.cancel.is_some() {
             return;
         }

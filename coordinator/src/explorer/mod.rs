@@ -8,6 +8,7 @@
 
 mod broker;
 mod check;
+mod moves;
 mod reach;
 mod retries;
 mod shapes;
@@ -61,7 +62,10 @@ impl Plan {
     pub(crate) fn hunting(seed: u64, bug: Bug) -> Self {
         let plain = Self { bug: Some(bug), crowded: false, ..Self::of(seed) };
         match bug {
-            Bug::B67SlotKeptInBackoff | Bug::B68PausedStaysInLine | Bug::B70LineNotCalled => {
+            Bug::B67SlotKeptInBackoff
+            | Bug::B68PausedStaysInLine
+            | Bug::B70LineNotCalled
+            | Bug::B72LineOfTheOldVersion => {
                 Self { crowded: true, ..plain }
             }
             Bug::B69DisplacedNotToldAgain => Self { crowded: true, sweep: false, ..plain },
@@ -87,9 +91,9 @@ impl Plan {
             Bug::B1AppendWithoutSequence
             | Bug::B17CacheKeptAfterConflict
             | Bug::B27LostFenceDropsTheBatch => Self { affinity: false, ..plain },
-            Bug::B71FollowerOfAnotherRunCounts => Self { fusion: true, faults: 15, ..plain },
-            Bug::B73PermitNotAskedAgain => Self { sweep: false, faults: 15, ..plain },
-            Bug::B72FollowerNeverSent => Self { fusion: true, sweep: false, ..plain },
+            Bug::B78FollowerOfAnotherRunCounts => Self { fusion: true, faults: 15, ..plain },
+            Bug::B80PermitNotAskedAgain => Self { sweep: false, faults: 15, ..plain },
+            Bug::B79FollowerNeverSent => Self { fusion: true, sweep: false, ..plain },
             _ => plain,
         }
     }
@@ -137,6 +141,9 @@ pub(crate) struct Tally {
     pub(crate) followed: u64,
     /// Permits that let somebody through.
     pub(crate) permits: u64,
+    /// Executions moved to another version, and moves that were refused when they were decided.
+    pub(crate) moved: u64,
+    pub(crate) not_moved: u64,
 }
 
 impl Tally {
@@ -175,6 +182,8 @@ impl Tally {
             without_a_place,
             followed,
             permits,
+            moved,
+            not_moved,
         } = other;
         self.actions += actions;
         self.submitted += submitted;
@@ -209,6 +218,8 @@ impl Tally {
         self.without_a_place += without_a_place;
         self.followed += followed;
         self.permits += permits;
+        self.moved += moved;
+        self.not_moved += not_moved;
     }
 }
 

@@ -303,9 +303,7 @@ impl World {
             .filter(|(id, row)| {
                 let hash = crate::desk::Desk::hash_of(&self.storage.journals[id]).unwrap_or_default();
                 !row.status.is_terminal()
-                    && shapes::shapes()
-                        .iter()
-                        .any(|it| it.hash == hash && (&*it.name == "signalled" || &*it.name == "awaits"))
+                    && shapes::find(hash).is_some_and(|it| it.name == "signalled" || it.name == "awaits")
             })
             .map(|(id, _)| *id)
             .collect();

@@ -66,8 +66,10 @@ impl World {
             turns.push(self.as_if_ended(of, turns.len() as u32 + 1));
         }
         let hash = Desk::hash_of(&turns).unwrap_or_default();
-        let shape = shapes::shapes().iter().position(|shape| shape.hash == hash).unwrap_or_default();
-        let workflow = &shapes::shapes()[shape];
+        let Some(begun_as) = shapes::find(hash) else { return Err(Refusal::NothingFailed) };
+        let shape = shapes::shapes().iter().position(|shape| shape.name == begun_as.name).unwrap_or_default();
+        let last = Desk::moves_of(&turns).last().and_then(shapes::find);
+        let workflow = &last.unwrap_or_else(|| Arc::clone(&begun_as));
         let wanted = match self.dice.below(4) {
             0 => Wanted::Whole,
             1 => {
@@ -78,9 +80,13 @@ impl World {
             _ => Wanted::Failed,
         };
         let folded = turns.split_first().ok_or(Refusal::NothingFailed).and_then(|(first, rest)| {
-            let begun = Ended::begin(Arc::clone(workflow), first);
+            let begun = Ended::begin(Arc::clone(&begun_as), first);
             let folded = begun.and_then(|mut ended| {
-                rest.iter().try_for_each(|turn| ended.see(turn))?;
+                for turn in rest {
+                    let target = turn.moved().and_then(|moved| shapes::find(&moved.hash));
+                    target.into_iter().for_each(|target| ended.learn(target));
+                    ended.see(turn)?;
+                }
                 Ok(ended)
             });
             folded.map_err(|error| {

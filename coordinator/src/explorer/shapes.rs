@@ -1,10 +1,14 @@
 //! The workflows that are explored.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use serde_json::{Value, json};
 use shared::{
     component::{Catalogue, Descriptor, Effect, Family, Field, OwnPorts, Runs, control},
+    ids::ComponentId,
     workflow::{self, Workflow},
 };
 
@@ -170,6 +174,7 @@ components:
   a:
     type: work
     config: { fail_first: 2 }
+    total_timeout: 10h
     retry: { max_attempts: 3, backoff: exponential, initial: 2s, cap: 10s, jitter: false, on: [unavailable] }
   b: { type: work, needs: [a] }
 ",
@@ -689,20 +694,291 @@ components:
 ",
 ];
 
+/// Second versions of some shapes, with what is called otherwise there.
+const SECOND: &[(&str, &[(&str, &str)])] = &[
+    // Something renamed, and something new behind it.
+    (
+        r"
+workflow: v1
+name: chain
+components:
+  a: { type: work }
+  b2: { type: work, needs: [a] }
+  n: { type: work, needs: [b2] }
+  c: { type: work, needs: [n] }
+",
+        &[("b", "b2")],
+    ),
+    // One branch less, and another one.
+    (
+        r"
+workflow: v1
+name: diamond
+components:
+  a: { type: work }
+  b: { type: work, needs: [a] }
+  g: { type: work, needs: [a], config: { gives: [1, 2] } }
+  d: { type: noop, needs: [a] }
+  e: { type: join, needs: [b, g, d] }
+  f: { type: work, needs: [e] }
+",
+        &[],
+    ),
+    // Other time limits and attempts.
+    (
+        r"
+workflow: v1
+name: retries
+components:
+  a:
+    type: work
+    config: { fail_first: 2 }
+    retry: { max_attempts: 4, backoff: fixed, initial: 3s, on: [unavailable] }
+  last: { type: work, needs: [a], total_timeout: 9h }
+",
+        &[("b", "last")],
+    ),
+    // What handles a failure is called otherwise, and is followed by more.
+    (
+        r"
+workflow: v1
+name: handled
+components:
+  a:
+    type: work
+    config: { fail_first: 9 }
+    retry: { max_attempts: 2, backoff: fixed, initial: 1s, on: [unavailable] }
+  mend: { type: work, needs: [a.error] }
+  never: { type: work, needs: [a] }
+  told: { type: work, needs: [mend] }
+",
+        &[("handler", "mend")],
+    ),
+    // What runs at most once is called otherwise.
+    (
+        r"
+workflow: v1
+name: once
+components:
+  first: { type: noop }
+  paid: { type: work, needs: [first], delivery: at_most_once }
+  told: { type: work, needs: [paid, paid.error], join: any }
+",
+        &[("pay", "paid")],
+    ),
+    // Another key, and a shorter wait.
+    (
+        r"
+workflow: v1
+name: paced
+concurrency: { key: two, limit: 1 }
+components:
+  a: { type: work }
+  pause: { type: delay, needs: [a], config: { for: 3s } }
+  b: { type: work, needs: [pause] }
+  side: { type: work, needs: [a] }
+",
+        &[],
+    ),
+    // More to do at once.
+    (
+        r"
+workflow: v1
+name: fan
+components:
+  go: { type: work }
+  p1: { type: work, needs: [go] }
+  p2: { type: work, needs: [go] }
+  p3: { type: work, needs: [go] }
+  p5: { type: work, needs: [go] }
+  p6: { type: work }
+  all: { type: work, needs: [p1, p2, p3, p5, p6] }
+",
+        &[],
+    ),
+    // More beside containers, which stay as they are.
+    (
+        r"
+workflow: v1
+name: groups
+components:
+  g:
+    type: group
+    components:
+      a: { type: work, config: { fail_first: 9, class: user } }
+      b: { type: work, needs: [a.error] }
+  s:
+    type: group
+    config: { on_unhandled_failure: stop }
+    components:
+      c: { type: work, config: { fail_first: 9, class: user } }
+      d: { type: work }
+      e: { type: delay, config: { for: 20s } }
+  side: { type: work }
+  extra: { type: work }
+  mend: { type: work, needs: [s.error] }
+  after: { type: work, needs: [g, mend, side, extra] }
+",
+        &[],
+    ),
+    // The body of a loop is another.
+    (
+        r"
+workflow: v1
+name: nested
+components:
+  o:
+    type: loop
+    config: { items: [1, 2], max_parallel: 2 }
+    components:
+      x: { type: work, config: { n: '${{ item }}' } }
+  last_of_all: { type: work, needs: [o] }
+",
+        &[],
+    ),
+    // What can be undone is called otherwise.
+    (
+        r"
+workflow: v1
+name: saga
+compensate_on_cancel: true
+finally:
+  last: { type: work }
+components:
+  first: { type: work, compensate: { type: work } }
+  g:
+    type: group
+    needs: [first]
+    components:
+      b: { type: work, compensate: { type: work } }
+  more: { type: work, needs: [g], compensate: { type: work } }
+  d: { type: work, needs: [more] }
+",
+        &[("a", "first")],
+    ),
+    // A wait is called otherwise, and a parameter is new.
+    (
+        r"
+workflow: v1
+name: awaits
+parameters: { key: { type: string, default: k }, more: { type: integer, default: 1 } }
+components:
+  w2: { type: wait_for_event, config: { event: paid, key: '${{ parameters.key }}', within: 3h, early: 1h } }
+  a: { type: work, needs: [w2.received], config: { n: '${{ parameters.more }}' } }
+  s: { type: wait_for_event, config: { event: go, key: k, within: 15s } }
+  b: { type: work, needs: [s.received] }
+  late: { type: work, needs: [s.timeout] }
+",
+        &[("w", "w2")],
+    ),
+    // A call is called otherwise.
+    (
+        r"
+workflow: v1
+name: calls
+components:
+  sub: { type: sub_workflow, timeout: 9h, config: { workflow: child, version: 1 } }
+  after: { type: work, needs: [sub], config: { n: '${{ components.sub.output }}' } }
+  h: { type: work, needs: [sub.error] }
+",
+        &[("s", "sub")],
+    ),
+    // People are asked under another id.
+    (
+        r"
+workflow: v1
+name: asked
+components:
+  review: { type: approval, config: { assignees: [ann, bob], expires: 5m, on_expiry: approve } }
+  h:
+    type: human_task
+    needs: [review.approved]
+    config: { assignees: [ann], form: { type: object }, escalate: [{ after: 20s, to: [bob] }] }
+  n: { type: noop, needs: [review] }
+  after: { type: work, needs: [h.submitted, n] }
+",
+        &[("r", "review")],
+    ),
+    // Other places.
+    (
+        r"
+workflow: v1
+name: limited
+components:
+  l:
+    type: loop
+    config: { items: [1, 2, 3, 4], max_parallel: 4 }
+    components:
+      a:
+        type: work
+        config: { fail_first: '${{ 1 if item == 2 else 0 }}' }
+        retry: { max_attempts: 2, backoff: fixed, initial: 3s, on: [unavailable] }
+        concurrency: { key: erp, limit: 2 }
+  b2: { type: work, needs: [l], concurrency: { key: crm, limit: 1 } }
+",
+        &[("b", "b2")],
+    ),
+    // The keys do not take turns any more.
+    (
+        r"
+workflow: v1
+name: turns
+parameters: { key: { type: string, default: k } }
+concurrency: { key: '${{ parameters.key }}', limit: 1 }
+components:
+  a: { type: work }
+  b: { type: work, needs: [a] }
+",
+        &[],
+    ),
+];
+
 /// The last so many shapes are about places.
 pub(super) const LIMITED: usize = 6;
+
+fn compile(text: &str) -> Arc<Workflow> {
+    match workflow::read(text, &catalogue()) {
+        Ok(read) => read.workflow,
+        Err(problems) => panic!("{problems}"),
+    }
+}
 
 /// Every shape, compiled once.
 pub(super) fn shapes() -> &'static [Arc<Workflow>] {
     static COMPILED: OnceLock<Vec<Arc<Workflow>>> = OnceLock::new();
+    COMPILED.get_or_init(|| SHAPES.iter().map(|text| compile(text)).collect())
+}
+
+/// What components are called in another version.
+pub(super) type Names = BTreeMap<ComponentId, ComponentId>;
+
+/// The second versions.
+fn second() -> &'static [(Arc<Workflow>, Names)] {
+    static COMPILED: OnceLock<Vec<(Arc<Workflow>, Names)>> = OnceLock::new();
     COMPILED.get_or_init(|| {
-        let catalogue = catalogue();
-        SHAPES
-            .iter()
-            .map(|text| match workflow::read(text, &catalogue) {
-                Ok(read) => read.workflow,
-                Err(problems) => panic!("{problems}"),
-            })
-            .collect()
+        let id = |text: &str| ComponentId::new(text);
+        let names = |names: &[(&str, &str)]| names.iter().map(|(old, new)| (id(old), id(new))).collect();
+        SECOND.iter().map(|(text, map)| (compile(text), names(map))).collect()
     })
+}
+
+/// Every version of every shape.
+pub(super) fn versions() -> impl Iterator<Item = &'static Arc<Workflow>> {
+    shapes().iter().chain(second().iter().map(|(workflow, _)| workflow))
+}
+
+/// The version with this hash.
+pub(super) fn find(hash: &str) -> Option<Arc<Workflow>> {
+    versions().find(|workflow| workflow.hash == hash).cloned()
+}
+
+/// The other version of a shape, its number, and what components are called there.
+pub(super) fn other(workflow: &Workflow) -> Option<(Arc<Workflow>, u32, Names)> {
+    let (later, names) = second().iter().find(|(later, _)| later.name == workflow.name)?;
+    if later.hash == workflow.hash {
+        let first = shapes().iter().find(|shape| shape.name == workflow.name)?;
+        let back = names.iter().map(|(old, new)| (new.clone(), old.clone()));
+        return Some((Arc::clone(first), 1, back.collect()));
+    }
+    Some((Arc::clone(later), 2, names.clone()))
 }

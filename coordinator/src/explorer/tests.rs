@@ -78,6 +78,8 @@ fn is_not_hollow(tally: &Tally) {
         (tally.retries, "retries"),
         (tally.carried, "carried results"),
         (tally.refused, "refused retries"),
+        (tally.moved, "moves"),
+        (tally.not_moved, "refused moves"),
     ] {
         assert!(count > 0, "no {what} in the whole run");
     }

@@ -213,7 +213,7 @@ impl World {
     fn new_desk(&self) -> Desk {
         // Tasks held back when a coordinator dies are found by the sweep alone.
         let mut desk = Desk::new(self.rules.clone(), if self.plan.sweep { 8 } else { 1_000 }, None);
-        for workflow in shapes::shapes() {
+        for workflow in shapes::versions() {
             desk.learn(Arc::clone(workflow));
         }
         desk
@@ -271,6 +271,7 @@ impl World {
             21 if self.dice.chance(25) => {
                 self.retry();
             }
+            21 if self.dice.chance(40) => self.move_one(),
             20 if self.dice.chance(20) => self.event(),
             20 if self.dice.chance(20) => self.signal(),
             2 => {
@@ -908,7 +909,7 @@ impl World {
                 continue;
             }
             self.tally.checked += 1;
-            match Execution::replay(Arc::clone(&cached.workflow), turns) {
+            match Execution::replay_with(turns, &shapes::find) {
                 Ok(folded) if folded == *cached => {
                     wrong = wrong.or(check::rows(&folded, &self.storage));
                 }
@@ -1602,11 +1603,15 @@ impl World {
         let mut wrong = None;
         for (id, turns) in &self.storage.journals {
             let hash = Desk::hash_of(turns).unwrap_or_default();
-            let Some(workflow) = shapes::shapes().iter().find(|shape| shape.hash == hash) else { continue };
+            let Some(workflow) = shapes::find(hash) else { continue };
             let Some(first) = turns.first() else { continue };
-            let mut history = History::of(*id, workflow, first);
-            let state = audit::journal_watched(*id, workflow, turns, &mut findings, &mut history);
+            let mut history = History::of(*id, &workflow, first);
+            let state = audit::journal_watched(*id, &shapes::find, turns, &mut findings, &mut history);
             let mut tally = self.tally;
+            for event in turns.iter().flat_map(|turn| &turn.events) {
+                tally.moved += u64::from(matches!(event, Event::Moved(_)));
+                tally.not_moved += u64::from(matches!(event, Event::MoveRefused { .. }));
+            }
             wrong = wrong.or(history.end(state.as_ref(), self, &mut tally));
             self.tally = tally;
             if let Some(state) = state {
@@ -1636,6 +1641,7 @@ impl World {
                 "I9" => "I9",
                 "I13" => "I13",
                 "I30" => "I30",
+                "I32" => "I32",
                 _ => "I0",
             };
             self.broken(invariant, first.message);

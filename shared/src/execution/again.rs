@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Carry, Event, Execution, Payload, Phase, Place, ROOT, ReplayError, SkipReason, Status, Turn, Undo,
+    moving::Moved,
 };
 use crate::{
     component::{FailureClass, control::OnParentClose},
@@ -34,11 +35,11 @@ pub struct Ended {
     execution: Execution,
     skipped: BTreeMap<ComponentId, SkipReason>,
     /// Components of the workflow's own scope of which something began to be undone.
-    undone: BTreeSet<usize>,
+    undone: BTreeSet<ComponentId>,
     /// Those that started others whose executions end with this one.
-    closed: BTreeSet<usize>,
+    closed: BTreeSet<ComponentId>,
     /// Those of which an `at_most_once` attempt was begun, or inside which one was.
-    granted: BTreeSet<usize>,
+    granted: BTreeSet<ComponentId>,
 }
 
 impl Ended {
@@ -56,10 +57,29 @@ impl Ended {
         Ok(ended)
     }
 
-    /// Adds the next turn.
+    /// Adds the next turn. One that moves it needs the snapshot at hand ([`Self::learn`]).
     pub fn see(&mut self, turn: &Turn) -> Result<(), ReplayError> {
+        self.execution.append(turn)?;
+        if let Some(moved) = turn.moved() {
+            self.rename(moved);
+        }
         self.note(turn);
-        self.execution.append(turn)
+        Ok(())
+    }
+
+    /// As [`Execution::learn`].
+    pub fn learn(&mut self, workflow: std::sync::Arc<Workflow>) {
+        self.execution.learn(workflow);
+    }
+
+    /// What is known of components goes by what they are called now.
+    fn rename(&mut self, moved: &Moved) {
+        let called = |id: ComponentId| moved.mapping.get(&id).cloned().unwrap_or(id);
+        for set in [&mut self.undone, &mut self.closed, &mut self.granted] {
+            *set = std::mem::take(set).into_iter().map(called).collect();
+        }
+        let skipped = std::mem::take(&mut self.skipped).into_iter();
+        self.skipped = skipped.map(|(id, reason)| (called(id), reason)).collect();
     }
 
     pub const fn execution(&self) -> &Execution {
@@ -89,23 +109,25 @@ impl Ended {
                 Event::TaskGranted { task, .. } => (task, &mut self.granted),
                 _ => continue,
             };
-            set.extend(outermost(&self.execution.workflow, task.component.as_str()));
+            let (workflow, task) = (&self.execution.workflow, self.execution.called_now(task));
+            let outer = outermost(workflow, task.component.as_str());
+            set.extend(outer.map(|outer| workflow.components[outer].id.clone()));
         }
     }
 
     fn skip(&mut self, task: &super::TaskKey, reason: SkipReason) {
         if task.iteration.is_none() {
-            self.skipped.insert(task.component.clone(), reason);
+            self.skipped.insert(self.execution.called_now(task).component, reason);
         }
     }
 
     /// Why a component that did not complete should not run again unasked: an attempt that may run at most once was
     /// begun, and nobody knows that it did nothing.
     fn may_have_acted(&self, index: usize) -> Option<&'static str> {
-        if !self.granted.contains(&index) {
+        let component = &self.execution.workflow.components[index];
+        if !self.granted.contains(&component.id) {
             return None;
         }
-        let component = &self.execution.workflow.components[index];
         let state = self.execution.at(Place { scope: ROOT, component: index as u32 });
         let class = state.failure.as_ref().map(|failure| &failure.class);
         match state.phase {
@@ -126,10 +148,10 @@ impl Ended {
         let component = &execution.workflow.components[index];
         let place = Place { scope: ROOT, component: index as u32 };
         let state = execution.at(place);
-        if self.undone.contains(&index) {
+        if self.undone.contains(&component.id) {
             return Err(Why::Undone);
         }
-        if self.closed.contains(&index) {
+        if self.closed.contains(&component.id) {
             return Err(Why::Closed);
         }
         match (state.phase, &state.output, &state.failure) {

@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::moving::Moved;
 use crate::{
     component::{
         Failure, FailureClass, LogLine,
@@ -368,6 +369,8 @@ pub enum SkipReason {
     NoPlace,
     /// A race of which every child was skipped.
     NothingRan,
+    /// It is new in the version that the execution was moved to, and lies before what had begun.
+    PassedOver,
 }
 
 /// One thing that happened to an execution. Appended, never changed.
@@ -483,6 +486,16 @@ pub enum Event {
     },
     /// It goes on after a pause.
     Resumed { by: String },
+    /// It goes on as another version of its workflow.
+    Moved(Box<Moved>),
+    /// It was to go on as another version, and could not when that was decided.
+    MoveRefused {
+        by: String,
+        /// The number of that version.
+        version: u32,
+        /// Why not, each a sentence that says what would work.
+        because: Vec<String>,
+    },
     /// A scope ends before its components do: nothing new starts in it.
     Stopping {
         failure: Failure,
@@ -624,6 +637,8 @@ impl Event {
             | Self::CancelRequested { .. }
             | Self::Paused { .. }
             | Self::Resumed { .. }
+            | Self::Moved(_)
+            | Self::MoveRefused { .. }
             | Self::Stopping { .. }
             | Self::Failing { .. }
             | Self::ScopeOpened { .. }
@@ -679,6 +694,16 @@ pub struct Turn {
     /// By the store's clock.
     pub at: Timestamp,
     pub events: Vec<Event>,
+}
+
+impl Turn {
+    /// The move to another version that it made.
+    pub fn moved(&self) -> Option<&Moved> {
+        self.events.iter().find_map(|event| match event {
+            Event::Moved(moved) => Some(&**moved),
+            _ => None,
+        })
+    }
 }
 
 /// What a timer is for. Its text is the key of its row: one timer of a kind for one task.

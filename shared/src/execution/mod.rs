@@ -6,6 +6,7 @@
 pub mod again;
 mod event;
 mod first;
+pub mod moving;
 mod state;
 
 pub use event::{

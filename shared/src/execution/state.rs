@@ -7,13 +7,14 @@ use std::{
 
 use serde_json::{Map, Value};
 
+use super::moving::{self, Moved};
 use super::{
     Accepted, Answer, Carry, Event, Items, Iteration, Payload, PersonAsk, PersonKind, Plan, Received, Status,
     StoredPayload, TaskKey, Turn,
 };
 use crate::{
     component::{Failure, FailureClass, control::OnParentClose},
-    ids::{ExecutionId, MessageId, PayloadId, Token, WorkerId},
+    ids::{ComponentId, ExecutionId, MessageId, PayloadId, Token, WorkerId},
     port::rates::Rate,
     time::Timestamp,
     workflow::{Component, Join, Output, Part, Scope, Workflow},
@@ -35,6 +36,8 @@ pub enum ReplayError {
     ScopeNotOpen(String),
     #[error("turn {0} comes after the end")]
     AfterTheEnd(u32),
+    #[error("it was moved to the snapshot {0}, which is not at hand")]
+    NotLearned(String),
 }
 
 /// What fences an attempt beyond its delivery.
@@ -182,6 +185,8 @@ pub struct ComponentState {
     pub since: Timestamp,
     /// Whether a worker gave the present attempt back before it began, so that it may be sent again.
     pub returned: bool,
+    /// The id it began under, when it was renamed since: what was sent and what stands in rows names it so.
+    pub named: Option<ComponentId>,
     /// Connections in that fired, and that are dead.
     pub fired: u32,
     pub dead: u32,
@@ -435,6 +440,15 @@ pub struct Execution {
     pub holds_payloads: bool,
     pub output: Option<Payload>,
     pub failure: Option<Failure>,
+    /// The messages whose turns moved it to another version, or refused to: the same again changes nothing.
+    pub moved_by: Vec<MessageId>,
+    /// Ids that components had, with what they are called now; nothing for those that are gone. No other component
+    /// of this execution may have such an id: what still comes for the one would be taken for the other.
+    pub names: BTreeMap<ComponentId, Option<ComponentId>>,
+    /// Whether it was moved in its pause, so that what is ready must be looked for at the end of it.
+    pub looks_again: bool,
+    /// Snapshots that the next turns may move it to. Not part of the state.
+    learned: Vec<Arc<Workflow>>,
 }
 
 impl PartialEq for Execution {
@@ -460,6 +474,8 @@ impl PartialEq for Execution {
             && (&self.cleanup_failures, self.ended_by) == (&other.cleanup_failures, other.ended_by)
             && self.output == other.output
             && self.failure == other.failure
+            && (&self.moved_by, &self.names, self.looks_again)
+                == (&other.moved_by, &other.names, other.looks_again)
     }
 }
 
@@ -520,6 +536,10 @@ impl Execution {
             holds_payloads: false,
             output: None,
             failure: None,
+            moved_by: Vec::new(),
+            names: BTreeMap::new(),
+            looks_again: false,
+            learned: Vec::new(),
         };
         let root = execution.new_scope(0, Iteration::default(), None, first.at, first.cause);
         execution.scopes.push(Some(root));
@@ -529,7 +549,47 @@ impl Execution {
         Ok(execution)
     }
 
-    /// Adds the next turn.
+    /// As [`Self::replay`] for one that may have been moved: `find` gives each snapshot by its hash.
+    pub fn replay_with(
+        turns: &[Turn],
+        find: &dyn Fn(&str) -> Option<Arc<Workflow>>,
+    ) -> Result<Self, ReplayError> {
+        let (first, rest) = turns.split_first().ok_or(ReplayError::Empty)?;
+        let Some(Event::Accepted(accepted)) = first.events.first() else {
+            return Err(ReplayError::NotAccepted);
+        };
+        let workflow =
+            find(&accepted.hash).ok_or_else(|| ReplayError::NotLearned(accepted.hash.clone()))?;
+        let mut execution = Self::accepted(workflow, first)?;
+        for turn in rest {
+            execution.append_with(turn, find)?;
+        }
+        Ok(execution)
+    }
+
+    /// As [`Self::append`] for a turn that may move it.
+    pub fn append_with(
+        &mut self,
+        turn: &Turn,
+        find: &dyn Fn(&str) -> Option<Arc<Workflow>>,
+    ) -> Result<(), ReplayError> {
+        if let Some(workflow) = turn.moved().and_then(|moved| find(&moved.hash)) {
+            self.learn(workflow);
+        }
+        self.append(turn)
+    }
+
+    /// Has a snapshot at hand that the next turn may move it to.
+    pub fn learn(&mut self, workflow: Arc<Workflow>) {
+        self.learned.push(workflow);
+    }
+
+    /// A snapshot that it may be moved to.
+    pub fn learned(&self, hash: &str) -> Option<&Arc<Workflow>> {
+        self.learned.iter().find(|workflow| workflow.hash == hash)
+    }
+
+    /// Adds the next turn. A turn that moves it needs the snapshot at hand ([`Self::learn`]).
     pub fn append(&mut self, turn: &Turn) -> Result<(), ReplayError> {
         if turn.seq != self.seq + 1 {
             return Err(ReplayError::Gap { after: self.seq, found: turn.seq });
@@ -579,6 +639,7 @@ impl Execution {
             answered_by: None,
             since: at,
             returned: false,
+            named: None,
             fired: 0,
             dead: 0,
             inner: None,
@@ -680,10 +741,26 @@ impl Execution {
 
     /// The key of the task at a place.
     pub fn key(&self, place: Place) -> TaskKey {
+        let named = self.at(place).named.as_ref();
         TaskKey {
-            component: self.component(place).id.clone(),
+            component: named.unwrap_or(&self.component(place).id).clone(),
             iteration: self.scope(place.scope).iteration.clone(),
         }
+    }
+
+    /// Where a component stands in the workflow, by its id or one that it had before a move.
+    fn index_named(&self, id: &str) -> Option<usize> {
+        self.workflow.index_of(id).or_else(|| {
+            let now = self.names.get(id)?.as_ref()?;
+            self.workflow.index_of(now.as_str())
+        })
+    }
+
+    /// A task as it is called now.
+    pub fn called_now(&self, task: &TaskKey) -> TaskKey {
+        let index = self.index_named(task.component.as_str());
+        let component = index.map_or(&task.component, |index| &self.workflow.components[index].id);
+        TaskKey { component: component.clone(), iteration: task.iteration.clone() }
     }
 
     /// The opened scope that runs `scope` in the rounds of `iteration`, of which it may have fewer.
@@ -702,8 +779,7 @@ impl Execution {
     /// Where a task's component stands.
     pub fn place_of(&self, task: &TaskKey) -> Result<Place, ReplayError> {
         let index = self
-            .workflow
-            .index_of(task.component.as_str())
+            .index_named(task.component.as_str())
             .ok_or_else(|| ReplayError::UnknownComponent(task.component.to_string()))?;
         let scope = self.workflow.components[index].scope;
         if self.workflow.scopes[scope].loops != task.iteration.0.len() {
@@ -900,6 +976,11 @@ impl Execution {
                 self.end_pause();
                 self.paused_by.push(cause);
             }
+            Event::Moved(moved) => self.move_to(moved, at, cause)?,
+            Event::MoveRefused { .. } => {
+                self.moved_by.push(cause);
+                self.learned.clear();
+            }
             Event::Stopping { failure, owner, round } => {
                 let scope = match owner {
                     None => ROOT,
@@ -979,14 +1060,15 @@ impl Execution {
             Event::CompensationNoted { task, config, references, failure } => {
                 self.holds_payloads |= !references.is_empty();
                 self.undo.push(Undo {
-                    task: task.clone(),
+                    task: self.called_now(task),
                     config: config.clone(),
                     references: references.clone(),
                     failure: failure.clone(),
                 });
             }
             Event::Compensated { task, failure } => {
-                if let Some(position) = self.undo.iter().rposition(|undo| undo.task == *task) {
+                let undone = self.called_now(task);
+                if let Some(position) = self.undo.iter().rposition(|undo| undo.task == undone) {
                     self.undo.remove(position);
                 }
                 if failure.is_some() {
@@ -1130,6 +1212,7 @@ impl Execution {
         if self.pause.take().is_some() {
             self.status = if self.started_at.is_some() { Status::Running } else { Status::Pending };
             self.held.clear();
+            self.looks_again = false;
         }
     }
 
@@ -1205,7 +1288,7 @@ impl Execution {
             return Ok((scope, Iteration::default()));
         };
         let unknown = || ReplayError::UnknownComponent(owner.to_string());
-        let index = self.workflow.index_of(owner.component.as_str()).ok_or_else(unknown)?;
+        let index = self.index_named(owner.component.as_str()).ok_or_else(unknown)?;
         let component = &self.workflow.components[index];
         let scope = match part {
             Part::Body => component.scopes.body,
@@ -1276,8 +1359,9 @@ impl Execution {
             self.ready.remove(&place);
             self.loops.remove(&place);
             if let Some(slot) = &state.slot {
+                let named = state.named.as_ref();
                 let task = TaskKey {
-                    component: workflow.components[*index].id.clone(),
+                    component: named.unwrap_or(&workflow.components[*index].id).clone(),
                     iteration: scope.iteration.clone(),
                 };
                 self.given_back.push(GivenBack { task, key: slot.key.clone() });
@@ -1358,7 +1442,103 @@ impl Execution {
                     _ => {}
                 }
             }
+            // Nothing more comes of it that goes by the old id.
+            self.at_mut(place).named = None;
         }
+    }
+
+    /// Goes on as another version. What has begun keeps its state, what has not is as if it had always been of that
+    /// version; whether that is right was asked before ([`super::moving::plan`]).
+    fn move_to(&mut self, moved: &Moved, at: Timestamp, cause: MessageId) -> Result<(), ReplayError> {
+        let workflow = self
+            .learned(&moved.hash)
+            .cloned()
+            .ok_or_else(|| ReplayError::NotLearned(moved.hash.clone()))?;
+        let pairs = moving::pairs(&self.workflow, &workflow, &moved.mapping);
+        let begun: Vec<usize> =
+            (0..self.workflow.components.len()).filter(|index| moving::has_begun(self, *index)).collect();
+        let from = std::mem::replace(&mut self.workflow, workflow);
+        let to = Arc::clone(&self.workflow);
+        let place = |place: Place| {
+            let component = pairs.components[place.index()]?;
+            Some(Place { scope: place.scope, component: component as u32 })
+        };
+        for id in 0..self.scopes.len() {
+            let Some(mut scope) = self.scopes[id].take() else { continue };
+            let part = || ReplayError::ScopeNotOpen(format!("{:?}", from.scopes[scope.scope].part));
+            let target = pairs.scopes[scope.scope].ok_or_else(part)?;
+            let owner = match scope.owner {
+                Some(owner) => Some(place(owner).ok_or_else(part)?),
+                None => None,
+            };
+            let mut states = self.new_scope(target, scope.iteration.clone(), owner, at, cause).components;
+            let before = std::mem::take(&mut scope.components);
+            for (old, mut state) in from.scopes[scope.scope].components.iter().zip(before) {
+                let Some(new) = pairs.components[*old] else { continue };
+                let is_under_way = state.phase != Phase::Waiting && !state.phase.is_settled();
+                if is_under_way && state.named.is_none() && from.components[*old].id != to.components[new].id {
+                    state.named = Some(from.components[*old].id.clone());
+                }
+                (state.fired, state.dead) = (0, 0);
+                states[to.components[new].position] = state;
+            }
+            scope.settled = states.iter().filter(|state| state.phase.is_settled()).count() as u32;
+            scope.components = states;
+            scope.failed = scope.failed.iter().filter_map(|index| pairs.components[*index]).collect();
+            (scope.scope, scope.owner) = (target, owner);
+            self.scopes[id] = Some(scope);
+        }
+        self.lookup.clear();
+        for (id, scope) in self.scopes.iter().enumerate().skip(1) {
+            if let Some(scope) = scope {
+                self.lookup.entry(scope.scope).or_default().insert(scope.iteration.clone(), id as u32);
+            }
+        }
+        for places in [&mut self.dispatched, &mut self.ready, &mut self.loops] {
+            *places = std::mem::take(places).into_iter().filter_map(place).collect();
+        }
+        for places in [&mut self.limited, &mut self.held] {
+            *places = std::mem::take(places).into_iter().filter_map(place).collect();
+        }
+        for place in self.open_scopes().flat_map(|scope| self.places(scope)).collect::<Vec<_>>() {
+            if matches!(self.at(place).phase, Phase::Completed | Phase::Failed | Phase::Skipped) {
+                self.settle_ports(place);
+            }
+        }
+        let now = |id: &ComponentId| {
+            let new = pairs.components[from.index_of(id.as_str())?]?;
+            Some(to.components[new].id.clone())
+        };
+        let rename = |task: &mut TaskKey| {
+            if let Some(id) = now(&task.component) {
+                task.component = id;
+            }
+        };
+        self.undo.iter_mut().for_each(|undo| rename(&mut undo.task));
+        self.undo_failed.iter_mut().for_each(rename);
+        self.failing.iter_mut().filter_map(|failing| failing.task.as_mut()).for_each(rename);
+        let known = std::mem::take(&mut self.names).into_iter();
+        self.names = known.map(|(id, called)| (id, called.as_ref().and_then(now))).collect();
+        for index in begun {
+            let id = &from.components[index].id;
+            self.names.insert(id.clone(), pairs.components[index].map(|new| to.components[new].id.clone()));
+        }
+        self.names.retain(|id, called| called.as_ref() != Some(id));
+        if self.started_at.is_none() && from.concurrency != to.concurrency {
+            self.line = None;
+        }
+        let accepted = Accepted {
+            version: moved.version,
+            hash: moved.hash.clone(),
+            parameters: moved.parameters.clone(),
+            ..(*self.accepted).clone()
+        };
+        self.parameters = Value::Object(moved.parameters.clone());
+        self.accepted = Arc::new(accepted);
+        self.moved_by.push(cause);
+        self.looks_again |= self.pause.is_some();
+        self.learned.clear();
+        Ok(())
     }
 
     /// A caller ends. Whether its sub-workflow has ended is not known here, and asking for that twice is harmless.

@@ -177,6 +177,13 @@ pub(super) struct Program {
     source: String,
 }
 
+impl PartialEq for Program {
+    /// The rest follows from the source.
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
 /// What a reference stands on.
 pub(super) enum Base<'a> {
     /// The value that the first `.1` segments of the path lead to.

@@ -32,7 +32,7 @@ pub const MAX_RESULT: usize = 256 * 1024;
 pub const MAX_DEPTH: usize = 64;
 
 /// A compiled bare expression (`when`, `condition`).
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Expression {
     pub source: String,
     program: Program,

@@ -14,13 +14,13 @@ use crate::{
 };
 
 /// A JSON value whose texts may hold expressions, compiled.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Template {
     root: Node,
     secrets: Vec<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum Node {
     Static(Value),
     Expression(Program),
@@ -29,7 +29,7 @@ enum Node {
     Map(Vec<(String, Node)>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum Part {
     Text(String),
     Expression(Program),

@@ -178,6 +178,13 @@ pub struct Commit {
     pub waits: Vec<WaitChange>,
 }
 
+impl Commit {
+    /// Whether the execution as a whole waits in no line any more, though it takes no place.
+    pub fn leaves_its_line(&self) -> bool {
+        self.give.contains(&None) && self.wait.iter().all(|claim| claim.task.is_some())
+    }
+}
+
 /// What people are asked, in their inbox: a projection of the journal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HumanTaskChange {

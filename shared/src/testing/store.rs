@@ -3,19 +3,27 @@
 //! [`conformance!`](crate::testing::store::conformance) turns them into tests of an adapter. Nothing here looks at
 //! how a store keeps what it promises.
 
-use std::{any::Any, collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     component::{Failure, FailureClass},
-    execution::{Accepted, Event, Mode, Payload, Status, TaskKey, TimerKey, Turn},
+    execution::{
+        Accepted, Event, Mode, Payload, Status, TaskKey, TimerKey, Turn,
+        moving::{Move, Moved},
+    },
     ids::{
         CoordinatorId, DeadLetterId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token,
         WorkerId, WorkflowId,
     },
     port::store::{
-        Commit, DeadLetter, DeadLetterFilter, DynStore, ExecutionFilter, FinishedTask, FullSlot, Kept,
+        Commit, DeadLetter, DeadLetterFilter, DynStore, ExecutionFilter, ExecutionRow, FinishedTask, FullSlot, Kept,
         LateResult, LeaseRenewal, Page, Request, Saved, SlotClaim, SlotOwner, SlotOwners, StatusChange,
         Stored, Submission, Submitted, TimerChange, WorkflowDraft, WorkflowFilter, WorkflowRow,
     },
@@ -116,6 +124,9 @@ macro_rules! store_conformance {
             coordinators_are_those_heard_of
             workers_are_those_heard_of
             a_payload_belongs_to_its_execution
+            a_move_changes_the_version_of_the_row
+            a_move_that_lost_a_race_changes_nothing
+            a_move_out_of_a_line_is_shown
             a_retry_says_what_it_does_again
             what_a_retry_carries_is_its_own
             refuses_a_retry_of_which_a_payload_is_gone
@@ -1641,6 +1652,87 @@ async fn retry(
     let answer =
         store.accept(vec![with_key(submission, "again", "content")], NO_QUOTA).await.expect("an answer");
     (id, answer.into_iter().next().expect("one answer"))
+}
+
+fn moving(mut commit: Commit, version: u32) -> Commit {
+    commit.turn.events = vec![Event::Moved(Box::new(Moved {
+        by: "someone".to_owned(),
+        reason: String::new(),
+        from: 1,
+        version,
+        hash: format!("hash of version {version}"),
+        mapping: BTreeMap::from([("old".into(), "new".into())]),
+        parameters: Map::new(),
+    }))];
+    commit
+}
+
+/// A turn that moves an execution changes the version in its row, and nothing else of it.
+pub async fn a_move_changes_the_version_of_the_row(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    let (_, other) = execution(&store).await;
+    keep(&store, to(turn(&workflow, id, 2), Status::Running)).await;
+    let row = async |id| store.execution_get(TENANT, id).await.expect("read").expect("it is there");
+    let (before, untouched) = (row(id).await, row(other).await);
+    assert_eq!(before.version, 1);
+    let request = RequestId::generate();
+    let asked = Request {
+        id: request,
+        tenant: TENANT,
+        execution: id,
+        body: RequestBody::Move(Box::new(Move {
+            by: "someone".to_owned(),
+            reason: "why".to_owned(),
+            version: 2,
+            hash: "hash of version 2".to_owned(),
+            mapping: BTreeMap::from([("old".into(), "new".into())]),
+            parameters: Map::from_iter([("n".to_owned(), Value::from(1))]),
+        })),
+        at: before.created_at,
+    };
+    assert!(store.request(asked).await.expect("kept"));
+    keep(&store, Commit { request: Some(request), ..moving(turn(&workflow, id, 3), 2) }).await;
+    assert!(!store.request_waits(request).await.expect("read"), "the turn answers the request");
+    assert_eq!(row(id).await, ExecutionRow { version: 2, ..before.clone() });
+    assert_eq!(row(other).await, untouched);
+    // Several turns in one call: the last move counts, and a turn after it takes nothing back.
+    let kept = store
+        .commit(vec![
+            moving(turn(&workflow, id, 4), 3),
+            moving(turn(&workflow, id, 5), 4),
+            turn(&workflow, id, 6),
+        ])
+        .await
+        .expect("kept");
+    assert_eq!(kept, [Kept::Committed, Kept::Committed, Kept::Committed]);
+    assert_eq!(row(id).await, ExecutionRow { version: 4, ..before });
+    let filter = ExecutionFilter { workflow: Some(workflow.id), ..ExecutionFilter::default() };
+    let listed = store.execution_list(TENANT, filter, Page { after: None, limit: 10 }).await.expect("read");
+    assert_eq!(listed.items.iter().map(|row| row.version).collect::<Vec<_>>(), [4]);
+}
+
+/// A move whose turn is not kept leaves the version as it was.
+pub async fn a_move_that_lost_a_race_changes_nothing(store: DynStore) {
+    let (workflow, id) = execution(&store).await;
+    keep(&store, to(turn(&workflow, id, 2), Status::Running)).await;
+    let kept = store.commit(vec![moving(turn(&workflow, id, 2), 2)]).await.expect("answered");
+    assert_eq!(kept, [Kept::Superseded]);
+    let row = store.execution_get(TENANT, id).await.expect("read").expect("it is there");
+    assert_eq!(row.version, 1);
+}
+
+/// One that leaves its line with a move is not shown as waiting in it.
+pub async fn a_move_out_of_a_line_is_shown(store: DynStore) {
+    let (workflow, holder) = execution(&store).await;
+    let id = another(&store, &workflow).await;
+    keep(&store, taking(to(turn(&workflow, holder, 2), Status::Running), "old", 1)).await;
+    keep(&store, waiting(turn(&workflow, id, 2), claim("old", 1))).await;
+    let row = async || store.execution_get(TENANT, id).await.expect("read").expect("it is there");
+    assert_eq!(row().await.blocked_by.as_deref(), Some("old"));
+    keep(&store, Commit { give: vec![None], ..moving(turn(&workflow, id, 3), 2) }).await;
+    let row = row().await;
+    assert_eq!((row.blocked_by, row.version), (None, 2));
+    assert!(store.next_in_line("old", 10).await.expect("read").is_empty());
 }
 
 pub async fn a_retry_says_what_it_does_again(store: DynStore) {

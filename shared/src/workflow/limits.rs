@@ -10,7 +10,7 @@ use crate::expression::Template;
 const KEPT: usize = 200;
 
 /// At most `limit` at once hold the key that `key` gives: executions, those of one trigger, or tasks.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Concurrency {
     /// What it gives as text is the key; nothing and the empty text are not limited.
     pub key: Template,

@@ -8,6 +8,7 @@ mod containers;
 mod document;
 mod example;
 mod joins;
+mod moving;
 mod pausing;
 mod ports;
 mod retrying;

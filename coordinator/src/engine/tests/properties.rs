@@ -28,7 +28,7 @@ pub(super) enum Fate {
 /// One component: its line in the document and its fate.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
-    line: String,
+    pub(super) line: String,
     pub(super) fate: Fate,
 }
 
