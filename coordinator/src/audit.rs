@@ -222,8 +222,11 @@ impl Auditor {
         }
         if let Some(state) = state {
             if state.status != row.status {
-                let message =
-                    format!("its journal says {}, its row says {}", state.status.as_str(), row.status.as_str());
+                let message = format!(
+                    "its journal says {}, its row says {}",
+                    state.status.as_str(),
+                    row.status.as_str()
+                );
                 findings.push(finding("I13", row.id, message));
             }
             if state.accepted.version != row.version {
@@ -542,7 +545,9 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
                 let was = state.accepted.version;
                 wrong("I32", format!("it was moved from version {}, and was of version {was}", moved.from));
             }
-            for obstacle in state.learned(&moved.hash).map(|to| in_the_way(state, to, moved)).unwrap_or_default() {
+            for obstacle in
+                state.learned(&moved.hash).map(|to| in_the_way(state, to, moved)).unwrap_or_default()
+            {
                 wrong("I32", format!("it was moved to version {}: {}", moved.version, obstacle.message));
             }
         }

@@ -15,8 +15,8 @@ use serde_json::Value;
 use shared::{
     component::Failure,
     execution::{
-        Accepted, Event, Execution, Payload, Plan, ROOT, Received, ReplayError, Status, StoredPayload, TaskKey,
-        TimerKey, Turn,
+        Accepted, Event, Execution, Payload, Plan, ROOT, Received, ReplayError, Status, StoredPayload,
+        TaskKey, TimerKey, Turn,
     },
     ids::{ExecutionId, MessageId, PayloadId, RequestId, TenantId},
     port::{

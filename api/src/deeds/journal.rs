@@ -347,7 +347,11 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
                     moved.mapping.iter().map(|(old, new)| format!("; {old} is called {new}")).collect();
                 let (from, to) = (moved.from, moved.version);
                 let names = names.concat();
-                say(LogLevel::Warn, format!("{} moved it from version {from} to {to}{why}{names}", moved.by), None);
+                say(
+                    LogLevel::Warn,
+                    format!("{} moved it from version {from} to {to}{why}{names}", moved.by),
+                    None,
+                );
             }
             Event::MoveRefused { by, version, because } => {
                 let because = because.join("; ");

@@ -66,8 +66,8 @@ pub(crate) use human_tasks::{
 pub(crate) use journal::{JournalList, LogList, LogQuery, TaskList};
 pub(crate) use links::{LinkView, Links, MakeLinks};
 pub(crate) use mails::Mails;
-pub(crate) use notifications::{NotificationList, NotificationQuery, NotificationView};
 pub(crate) use moves::{MoveExecution, MovedView};
+pub(crate) use notifications::{NotificationList, NotificationQuery, NotificationView};
 pub(crate) use retries::{Retried, RetryExecution};
 pub(crate) use signals::{SendSignal, SignalSent, WaitList};
 pub(crate) use triggers::{

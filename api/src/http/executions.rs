@@ -28,8 +28,8 @@ use crate::{
     caller::Caller,
     deeds::{
         BulkExecutions, BulkReport, CancelExecution, Cancelled, ExecutionList, ExecutionQuery, ExecutionView,
-        JournalList, LateList, LogList, LogQuery, MoveExecution, MovedView, PauseExecution, Retried, RetryExecution, SendSignal, Sight,
-        SignalSent, Standing, TaskList, WaitList, Why,
+        JournalList, LateList, LogList, LogQuery, MoveExecution, MovedView, PauseExecution, Retried,
+        RetryExecution, SendSignal, Sight, SignalSent, Standing, TaskList, WaitList, Why,
     },
     problem::Problem,
 };

@@ -1,5 +1,6 @@
 //! The API through its router, as a client sees it.
 
+mod moves;
 mod pages;
 mod people;
 mod retries;
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 use shared::{
     component::{Catalogue, Descriptor, Effect, Failure, FailureClass, Family, Field, OwnPorts, Runs},
     execution::{Event, Payload, Status, TaskKey, Turn},
-    ids::{DeadLetterId, ExecutionId, MessageId, PayloadId, Shard, TenantId, WorkerId},
+    ids::{DeadLetterId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, WorkerId},
     port::{
         queue::Queue,
         store::{Commit, DeadLetter, DeadLetters, Journal, Kept, StatusChange, StoreError, Sweeps, Views},
@@ -153,6 +154,16 @@ impl Api {
 
     /// Adds a turn as a coordinator would.
     async fn append(&self, id: ExecutionId, events: Vec<Event>) {
+        self.append_as(id, (MessageId::generate(), None), events).await;
+    }
+
+    /// The same, as the answer to a message, and to the request in it.
+    async fn append_as(
+        &self,
+        id: ExecutionId,
+        (cause, request): (MessageId, Option<RequestId>),
+        events: Vec<Event>,
+    ) {
         let tenant = TenantId::DEFAULT;
         let row = self.store.execution_get(tenant, id).await.expect("read").expect("it was accepted");
         let turns = self
@@ -170,13 +181,7 @@ impl Api {
             }
             _ => None,
         });
-        let turn = Turn {
-            execution: id,
-            seq: turns.len() as u32 + 1,
-            cause: MessageId::generate(),
-            at: SystemClock.now(),
-            events,
-        };
+        let turn = Turn { execution: id, seq: turns.len() as u32 + 1, cause, at: SystemClock.now(), events };
         let commit = Commit {
             people: Vec::new(),
             waits: Vec::new(),
@@ -191,7 +196,7 @@ impl Api {
             release: false,
             has_asked: true,
             finished: Vec::new(),
-            request: None,
+            request,
             sweep_at: None,
         };
         assert_eq!(self.store.commit(vec![commit]).await.expect("kept"), [Kept::Committed]);

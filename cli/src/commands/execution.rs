@@ -483,9 +483,13 @@ fn show_moved(client: &Client, answer: &Value) {
     output::data(&output::table(&["COMPONENT", "WAS", "FATE", "STATUS"], &rows));
     let (id, from, to) = (cell(answer, "id"), cell(answer, "from_version"), cell(answer, "version"));
     match (answer["dry_run"] == true, answer["decided"] == true) {
-        (true, _) => output::say(format_args!("{id} can be moved from version {from} to {to}; nothing was done")),
+        (true, _) => {
+            output::say(format_args!("{id} can be moved from version {from} to {to}; nothing was done"))
+        }
         (false, true) => output::say(format_args!("{id} goes on as version {to}")),
-        (false, false) => output::say(format_args!("{id} is to go on as version {to}; that is not decided yet")),
+        (false, false) => {
+            output::say(format_args!("{id} is to go on as version {to}; that is not decided yet"))
+        }
     }
 }
 

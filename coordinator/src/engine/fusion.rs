@@ -128,8 +128,12 @@ impl super::Turning<'_> {
         let Some(begun) = result.follows else { return true };
         let need = self.execution.component(place).needs.first();
         let before = need.map(|need| Place { scope: place.scope, component: need.from as u32 });
-        before.is_some_and(|before| self.execution.at(before).answered_by == Some((result.worker, begun)))
-            || planted!(B78FollowerOfAnotherRunCounts)
+        let moved_at = self.execution.moved_at;
+        before.map(|before| self.execution.at(before)).is_some_and(|before| {
+            // A chain that was ordered before a move has the configs of the version before.
+            before.answered_by == Some((result.worker, begun))
+                && moved_at.is_none_or(|moved_at| before.dispatched_at > moved_at)
+        }) || planted!(B78FollowerOfAnotherRunCounts)
     }
 
     /// A planted fault: whatever might have been run in a chain is taken as run.

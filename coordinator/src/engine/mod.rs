@@ -418,7 +418,8 @@ impl Turning<'_> {
                 && result.follows.is_some()
             {
                 // The result before it made it ready, and nobody is to be asked to run it.
-                self.begun = self.execution.place_of(&result.key()).ok();
+                let place = self.execution.place_of(&result.key()).ok();
+                self.begun = place.filter(|place| self.stands_on_what_counts(*place, result));
                 self.advance()?;
                 self.begun = None;
             }

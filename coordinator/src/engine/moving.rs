@@ -109,7 +109,8 @@ impl Turning<'_> {
         for Clocks { task, total, queue } in clocks {
             let Ok(place) = self.execution.place_of(&task) else { continue };
             let component = self.execution.component(place);
-            let (state, limits) = (self.execution.at(place), (time_limit(component), component.queue_timeout));
+            let (state, limits) =
+                (self.execution.at(place), (time_limit(component), component.queue_timeout));
             let since = state.since;
             let waits = state.fence.is_none()
                 && matches!(state.phase, Phase::Ready | Phase::Limited | Phase::Offered | Phase::Dispatched);

@@ -65,9 +65,7 @@ impl Plan {
             Bug::B67SlotKeptInBackoff
             | Bug::B68PausedStaysInLine
             | Bug::B70LineNotCalled
-            | Bug::B72LineOfTheOldVersion => {
-                Self { crowded: true, ..plain }
-            }
+            | Bug::B72LineOfTheOldVersion => Self { crowded: true, ..plain },
             Bug::B69DisplacedNotToldAgain => Self { crowded: true, sweep: false, ..plain },
             Bug::B2AckBeforeCommit
             | Bug::B3AckBeforeConfirmNoSweep

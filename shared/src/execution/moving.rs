@@ -245,7 +245,8 @@ fn ends(execution: &Execution, version: u32) -> Option<Obstacle> {
         return Some(Obstacle::new("ended", None, message));
     }
     if execution.cancel.is_some() || execution.outcome.is_some() || at_root.stopping.is_some() {
-        let message = "it is being ended, and only cleans up; retry it in the other version when it has ended";
+        let message =
+            "it is being ended, and only cleans up; retry it in the other version when it has ended";
         return Some(Obstacle::new("ending", None, message.to_owned()));
     }
     (execution.accepted.version == version)
@@ -265,20 +266,31 @@ fn wrong_mapping(execution: &Execution, target: &Workflow, asked: &Move) -> Vec<
     for (id, to) in &asked.mapping {
         let mut say = |code, message| found.push(Obstacle::new(code, Some(id.as_str()), message));
         let Some(index) = from.index_of(id.as_str()) else {
-            say("unknown_component", format!("version {old} has no component `{id}`{}", near(id.as_str(), from)));
+            say(
+                "unknown_component",
+                format!("version {old} has no component `{id}`{}", near(id.as_str(), from)),
+            );
             continue;
         };
         if target.index_of(to.as_str()).is_none() {
             let near = near(to.as_str(), target);
-            say("unknown_component", format!("`{id}` is to become `{to}`, which version {new} has not{near}"));
+            say(
+                "unknown_component",
+                format!("`{id}` is to become `{to}`, which version {new} has not{near}"),
+            );
             continue;
         }
         if let Some(other) = taken.insert(to, id) {
-            say("two_onto_one", format!("`{other}` and `{id}` would both become `{to}`; map one of them elsewhere"));
+            say(
+                "two_onto_one",
+                format!("`{other}` and `{id}` would both become `{to}`; map one of them elsewhere"),
+            );
         } else if id != to && from.index_of(to.as_str()).is_some() && !asked.mapping.contains_key(to) {
             say(
                 "two_onto_one",
-                format!("`{id}` and `{to}` would both become `{to}`; say in the mapping what becomes of `{to}` too"),
+                format!(
+                    "`{id}` and `{to}` would both become `{to}`; say in the mapping what becomes of `{to}` too"
+                ),
             );
         }
         if id != to && has_begun(execution, index) && target.index_of(id.as_str()).is_some() {
@@ -464,7 +476,8 @@ impl Check<'_> {
             let was = before[index].map(|old| &from.components[old].id);
             let ran_here = from.index_of(id.as_str()).filter(|old| has_begun(self.execution, *old));
             let is_taken = match self.execution.names.get(id) {
-                Some(called) => called.as_ref() != was,
+                // The name of one that is gone, or of another one.
+                Some(called) => called.is_none() || called.as_ref() != was,
                 None => ran_here.is_some_and(|old| before[index] != Some(old)),
             };
             // What is under way and has no place any more is told of already.
@@ -482,7 +495,8 @@ impl Check<'_> {
     /// What can be undone can be undone by the same type.
     fn undoing(&mut self) {
         let (from, target) = (&self.execution.workflow, self.target);
-        let owners: BTreeSet<&ComponentId> = self.execution.undo.iter().map(|undo| &undo.task.component).collect();
+        let owners: BTreeSet<&ComponentId> =
+            self.execution.undo.iter().map(|undo| &undo.task.component).collect();
         let kind = |of: &Workflow, index: usize| {
             of.components[index].compensate.map(|undoing| of.components[undoing].kind.clone())
         };
@@ -493,8 +507,7 @@ impl Check<'_> {
                 let new = old.and_then(|old| self.pairs.components[old]);
                 match (old, new) {
                     (Some(old), Some(new)) => {
-                        kind(from, old) != kind(target, new)
-                            || from.loops_of(old) != target.loops_of(new)
+                        kind(from, old) != kind(target, new) || from.loops_of(old) != target.loops_of(new)
                     }
                     _ => true,
                 }
@@ -556,7 +569,8 @@ impl Check<'_> {
             let open = |from: usize| !after.at(at_root(from)).phase.is_settled() && !passed.contains(&from);
             let waits_for = component.needs.iter().map(|need| need.from).find(|from| open(*from));
             let fired = after.at(at_root(new)).fired > 0;
-            let dead = after.at(at_root(new)).dead > 0 || component.needs.iter().any(|it| passed.contains(&it.from));
+            let dead =
+                after.at(at_root(new)).dead > 0 || component.needs.iter().any(|it| passed.contains(&it.from));
             match (phase, waits_for) {
                 (Phase::Waiting, _) => {}
                 (Phase::Skipped, Some(other))
@@ -599,11 +613,14 @@ impl Check<'_> {
             }
             let (was, is) = (self.is_unhandled(self.execution, old), self.is_unhandled(after, new));
             if was != is {
-                let (before, now) =
-                    if was { ("nothing handles that", "handled") } else { ("that is handled", "not handled") };
+                let (before, now) = if was {
+                    ("nothing handles that", "something would")
+                } else {
+                    ("that is handled", "nothing would handle it")
+                };
                 let message = format!(
-                    "`{id}` has failed and {before}, and it would be {now} in version {version}; leave what reads its \
-                     failure as it was, or retry the execution in that version when it has ended"
+                    "`{id}` has failed and {before}, and in version {version} {now}; leave what reads its failure as \
+                     it was, or retry the execution in that version when it has ended"
                 );
                 self.say("failed", &id, message);
             }
@@ -696,7 +713,9 @@ fn difference(
             continue;
         };
         let (old, new) = (&from.scopes[old], &to.scopes[new]);
-        if old.on_unhandled_failure != new.on_unhandled_failure || old.components.len() != new.components.len() {
+        if old.on_unhandled_failure != new.on_unhandled_failure
+            || old.components.len() != new.components.len()
+        {
             return name(part);
         }
         for index in &old.components {

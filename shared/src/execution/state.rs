@@ -447,6 +447,8 @@ pub struct Execution {
     pub names: BTreeMap<ComponentId, Option<ComponentId>>,
     /// Whether it was moved in its pause, so that what is ready must be looked for at the end of it.
     pub looks_again: bool,
+    /// When it was moved last: what was ordered before was ordered as another version.
+    pub moved_at: Option<Timestamp>,
     /// Snapshots that the next turns may move it to. Not part of the state.
     learned: Vec<Arc<Workflow>>,
 }
@@ -474,8 +476,8 @@ impl PartialEq for Execution {
             && (&self.cleanup_failures, self.ended_by) == (&other.cleanup_failures, other.ended_by)
             && self.output == other.output
             && self.failure == other.failure
-            && (&self.moved_by, &self.names, self.looks_again)
-                == (&other.moved_by, &other.names, other.looks_again)
+            && (&self.moved_by, &self.names, self.looks_again, self.moved_at)
+                == (&other.moved_by, &other.names, other.looks_again, other.moved_at)
     }
 }
 
@@ -539,6 +541,7 @@ impl Execution {
             moved_by: Vec::new(),
             names: BTreeMap::new(),
             looks_again: false,
+            moved_at: None,
             learned: Vec::new(),
         };
         let root = execution.new_scope(0, Iteration::default(), None, first.at, first.cause);
@@ -558,8 +561,7 @@ impl Execution {
         let Some(Event::Accepted(accepted)) = first.events.first() else {
             return Err(ReplayError::NotAccepted);
         };
-        let workflow =
-            find(&accepted.hash).ok_or_else(|| ReplayError::NotLearned(accepted.hash.clone()))?;
+        let workflow = find(&accepted.hash).ok_or_else(|| ReplayError::NotLearned(accepted.hash.clone()))?;
         let mut execution = Self::accepted(workflow, first)?;
         for turn in rest {
             execution.append_with(turn, find)?;
@@ -1450,10 +1452,8 @@ impl Execution {
     /// Goes on as another version. What has begun keeps its state, what has not is as if it had always been of that
     /// version; whether that is right was asked before ([`super::moving::plan`]).
     fn move_to(&mut self, moved: &Moved, at: Timestamp, cause: MessageId) -> Result<(), ReplayError> {
-        let workflow = self
-            .learned(&moved.hash)
-            .cloned()
-            .ok_or_else(|| ReplayError::NotLearned(moved.hash.clone()))?;
+        let workflow =
+            self.learned(&moved.hash).cloned().ok_or_else(|| ReplayError::NotLearned(moved.hash.clone()))?;
         let pairs = moving::pairs(&self.workflow, &workflow, &moved.mapping);
         let begun: Vec<usize> =
             (0..self.workflow.components.len()).filter(|index| moving::has_begun(self, *index)).collect();
@@ -1476,7 +1476,8 @@ impl Execution {
             for (old, mut state) in from.scopes[scope.scope].components.iter().zip(before) {
                 let Some(new) = pairs.components[*old] else { continue };
                 let is_under_way = state.phase != Phase::Waiting && !state.phase.is_settled();
-                if is_under_way && state.named.is_none() && from.components[*old].id != to.components[new].id {
+                if is_under_way && state.named.is_none() && from.components[*old].id != to.components[new].id
+                {
                     state.named = Some(from.components[*old].id.clone());
                 }
                 (state.fired, state.dead) = (0, 0);
@@ -1536,6 +1537,7 @@ impl Execution {
         self.parameters = Value::Object(moved.parameters.clone());
         self.accepted = Arc::new(accepted);
         self.moved_by.push(cause);
+        self.moved_at = Some(at);
         self.looks_again |= self.pause.is_some();
         self.learned.clear();
         Ok(())

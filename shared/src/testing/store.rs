@@ -23,9 +23,9 @@ use crate::{
         WorkerId, WorkflowId,
     },
     port::store::{
-        Commit, DeadLetter, DeadLetterFilter, DynStore, ExecutionFilter, ExecutionRow, FinishedTask, FullSlot, Kept,
-        LateResult, LeaseRenewal, Page, Request, Saved, SlotClaim, SlotOwner, SlotOwners, StatusChange,
-        Stored, Submission, Submitted, TimerChange, WorkflowDraft, WorkflowFilter, WorkflowRow,
+        Commit, DeadLetter, DeadLetterFilter, DynStore, ExecutionFilter, ExecutionRow, FinishedTask,
+        FullSlot, Kept, LateResult, LeaseRenewal, Page, Request, Saved, SlotClaim, SlotOwner, SlotOwners,
+        StatusChange, Stored, Submission, Submitted, TimerChange, WorkflowDraft, WorkflowFilter, WorkflowRow,
     },
     time::Timestamp,
     wire::{RequestBody, WorkerRecord},
