@@ -45,8 +45,10 @@ async fn decided(api: &Api, id: ExecutionId, decide: impl Fn(&Moved) -> Event) -
     let answers = async {
         loop {
             for delivery in inbox.receive(10).await.expect("hints") {
-                let cause = delivery.message.id;
-                let InboxBody::Request { execution, id: request, body } = delivery.message.body else {
+                let message = delivery.message;
+                delivery.answer.ack().await;
+                let cause = message.id;
+                let InboxBody::Request { execution, id: request, body } = message.body else {
                     continue;
                 };
                 let RequestBody::Move(asked) = body else { continue };

@@ -175,6 +175,7 @@ fn stands(phase: Phase) -> &'static str {
         Phase::Retrying(_) => "waits for its next attempt",
         Phase::Delayed(_) => "waits for its instant",
         Phase::Asked => "asks people",
+        Phase::Asking => "waits for a permit",
         Phase::Awaiting => "waits for an event",
         Phase::Completed => "has completed",
         Phase::Failed => "has failed",

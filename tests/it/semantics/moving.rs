@@ -217,7 +217,7 @@ async fn v4_a_scheduled_and_a_paused_one_and_a_new_parameter(place: &Place) -> R
              done: { type: end, needs: [n, hold], config: { output: '${{ components.n.output.who }}' } }",
         )
         .await?;
-    paused.is_refused(&json!({ "version": 2 }), "version 2 requires the parameter `who`").await?;
+    paused.is_refused(&json!({ "version": 2 }), "ersion 2 requires the parameter `who`").await?;
     let body = json!({ "version": 2, "parameters": { "who": "ann" } });
     paused.moves(&body).await?.expect(200)?;
     paused.shows("hold awaiting, n waiting").await?;

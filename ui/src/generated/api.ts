@@ -1201,6 +1201,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v2/executions/{id}/move": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Lets an open execution go on as another version of its workflow.
+         * @description Components are the same by their ids; `mapping` names those that are called otherwise. What has ended stays as it
+         *     ended, what is under way goes on, and what has not begun is as the new version says. Whether it can is checked
+         *     before it is accepted, and again when it is decided: then nothing happens in between. With `dry_run` nothing is done.
+         *     One that has ended is refused with 409; one that cannot be moved, with 422, why, and what would work. 202 when no
+         *     coordinator has decided it within ten seconds: it is durable.
+         */
+        post: operations["execution_move"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v2/executions/bulk": {
         parameters: {
             query?: never;
@@ -1211,7 +1235,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Retries, cancels, kills, pauses or resumes the executions that a query finds, and answers for each.
+         * Retries, cancels, kills, pauses, resumes or moves the executions that a query finds, and answers for each.
          * @description A page at a time, newest first, at most 100: go on with `next_cursor`. With `dry_run` nothing is done, and the answer
          *     says what would be, or why not. Each accepted action is durable by itself. With the header `Idempotency-Key`, nothing
          *     is done twice to an execution within 24 hours: ask again with the same key when an answer was lost.
@@ -1462,13 +1486,15 @@ export interface components {
          * @description What is done with each.
          * @enum {string}
          */
-        BulkAction: "retry" | "cancel" | "kill" | "pause" | "resume";
+        BulkAction: "retry" | "cancel" | "kill" | "pause" | "resume" | "move";
         /** @description One action on the executions that a query finds. */
         BulkExecutions: {
-            /** @description `retry`, `cancel`, `kill`, `pause` or `resume`. */
+            /** @description `retry`, `cancel`, `kill`, `pause`, `resume` or `move`. */
             action: components["schemas"]["BulkAction"];
             /** @description Only say what would be done; nothing is. */
             dry_run?: boolean;
+            /** @description How, for `move`; `query` must name the workflow then. */
+            move?: components["schemas"]["MoveExecution"];
             /**
              * @description Which executions: the filters of their list, at least one. `limit` is 1 to 100, 50 when left out; `cursor` goes on
              *     from the page before.
@@ -1504,16 +1530,32 @@ export interface components {
          * @enum {string}
          */
         BulkOutcome: "accepted" | "would" | "unchanged" | "repeated" | "refused";
+        /** @description Why executions were refused. */
+        BulkReason: {
+            /** @description The code a single request would be answered with. */
+            code: string;
+            /**
+             * Format: int32
+             * @description How many of the page.
+             */
+            count: number;
+            /** @description The same for people. */
+            detail: string;
+        };
         /** @description A page of executions, newest first, and what became of each. */
         BulkReport: {
             /** @description What was done. */
             action: components["schemas"]["BulkAction"];
+            /** @description How many of this page came to each outcome. */
+            counts: Record<string, never>;
             /** @description Whether it only says what would be. */
             dry_run: boolean;
             /** @description The executions of this page. */
             items: components["schemas"]["BulkItem"][];
             /** @description Where to go on; absent on the last page. */
             next_cursor?: string | null;
+            /** @description Why executions of this page were refused, the most frequent first. */
+            reasons: components["schemas"]["BulkReason"][];
         };
         /** @description Why it is to be cancelled. An empty body gives no reason. */
         CancelExecution: {
@@ -2357,6 +2399,61 @@ export interface components {
             severity: string;
             /** @description What was probably meant. */
             suggestion?: string | null;
+        };
+        /** @description What becomes of one component of the version that it goes on as. */
+        MovedComponent: {
+            /** @description Its id. */
+            component: string;
+            /**
+             * @description `kept` (it has ended), `goes_on` (it is under way), `waits` (it has not begun), `new`, `passed_over` (new, and
+             *     too late to run) or `gone` (the version has it no more).
+             */
+            fate: string;
+            /** @description How it stands. */
+            status: string;
+            /** @description What it was called before. */
+            was?: string | null;
+        };
+        /** @description An execution that was moved, or would be. */
+        MovedView: {
+            /** @description What becomes of each component of the workflow's own scope, as it stood when this was asked. */
+            components: components["schemas"]["MovedComponent"][];
+            /** @description Whether it is decided. `false`: it is durable, and no coordinator has taken it up within ten seconds. */
+            decided: boolean;
+            /** @description Whether it only says what would be. */
+            dry_run: boolean;
+            /**
+             * Format: int32
+             * @description The version that it was of.
+             */
+            from_version: number;
+            /** @description The execution. */
+            id: string;
+            /**
+             * @description Where it stands at this moment.
+             * @example running
+             */
+            status: string;
+            /**
+             * Format: int32
+             * @description The version that it goes on as.
+             */
+            version: number;
+        };
+        /** @description How an execution is to go on. */
+        MoveExecution: {
+            /** @description Only say whether it can be moved, and what would become of each component. */
+            dry_run?: boolean;
+            /** @description Components that have another id there: `{"old": "new"}`. Those of the same id need no word. */
+            mapping?: Record<string, never>;
+            /** @description Parameters that it has not yet. Those that it has stay as they are. */
+            parameters?: Record<string, never>;
+            /** @description Why; kept in the journal; at most 1,000 characters. */
+            reason?: string;
+            /** @description The number of the version that it is to go on as, or `newest`. */
+            version?: unknown;
+            /** @description The workflow that the version is of, for a check: another one is refused. */
+            workflow_id?: string | null;
         };
         /** @description The next fires of a schedule. */
         NextFires: {
@@ -7727,6 +7824,85 @@ export interface operations {
                 content: {
                     "application/x-ndjson": string;
                 };
+            };
+            /** @description Too much at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the server. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store or the queue is unavailable; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    execution_move: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The execution's id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MoveExecution"];
+            };
+        };
+        responses: {
+            /** @description The request cannot be done as it is; `code` says why. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is moved; or what a dry run shows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MovedView"];
+                };
+            };
+            /** @description It is durable and not decided yet */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MovedView"];
+                };
+            };
+            /** @description The execution had ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Too much at once; `Retry-After` says when to try again. */
             429: {

@@ -428,7 +428,7 @@ fn v6_an_open_container_stays_as_it_is() {
         }
         case.moves(&with(one, "m: { type: work }"), &[]);
         case.shows(&format!("box running, {inside} running, m running"));
-        case.moves(&with(one, "").replace("box", "bin"), &[("box", "bin")]);
+        case.moves(&with(one, "m: { type: work }").replace("box", "bin"), &[("box", "bin")]);
     }
 }
 
