@@ -448,6 +448,8 @@ impl Workload {
     /// Waits until all is submitted and everything accepted has ended, or the load's patience is over.
     pub async fn end(&mut self) -> Result<History> {
         let faults_ended = Instant::now();
+        // Each of them looks once more whether anything is left.
+        self.allow(self.clients.len());
         for client in std::mem::take(&mut self.clients) {
             client.join().await?;
         }
