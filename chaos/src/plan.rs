@@ -93,7 +93,7 @@ pub fn faults(seed: u64, count: usize, pause: Duration, shape: Shape, kinds: &[K
         .map(|fault| {
             // From half of it to one and a half.
             let pause = pause / 2 + pause * random.below(1_000) as u32 / 1_000;
-            Planned { fault, seed: random.next(), pause }
+            Planned { fault, seed: random.draw(), pause }
         })
         .collect()
 }

@@ -84,7 +84,9 @@ impl World {
             let folded = begun.and_then(|mut ended| {
                 for turn in rest {
                     let target = turn.moved().and_then(|moved| shapes::find(&moved.hash));
-                    target.into_iter().for_each(|target| ended.learn(target));
+                    for target in target {
+                        ended.learn(target);
+                    }
                     ended.see(turn)?;
                 }
                 Ok(ended)

@@ -395,7 +395,7 @@ impl Check<'_> {
                         )
                     };
                     self.say("gone", id, message);
-                } else if self.is_unhandled(self.execution, index) {
+                } else if Self::is_unhandled(self.execution, index) {
                     let message = format!(
                         "`{id}` has failed and nothing handles that, and version {version} has no such component; retry \
                          the execution in that version when it has ended"
@@ -524,7 +524,7 @@ impl Check<'_> {
         }
     }
 
-    fn is_unhandled(&self, state: &Execution, index: usize) -> bool {
+    fn is_unhandled(state: &Execution, index: usize) -> bool {
         state.at(at_root(index)).phase == Phase::Failed && state.is_unhandled(at_root(index))
     }
 
@@ -612,7 +612,7 @@ impl Check<'_> {
                 }
                 _ => {}
             }
-            let (was, is) = (self.is_unhandled(self.execution, old), self.is_unhandled(after, new));
+            let (was, is) = (Self::is_unhandled(self.execution, old), Self::is_unhandled(after, new));
             if was != is {
                 let (before, now) = if was {
                     ("nothing handles that", "something would")
