@@ -105,8 +105,8 @@ mod tests {
         else {
             panic!("the second failed: {text}")
         };
-        assert_eq!(message.as_ref().map(|text| text.as_str()), Some("2 differences"));
-        let description = description.as_ref().map(|text| text.as_str()).unwrap_or_default();
+        assert_eq!(message.as_ref().map(quick_junit::XmlString::as_str), Some("2 differences"));
+        let description = description.as_ref().map(quick_junit::XmlString::as_str).unwrap_or_default();
         assert!(description.contains("\"<a> & b\"") && description.contains("status"), "{description}");
     }
 }

@@ -484,11 +484,11 @@ fn show_moved(client: &Client, answer: &Value) {
     let (id, from, to) = (cell(answer, "id"), cell(answer, "from_version"), cell(answer, "version"));
     match (answer["dry_run"] == true, answer["decided"] == true) {
         (true, _) => {
-            output::say(format_args!("{id} can be moved from version {from} to {to}; nothing was done"))
+            output::say(format_args!("{id} can be moved from version {from} to {to}; nothing was done"));
         }
         (false, true) => output::say(format_args!("{id} goes on as version {to}")),
         (false, false) => {
-            output::say(format_args!("{id} is to go on as version {to}; that is not decided yet"))
+            output::say(format_args!("{id} is to go on as version {to}; that is not decided yet"));
         }
     }
 }

@@ -84,7 +84,7 @@ impl World {
             let folded = begun.and_then(|mut ended| {
                 for turn in rest {
                     let target = turn.moved().and_then(|moved| shapes::find(&moved.hash));
-                    for target in target {
+                    if let Some(target) = target {
                         ended.learn(target);
                     }
                     ended.see(turn)?;
