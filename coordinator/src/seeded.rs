@@ -85,11 +85,10 @@ pub(crate) enum Bug {
     B74ClocksOfTheOldVersion,
     B75MoveInAPauseForgotten,
     B76MoveNotCheckedAgain,
-    B77OldNamesForgotten,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 77] = [
+    pub(crate) const ALL: [Self; 76] = [
         Self::B1AppendWithoutSequence,
         Self::B2AckBeforeCommit,
         Self::B3AckBeforeConfirmNoSweep,
@@ -166,7 +165,6 @@ impl Bug {
         Self::B74ClocksOfTheOldVersion,
         Self::B75MoveInAPauseForgotten,
         Self::B76MoveNotCheckedAgain,
-        Self::B77OldNamesForgotten,
     ];
 }
 

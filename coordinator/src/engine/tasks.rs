@@ -86,10 +86,6 @@ impl Turning<'_> {
 
     pub(super) fn result(&mut self, result: &TaskResult) -> Result<(), Needs> {
         let mut key = result.key();
-        if planted!(B77OldNamesForgotten) && self.execution.called_now(&key) != key {
-            self.late(result, "the workflow has no such component");
-            return Ok(());
-        }
         if planted!(B42LateResultOfAClosedRound) && self.execution.place_of(&key).is_err() {
             let mut running = self.execution.dispatched.iter().map(|place| self.execution.key(*place));
             key = running.rfind(|it| it.component == key.component).unwrap_or(key);
