@@ -37,12 +37,40 @@ pub struct Event {
 }
 
 impl Event {
+    /// The component it is about.
+    pub fn component(&self) -> &str {
+        self.fields["task"]["component"].as_str().unwrap_or_default()
+    }
+
     /// The task it is about, as in an idempotency key: the component, and the round of each loop around it.
     pub fn task(&self) -> String {
-        let task = &self.fields["task"];
-        let rounds = task["iteration"].as_array().into_iter().flatten().map(|round| format!("[{round}]"));
-        format!("{}{}", task["component"].as_str().unwrap_or_default(), rounds.collect::<String>())
+        let rounds = self.fields["task"]["iteration"].as_array().into_iter().flatten();
+        format!("{}{}", self.component(), rounds.map(|round| format!("[{round}]")).collect::<String>())
     }
+}
+
+/// Every event of the turns of the journal of `execution`, in order.
+///
+/// # Errors
+/// When the turns are not numbered without a gap from 1, or one of them is no turn.
+pub fn events_of(execution: &str, turns: &[Value]) -> Result<Vec<Event>> {
+    let mut events = Vec::new();
+    for (index, turn) in turns.iter().enumerate() {
+        let seq = turn["seq"].as_u64().context("a turn has a number")?;
+        ensure!(seq == index as u64 + 1, "turn {seq} of {execution} stands at place {}", index + 1);
+        for event in turn["events"].as_array().context("a turn has events")? {
+            let (name, fields) = match event {
+                Value::String(name) => (name.clone(), Value::Null),
+                Value::Object(map) => {
+                    let (name, fields) = map.iter().next().context("an event has a name")?;
+                    (name.clone(), fields.clone())
+                }
+                other => bail!("{other} is no event"),
+            };
+            events.push(Event { seq, at: text(turn, "at")?, name, fields });
+        }
+    }
+    Ok(events)
 }
 
 /// Whether an execution with this status has ended.
@@ -130,24 +158,7 @@ impl Api {
     /// # Errors
     /// When its turns are not numbered without a gap.
     pub async fn events(&self, id: &str) -> Result<Vec<Event>> {
-        let turns = self.pages(&format!("/api/v1/executions/{id}/journal"), 500).await?;
-        let mut events = Vec::new();
-        for (index, turn) in turns.iter().enumerate() {
-            let seq = turn["seq"].as_u64().context("a turn has a number")?;
-            ensure!(seq == index as u64 + 1, "turn {seq} of {id} stands at place {}", index + 1);
-            for event in turn["events"].as_array().context("a turn has events")? {
-                let (name, fields) = match event {
-                    Value::String(name) => (name.clone(), Value::Null),
-                    Value::Object(map) => {
-                        let (name, fields) = map.iter().next().context("an event has a name")?;
-                        (name.clone(), fields.clone())
-                    }
-                    other => bail!("{other} is no event"),
-                };
-                events.push(Event { seq, at: text(turn, "at")?, name, fields });
-            }
-        }
-        Ok(events)
+        events_of(id, &self.pages(&format!("/api/v1/executions/{id}/journal"), 500).await?)
     }
 
     /// Waits until the API answers; how long it took.

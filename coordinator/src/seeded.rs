@@ -85,10 +85,11 @@ pub(crate) enum Bug {
     B74ClocksOfTheOldVersion,
     B75MoveInAPauseForgotten,
     B76MoveNotCheckedAgain,
+    B77OldNamesForgotten,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 76] = [
+    pub(crate) const ALL: [Self; 77] = [
         Self::B1AppendWithoutSequence,
         Self::B2AckBeforeCommit,
         Self::B3AckBeforeConfirmNoSweep,
@@ -165,6 +166,7 @@ impl Bug {
         Self::B74ClocksOfTheOldVersion,
         Self::B75MoveInAPauseForgotten,
         Self::B76MoveNotCheckedAgain,
+        Self::B77OldNamesForgotten,
     ];
 }
 

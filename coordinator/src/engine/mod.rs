@@ -316,25 +316,8 @@ pub fn commands_again(
         commands.extend(limits::displacing(execution, Some(cause)));
     }
     for scope in execution.open_scopes() {
-        for place in execution.places(scope) {
-            let state = execution.at(place);
-            if state.cause != cause {
-                continue;
-            }
-            match (state.phase, state.inner.as_deref()) {
-                (Phase::Calling, Some(Inner::Child(child))) => {
-                    commands.push(children::order(execution, place, child));
-                }
-                (Phase::Awaiting, Some(Inner::Wait(wait))) => commands.push(Command::FindEvents {
-                    task: execution.key(place),
-                    event: wait.event.clone(),
-                    key: wait.key.clone(),
-                    early: wait.early,
-                }),
-                (Phase::Asking, _) => commands.extend(rates::ask(execution, place, true)),
-                _ => {}
-            }
-        }
+        let ordered = execution.places(scope).filter(|place| execution.at(*place).cause == cause);
+        commands.extend(ordered.filter_map(|place| still_asks(execution, place)));
     }
     if execution.is_cancelling() || execution.status.is_terminal() {
         return Ok(commands);
@@ -360,6 +343,21 @@ pub fn commands_again(
         }
     }
     Ok(commands)
+}
+
+/// What a component that waits for others asked of them when it began to, as long as it waits.
+fn still_asks(execution: &Execution, place: Place) -> Option<Command> {
+    match (execution.at(place).phase, execution.at(place).inner.as_deref()?) {
+        (Phase::Calling, Inner::Child(child)) => Some(children::order(execution, place, child)),
+        (Phase::Awaiting, Inner::Wait(wait)) => Some(Command::FindEvents {
+            task: execution.key(place),
+            event: wait.event.clone(),
+            key: wait.key.clone(),
+            early: wait.early,
+        }),
+        (Phase::Asking, _) if !planted!(B80PermitNotAskedAgain) => rates::ask(execution, place),
+        _ => None,
+    }
 }
 
 /// The config of a component with its expressions resolved; that of a compensation was resolved when what it

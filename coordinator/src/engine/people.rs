@@ -17,7 +17,7 @@ use shared::{
     time::{Timestamp, parse_duration},
 };
 
-use super::{Command, Needs, Turning, control::read, kind_of, rendered};
+use super::{Command, Needs, Turning, control::read, kind_of, rendered, still_asks};
 
 /// Signals that are kept for an execution until something waits for them.
 const MOST_SIGNALS: usize = 1_000;
@@ -516,25 +516,9 @@ impl Turning<'_> {
 
     /// Looks again for what a lost message should have brought to components that wait for others.
     pub(super) fn sweep_what_waits(&mut self) {
-        let mut commands = Vec::new();
-        for scope in self.execution.open_scopes() {
-            for place in self.execution.places(scope) {
-                let state = self.execution.at(place);
-                match (state.phase, state.inner.as_deref()) {
-                    (Phase::Calling, Some(Inner::Child(child))) => {
-                        commands.push(super::children::order(self.execution, place, child));
-                    }
-                    (Phase::Awaiting, Some(Inner::Wait(wait))) => commands.push(Command::FindEvents {
-                        task: self.execution.key(place),
-                        event: wait.event.clone(),
-                        key: wait.key.clone(),
-                        early: wait.early,
-                    }),
-                    (Phase::Asking, _) => commands.extend(super::rates::ask(self.execution, place, true)),
-                    _ => {}
-                }
-            }
-        }
-        self.made.commands.extend(commands);
+        let execution = &*self.execution;
+        let places = execution.open_scopes().flat_map(|scope| execution.places(scope));
+        let asks: Vec<Command> = places.filter_map(|place| still_asks(execution, place)).collect();
+        self.made.commands.extend(asks);
     }
 }

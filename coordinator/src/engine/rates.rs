@@ -14,7 +14,7 @@ use shared::{
     time::{Timestamp, format_duration},
 };
 
-use super::{Command, Needs, Turning, people::duration};
+use super::{Command, Needs, Turning, people::duration, still_asks};
 
 /// The longest key.
 const LONGEST_KEY: usize = 512;
@@ -29,7 +29,7 @@ impl Turning<'_> {
         let task = self.key(place);
         self.emit(Event::PermitAsked { task, key, rate, until });
         self.start_limit(place);
-        self.made.commands.extend(ask(self.execution, place, false));
+        self.made.commands.extend(ask(self.execution, place));
         Ok(())
     }
 
@@ -60,22 +60,18 @@ impl Turning<'_> {
             return self.decision_failed(place, Failure::new(FailureClass::Timeout, message));
         }
         if permit.refused {
-            return self.decided(place, "refused", permit.at);
+            return self.permit_decided(place, "refused", permit.at);
         }
         if permit.at > self.around.now && !planted!(B81PermitBeforeItsInstant) {
             self.emit(Event::Delayed { task: task.clone(), until: permit.at });
             self.set_timer(TimerKey::Delay(task.clone()), permit.at);
             return Ok(());
         }
-        self.decided(place, "admitted", permit.at)
+        self.permit_decided(place, "admitted", permit.at)
     }
 
-    /// The instant of a permit has come.
-    pub(super) fn let_through(&mut self, place: Place, at: Timestamp) -> Result<(), Needs> {
-        self.decided(place, "admitted", at)
-    }
-
-    fn decided(&mut self, place: Place, port: &str, at: Timestamp) -> Result<(), Needs> {
+    /// It is let through (`admitted`) or not (`refused`); `at` is the instant of the permit.
+    pub(super) fn permit_decided(&mut self, place: Place, port: &str, at: Timestamp) -> Result<(), Needs> {
         self.drop_task_timers(place);
         self.emit(Event::Decided {
             task: self.key(place),
@@ -90,7 +86,8 @@ impl Turning<'_> {
     pub(super) fn ask_permits(&mut self) {
         let execution = &*self.execution;
         let places = execution.open_scopes().flat_map(|scope| execution.places(scope));
-        let asks: Vec<Command> = places.filter_map(|place| ask(execution, place, true)).collect();
+        let asking = places.filter(|place| execution.at(*place).phase == Phase::Asking);
+        let asks: Vec<Command> = asking.filter_map(|place| still_asks(execution, place)).collect();
         self.made.commands.extend(asks);
     }
 }
@@ -103,9 +100,9 @@ fn asked(execution: &Execution, place: Place) -> Option<&AskedPermit> {
     }
 }
 
-/// The order for the permit that a task asks for, or a copy of it.
-pub(super) fn ask(execution: &Execution, place: Place, is_copy: bool) -> Option<Command> {
-    let asked = asked(execution, place).filter(|_| !is_copy || !planted!(B80PermitNotAskedAgain))?;
+/// The order for the permit that a task asks for.
+pub(super) fn ask(execution: &Execution, place: Place) -> Option<Command> {
+    let asked = asked(execution, place)?;
     Some(Command::AskPermit(Box::new(PermitAsk {
         execution: execution.id,
         task: execution.key(place),

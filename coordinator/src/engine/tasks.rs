@@ -86,6 +86,10 @@ impl Turning<'_> {
 
     pub(super) fn result(&mut self, result: &TaskResult) -> Result<(), Needs> {
         let mut key = result.key();
+        if planted!(B77OldNamesForgotten) && self.execution.called_now(&key) != key {
+            self.late(result, "the workflow has no such component");
+            return Ok(());
+        }
         if planted!(B42LateResultOfAClosedRound) && self.execution.place_of(&key).is_err() {
             let mut running = self.execution.dispatched.iter().map(|place| self.execution.key(*place));
             key = running.rfind(|it| it.component == key.component).unwrap_or(key);
@@ -410,7 +414,7 @@ impl Turning<'_> {
                 {
                     self.clear_timer(key.clone());
                     if &*self.execution.component(place).kind == "rate_limit" {
-                        return self.let_through(place, until);
+                        return self.permit_decided(place, "admitted", until);
                     }
                     self.emit(Event::Decided {
                         task: task.clone(),

@@ -899,6 +899,53 @@ components:
 ",
         &[("r", "review")],
     ),
+    // A row is another from its second component on, and what travelled with the first does not count.
+    (
+        r"
+workflow: v1
+name: row
+parameters: { of: { type: integer, default: 7 } }
+components:
+  first: { type: work }
+  a: { type: pure, needs: [first], config: { gives: '${{ parameters.of }}' } }
+  b2: { type: pure, needs: [a], config: { gives: '${{ components.a.output * 2 }}' } }
+  n: { type: pure, needs: [b2] }
+  c:
+    type: pure
+    needs: [n]
+    config: { fail_first: 1, gives: '${{ components.b2.output }}' }
+    retry: { max_attempts: 2, backoff: fixed, initial: 3s, on: [unavailable] }
+  d: { type: pure, needs: [c], config: { gives: '${{ [components.a.output, components.c.attempts] }}' } }
+  wrong: { type: work, needs: [b2.error] }
+  last: { type: work, needs: [d], config: { seen: '${{ components.d.output }}' } }
+",
+        &[("b", "b2")],
+    ),
+    // Permits are waited for under another id.
+    (
+        r"
+workflow: v1
+name: slow
+components:
+  l:
+    type: loop
+    config: { items: [1, 2, 3], max_parallel: 3 }
+    components:
+      calm: { type: rate_limit, config: { key: crm, limit: 2, per: 20s, burst: 1 } }
+      a: { type: work, needs: [calm.admitted] }
+  r:
+    type: race
+    components:
+      fast: { type: work }
+      calm_too: { type: rate_limit, config: { key: crm, limit: 2, per: 20s } }
+  short: { type: rate_limit, needs: [l, r], config: { key: crm, limit: 4, per: 20s, max_wait: 1s } }
+  single: { type: rate_limit, needs: [short.success, short.error], join: any, config: { key: crm, limit: 2, per: 20s, mode: refuse } }
+  now: { type: rate_limit, config: { key: crm, limit: 2, per: 20s } }
+  yes: { type: work, needs: [single.admitted] }
+  no: { type: work, needs: [single.refused] }
+",
+        &[("brief", "short"), ("once", "single")],
+    ),
     // Other places.
     (
         r"

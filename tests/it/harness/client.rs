@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+pub(crate) use chaos::client::{Event, is_ended, text};
 use futures::StreamExt;
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
@@ -60,32 +61,11 @@ pub(crate) struct Sight {
     pub(crate) data: Value,
 }
 
-/// One event of a journal, with the turn it stands in.
-#[derive(Debug, Clone)]
-pub(crate) struct Event {
-    pub(crate) seq: u64,
-    pub(crate) at: String,
-    /// `task_completed`, `finished`, …
-    pub(crate) name: String,
-    pub(crate) fields: Value,
-}
-
-impl Event {
-    /// The component it is about.
-    pub(crate) fn component(&self) -> &str {
-        self.fields["task"]["component"].as_str().unwrap_or_default()
-    }
-}
-
 /// A client of one API process.
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
     http: reqwest::Client,
     pub(crate) base: String,
-}
-
-pub(crate) fn is_ended(status: &Value) -> bool {
-    matches!(status.as_str(), Some("completed" | "failed" | "cancelled"))
 }
 
 /// The body that creates a workflow under a name of its own.
@@ -196,24 +176,7 @@ impl Api {
 
     /// Every event of the journal, in order. Sequence numbers without a gap are a promise, so it is checked.
     pub(crate) async fn events(&self, id: &str) -> Result<Vec<Event>> {
-        let turns = self.pages(&format!("/api/v1/executions/{id}/journal"), 500).await?;
-        let mut events = Vec::new();
-        for (index, turn) in turns.iter().enumerate() {
-            let seq = turn["seq"].as_u64().context("a turn has a number")?;
-            ensure!(seq == index as u64 + 1, "turn {seq} stands at place {}", index + 1);
-            for event in turn["events"].as_array().context("a turn has events")? {
-                let (name, fields) = match event {
-                    Value::String(name) => (name.clone(), Value::Null),
-                    Value::Object(map) => {
-                        let (name, fields) = map.iter().next().context("an event has a name")?;
-                        (name.clone(), fields.clone())
-                    }
-                    other => bail!("{other} is no event"),
-                };
-                events.push(Event { seq, at: text(turn, "at")?, name, fields });
-            }
-        }
-        Ok(events)
+        chaos::client::events_of(id, &self.pages(&format!("/api/v1/executions/{id}/journal"), 500).await?)
     }
 
     /// Every item of a list, page by page.
@@ -290,9 +253,4 @@ impl Api {
         .await?;
         Ok(started.elapsed())
     }
-}
-
-/// A text field.
-pub(crate) fn text(value: &Value, field: &str) -> Result<String> {
-    value[field].as_str().map(ToOwned::to_owned).with_context(|| format!("no text `{field}` in {value}"))
 }

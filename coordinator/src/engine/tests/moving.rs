@@ -431,6 +431,33 @@ fn v6_an_open_container_stays_as_it_is() {
 }
 
 #[test]
+fn v6_an_open_race_stays_as_it_is() {
+    let with = |id: &str, body: &str| {
+        format!(
+            "{id}: {{ type: race, components: {{ {body} }} }}\nwon: {{ type: work, needs: [{id}.i] }}\n\
+             lost: {{ type: work, needs: [{id}.j] }}"
+        )
+    };
+    let two = "i: { type: work }, j: { type: work }";
+    let mut case = Case::start(&with("r", two));
+    case.stays(
+        &with("r", &format!("{two}, k: {{ type: work }}")),
+        &[],
+        "`r` is open, and `components` of `r` is another in version 2",
+    );
+    case.stays(
+        &with("r", "i: { type: noop }, j: { type: work }"),
+        &[],
+        "`r` is open, and `type` of `i` is another in version 2",
+    );
+    case.moves(&with("s", two), &[("r", "s")]);
+    case.complete("j", json!(1));
+    case.shows("s completed, won skipped, lost running");
+    case.complete("lost", json!(2));
+    case.ends(Status::Completed);
+}
+
+#[test]
 fn v6_a_loop_that_was_renamed_goes_on_with_its_rounds() {
     let with = |id: &str| {
         format!(
