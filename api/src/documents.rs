@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use shared::{
     component::Catalogue,
+    execution::trying::{self, Refusal},
     ids::TenantId,
     port::{
         calls::pin_calls,
@@ -78,6 +79,23 @@ impl Document {
         Ok(pinned
             .map(|read| Self { warnings: self.warnings, ..Self::of(read, self.text) })
             .map_err(|problems| all(&problems)))
+    }
+}
+
+/// The part of a document that a component depends on, read and checked; mistakes elsewhere do not matter.
+pub(crate) fn read_part(
+    definition: Definition,
+    component: &str,
+    catalogue: &Catalogue,
+) -> Result<Result<Document, Refusal>, Vec<Value>> {
+    let value = match definition {
+        Definition::Text(text) => workflow::parse(&text).map_err(|problems| all(&problems))?,
+        Definition::Object(object) => Value::Object(object),
+    };
+    match trying::part_of(&value, component) {
+        Ok(Value::Object(part)) => read(Definition::Object(part), catalogue).map(Ok),
+        Ok(other) => Err(workflow::read_value(&other, catalogue).err().map_or_else(Vec::new, |it| all(&it))),
+        Err(refusal) => Ok(Err(refusal)),
     }
 }
 

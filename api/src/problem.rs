@@ -109,6 +109,7 @@ codes! {
     InvalidForm = "invalid_form", 422, "The form is not filled in as it asks";
     /// What would be kept of an execution cannot be, or there is nothing to do again.
     RetryRefused = "retry_refused", 422, "It is not done again like this";
+    TryRefused = "try_refused", 422, "It cannot be tried like this";
     /// It cannot go on as that version, as it stands.
     MoveRefused = "move_refused", 422, "It is not moved like this";
     /// The workflow waits for no signal of that name.

@@ -40,7 +40,7 @@ pub(crate) struct Past {
     pub(crate) left_out: BTreeSet<String>,
     /// Whether somebody asked for its end, which no mock does.
     pub(crate) was_cancelled: bool,
-    /// Whether it has kept results of the execution it does again: those were answered there.
+    /// Whether results of another execution, or written by hand, stand in for some that it had not itself.
     pub(crate) has_carried: bool,
     /// Whether it was moved to another version under way: what it ran first may be of none it has now.
     pub(crate) has_moved: bool,
@@ -207,7 +207,7 @@ fn past(id: &str, turns: &[Value]) -> Result<Past> {
                 Event::Accepted(it) => accepted = Some(*it),
                 Event::Started => started_at = Some(at),
                 Event::CancelRequested { .. } => was_cancelled = true,
-                Event::Carried { .. } => has_carried = true,
+                Event::Carried { .. } | Event::Pinned { .. } => has_carried = true,
                 Event::Finished { status, output, failure } => ended = Some((status, output, failure)),
                 Event::Moved(moved) => {
                     reading.renamed(&moved);

@@ -81,6 +81,7 @@ pub(crate) async fn start(
         trigger: None,
         parent: None,
         retry_of: None,
+        trial: None,
     };
     let first = first_turn(accepted, store.now().await.context("the store cannot be read")?);
     let execution = first.execution;

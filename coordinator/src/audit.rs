@@ -386,7 +386,7 @@ fn bears_out(event: &Event, claim: &Carry) -> bool {
             Carry::Failed { failure: why, .. },
         ) => why == failure,
         (Event::Skipped { reason, .. }, Carry::Skipped { reason: why }) => why == reason,
-        (Event::Carried { result, .. }, claim) => **result == *claim,
+        (Event::Carried { result, .. } | Event::Pinned { result, .. }, claim) => **result == *claim,
         _ => false,
     }
 }
@@ -397,6 +397,9 @@ fn first_turn(first: &Turn, findings: &mut Vec<Finding>) {
     for event in rest {
         let belongs = match event {
             Event::Carried { from, .. } => accepted.retry_of == Some(*from),
+            Event::Pinned { from, .. } => {
+                accepted.trial.as_ref().is_some_and(|trial| from.is_none() || *from == trial.data_from)
+            }
             Event::CompensationNoted { .. } => accepted.retry_of.is_some(),
             _ => false,
         };
@@ -631,7 +634,9 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
                 wrong("I3", format!("{task} settled twice"));
             }
         }
-        Event::Carried { task, .. } => wrong("I30", format!("{task} was carried into what had begun")),
+        Event::Carried { task, .. } | Event::Pinned { task, .. } => {
+            wrong("I30", format!("{task} was carried into what had begun"));
+        }
         Event::RoundClosed { task, round, .. } => {
             let Ok(place) = state.place_of(task) else { return };
             let Some(container) = state.container(place) else { return };

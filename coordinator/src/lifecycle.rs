@@ -181,7 +181,10 @@ async fn tell(
     let (mut hints, mut told) = (Vec::new(), Vec::new());
     for end in ends {
         let mut is_told = true;
-        for listener in listeners.iter().filter(|listener| listener.tenant() == end.accepted.tenant) {
+        // Nothing follows from what is only tried.
+        let is_meant =
+            |listener: &&Listener| listener.tenant() == end.accepted.tenant && end.accepted.trial.is_none();
+        for listener in listeners.iter().filter(is_meant) {
             let Some((trigger, events)) = listener.parts() else { continue };
             if events.names_execution(&kind(end), &source(end)) {
                 match start(store, listener, trigger, events, end, quota, now).await? {

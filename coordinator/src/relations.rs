@@ -192,6 +192,7 @@ pub(crate) fn first_turn(
         events: vec![Event::Accepted(Box::new(Accepted {
             trigger: None,
             retry_of: None,
+            trial: None,
             tenant: order.tenant,
             workflow,
             version,

@@ -146,6 +146,7 @@ fn submission(workflow: &WorkflowRow, at: Timestamp) -> Submission {
     let accepted = Accepted {
         parent: None,
         retry_of: None,
+        trial: None,
         tenant: workflow.tenant,
         workflow: workflow.id,
         version: 1,

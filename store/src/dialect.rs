@@ -413,11 +413,64 @@ impl Engine for SqliteConnection {
     }
 }
 
+/// Of the executions accepted in each slot: how many, how they ended, and how long they waited and ran, in microseconds.
+macro_rules! statistics {
+    ($created:literal, $started:literal, $finished:literal) => {
+        concat!(
+            "\
+with e as (
+    select (",
+            $created,
+            " - $6) / $7 as slot, status, ",
+            $finished,
+            " - ",
+            $started,
+            " as ran, ",
+            $started,
+            " - ",
+            $created,
+            " as waited
+    from wo_executions
+    where tenant_id = $1 and id >= $2 and id < $3 and created_at >= $4 and created_at < $5
+        and ($8 is null or workflow_id = $8)
+),
+r as (
+    select slot, status, ran, waited,
+        row_number() over (partition by slot order by ran is null, ran) as ran_place,
+        count(ran) over (partition by slot) as ran_all,
+        row_number() over (partition by slot order by waited is null, waited) as waited_place,
+        count(waited) over (partition by slot) as waited_all
+    from e
+)
+select slot, count(*),
+    sum(case when status = 'completed' then 1 else 0 end),
+    sum(case when status = 'failed' then 1 else 0 end),
+    sum(case when status = 'cancelled' then 1 else 0 end),
+    min(case when ran_place * 2 >= ran_all then ran end),
+    min(case when ran_place * 20 >= ran_all * 19 then ran end),
+    min(case when waited_place * 20 >= waited_all * 19 then waited end)
+from r
+group by slot
+order by slot"
+        )
+    };
+}
+
+const STATISTICS: (&str, &str) = (
+    statistics!(
+        "(extract(epoch from created_at) * 1000000)::bigint",
+        "(extract(epoch from started_at) * 1000000)::bigint",
+        "(extract(epoch from finished_at) * 1000000)::bigint"
+    ),
+    statistics!("created_at", "started_at", "finished_at"),
+);
+
 /// Texts with a list parameter, which PostgreSQL takes as an array and SQLite as JSON.
 macro_rules! listed {
     ($($(#[$doc:meta])* $name:ident, $list:literal: $kind:ident = $text:tt;)*) => {
         /// PostgreSQL's side.
         pub(crate) mod postgres {
+            pub(crate) const STATISTICS: &str = super::STATISTICS.0;
             $($(#[$doc])* pub(crate) const $name: &str = listed!(@text pg $kind $list $text);)*
 
             pub(crate) fn ids(ids: impl Iterator<Item = uuid::Uuid>) -> Vec<uuid::Uuid> {
@@ -432,6 +485,7 @@ macro_rules! listed {
         }
         /// SQLite's side.
         pub(crate) mod sqlite {
+            pub(crate) const STATISTICS: &str = super::STATISTICS.1;
             $($(#[$doc])* pub(crate) const $name: &str = listed!(@text lite $kind $list $text);)*
 
             fn list<T: std::fmt::Display>(items: impl Iterator<Item = T>) -> String {
@@ -449,7 +503,7 @@ macro_rules! listed {
             }
         }
         /// Both texts of each, for the test that prepares them.
-        pub(crate) const LISTED: &[(&str, &str)] = &[$((postgres::$name, sqlite::$name)),*];
+        pub(crate) const LISTED: &[(&str, &str)] = &[STATISTICS, $((postgres::$name, sqlite::$name)),*];
     };
     (@text pg $kind:ident $list:literal ($before:expr, $after:literal $(, $pg:literal)?)) => {
         concat!($before, "= any(", $list, ")", $after $(, $pg)?)

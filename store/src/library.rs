@@ -21,7 +21,7 @@ select snapshot
 from wo_snapshots
 where hash = $1";
 
-const ADD_SNAPSHOT: &str = "\
+pub(crate) const ADD_SNAPSHOT: &str = "\
 insert into wo_snapshots (hash, snapshot)
 values ($1, $2)
 on conflict do nothing";

@@ -26,9 +26,9 @@ use shared::{
     port::store::{
         Commit, DeadLetter, DeadLetterFilter, DeadLetters, DueTimer, ExecutionFilter, ExecutionRow, Finding,
         FinishedTask, HumanTaskChange, HumanTaskStatus, Journal, Kept, LateResult, LeaseRenewal, Library,
-        Members, Page, Paged, Payloads, Request, Saved, SlotOwners, StoreError, Stored, Submission,
-        Submitted, Sweeps, TimerChange, Timers, Views, WaitChange, WorkflowDraft, WorkflowFilter,
-        WorkflowRow,
+        Members, Page, Paged, Payloads, Request, Saved, SlotOwners, StatisticsSlot, StatisticsSpan,
+        StoreError, Stored, Submission, Submitted, Sweeps, TimerChange, Timers, Views, WaitChange,
+        WorkflowDraft, WorkflowFilter, WorkflowRow,
     },
     port::versions::{DraftRow, VersionRow},
     time::{Clock, Timestamp},
@@ -164,7 +164,7 @@ impl State {
             .carries
             .iter()
             .map(|id| {
-                let source = accepted.retry_of.filter(|source| self.is_of(tenant, *source))?;
+                let source = accepted.carries_from().filter(|source| self.is_of(tenant, *source))?;
                 Some((*id, self.payloads.get(&(source, *id))?.clone()))
             })
             .collect();
@@ -388,6 +388,11 @@ impl Journal for MemoryStore {
 
     async fn snapshot(&self, hash: &str) -> Result<Option<String>, StoreError> {
         Ok(self.state()?.snapshots.get(hash).cloned())
+    }
+
+    async fn snapshot_put(&self, hash: &str, canonical: &str) -> Result<(), StoreError> {
+        self.state()?.snapshots.entry(hash.to_owned()).or_insert_with(|| canonical.to_owned());
+        Ok(())
     }
 
     async fn next_in_line(&self, key: &str, limit: u32) -> Result<Vec<ExecutionId>, StoreError> {
@@ -795,6 +800,60 @@ impl Views for MemoryStore {
             *counts.entry(execution.row.status).or_default() += 1;
         }
         Ok(counts.into_iter().collect())
+    }
+
+    async fn execution_open(&self, tenant: TenantId) -> Result<Vec<(Status, u64)>, StoreError> {
+        let mut counts: BTreeMap<Status, u64> = BTreeMap::new();
+        let state = self.state()?;
+        let rows = state.executions.values().map(|execution| &execution.row);
+        for row in rows.filter(|row| row.tenant == tenant && !row.status.is_terminal()) {
+            *counts.entry(row.status).or_default() += 1;
+        }
+        Ok(counts.into_iter().collect())
+    }
+
+    async fn execution_statistics(
+        &self,
+        tenant: TenantId,
+        span: StatisticsSpan,
+        workflow: Option<WorkflowId>,
+    ) -> Result<Vec<StatisticsSlot>, StoreError> {
+        let state = self.state()?;
+        let mut slots: BTreeMap<u32, Vec<&ExecutionRow>> = BTreeMap::new();
+        for row in state.executions.values().map(|execution| &execution.row) {
+            let is_meant = row.tenant == tenant
+                && (span.from..span.to).contains(&row.created_at)
+                && workflow.is_none_or(|workflow| workflow == row.workflow);
+            if is_meant {
+                let slot = row.created_at.since(span.from).as_micros() / span.slot.as_micros().max(1);
+                slots.entry(slot as u32).or_default().push(row);
+            }
+        }
+        let part = |mut lengths: Vec<Duration>, twentieths: usize| {
+            lengths.sort();
+            let place = (lengths.len() * twentieths).div_ceil(20);
+            lengths.get(place.saturating_sub(1)).copied()
+        };
+        let slots = slots.into_iter().map(|(slot, rows)| {
+            let ended = |status: Status| rows.iter().filter(|row| row.status == status).count() as u64;
+            let ran = || {
+                rows.iter()
+                    .filter_map(|row| Some(row.finished_at?.since(row.started_at?)))
+                    .collect::<Vec<_>>()
+            };
+            let waited = rows.iter().filter_map(|row| Some(row.started_at?.since(row.created_at))).collect();
+            StatisticsSlot {
+                slot,
+                accepted: rows.len() as u64,
+                completed: ended(Status::Completed),
+                failed: ended(Status::Failed),
+                cancelled: ended(Status::Cancelled),
+                ran_p50: part(ran(), 10),
+                ran_p95: part(ran(), 19),
+                waited_p95: part(waited, 19),
+            }
+        });
+        Ok(slots.collect())
     }
 
     async fn slot_owners(&self, key: &str, limit: u32) -> Result<SlotOwners, StoreError> {

@@ -466,6 +466,14 @@ impl Journal for SqlStore {
             .await)
     }
 
+    async fn snapshot_put(&self, hash: &str, canonical: &str) -> Result<(), StoreError> {
+        let (hash, canonical) = (hash.to_owned(), canonical.to_owned());
+        in_transaction!(self, |tx, sql| {
+            sqlx::query(crate::library::ADD_SNAPSHOT).bind(&hash).bind(&canonical).execute(&mut *tx).await?;
+            Ok(())
+        })
+    }
+
     async fn next_in_line(&self, key: &str, limit: u32) -> Result<Vec<ExecutionId>, StoreError> {
         let ids: Vec<Uuid> = on_pool!(self, |pool, sql| sqlx::query_scalar(crate::views::NEXT_IN_LINE)
             .bind(key)

@@ -497,7 +497,7 @@ impl Entry {
     /// A row for each payload that is carried.
     fn carry_cells(&self) -> Vec<Cell> {
         let Some(Event::Accepted(accepted)) = self.first().events.first() else { return Vec::new() };
-        let Some(source) = accepted.retry_of else { return Vec::new() };
+        let Some(source) = accepted.carries_from() else { return Vec::new() };
         let carries = self.submission.carries.iter();
         let row = |id: &PayloadId| [self.id(), *source.as_uuid(), self.tenant(), *id.as_uuid()];
         carries.flat_map(row).map(Cell::from).collect()

@@ -5,10 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use shared::{
     execution::{Status, Turn},
-    ids::{ExecutionId, TenantId},
+    ids::{ExecutionId, TenantId, WorkflowId},
     port::store::{
         DueTimer, ExecutionFilter, ExecutionRow, Finding, LateResult, Page, Paged, SlotOwner, SlotOwners,
-        StoreError, Views,
+        StatisticsSlot, StatisticsSpan, StoreError, Views,
     },
     time::Timestamp,
 };
@@ -78,6 +78,12 @@ order by e.id desc limit $7"
 );
 
 /// Over all tenants. In two parts, so that the partial indexes are counted and not the executions.
+const OPEN_COUNTS: &str = "\
+select status, count(*)
+from wo_executions
+where tenant_id = $1 and status in ('pending', 'running', 'paused')
+group by status";
+
 const COUNTS: &str = "\
 select status, count(*)
 from wo_executions
@@ -209,6 +215,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     ENDED_EXECUTIONS,
     WORKFLOW_ENDED_EXECUTIONS,
     COUNTS,
+    OPEN_COUNTS,
     HOLDERS,
     WAITING,
     NEXT_IN_LINE,
@@ -279,6 +286,13 @@ fn span(filter: &ExecutionFilter, after: Option<ExecutionId>) -> (Uuid, Uuid) {
         rows::first_id_at(Timestamp::from_micros(from.as_micros().saturating_sub(micros)))
     });
     (cursor.min(upper), lower)
+}
+
+fn counted(counts: Vec<(String, i64)>) -> Result<Vec<(Status, u64)>, StoreError> {
+    let counted = counts.into_iter().map(|(text, count)| Ok((rows::status(&text)?, count as u64)));
+    let mut counted: Vec<(Status, u64)> = counted.collect::<Result<_, StoreError>>()?;
+    counted.sort();
+    Ok(counted)
 }
 
 impl SqlStore {
@@ -416,14 +430,56 @@ impl Views for SqlStore {
     }
 
     async fn execution_counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
-        let counts: Vec<(String, i64)> =
-            on_pool!(self, |pool, sql| sqlx::query_as(COUNTS).fetch_all(pool).await)?;
-        let mut counted: Vec<(Status, u64)> = Vec::new();
-        for (text, count) in counts {
-            counted.push((rows::status(&text)?, count as u64));
-        }
-        counted.sort();
-        Ok(counted)
+        counted(on_pool!(self, |pool, sql| sqlx::query_as(COUNTS).fetch_all(pool).await)?)
+    }
+
+    async fn execution_open(&self, tenant: TenantId) -> Result<Vec<(Status, u64)>, StoreError> {
+        counted(on_pool!(self, |pool, sql| sqlx::query_as(OPEN_COUNTS)
+            .bind(*tenant.as_uuid())
+            .fetch_all(pool)
+            .await)?)
+    }
+
+    async fn execution_statistics(
+        &self,
+        tenant: TenantId,
+        span: StatisticsSpan,
+        workflow: Option<WorkflowId>,
+    ) -> Result<Vec<StatisticsSlot>, StoreError> {
+        type Record = (i64, i64, i64, i64, i64, Option<i64>, Option<i64>, Option<i64>);
+        let filter = ExecutionFilter {
+            created_from: Some(span.from),
+            created_to: Some(span.to),
+            ..ExecutionFilter::default()
+        };
+        let (below, from) = self::span(&filter, None);
+        let slot = i64::try_from(span.slot.as_micros()).unwrap_or(i64::MAX).max(1);
+        let records: Vec<Record> = on_pool!(self, |pool, sql| sqlx::query_as(sql::STATISTICS)
+            .bind(*tenant.as_uuid())
+            .bind(from)
+            .bind(below)
+            .bind(At(span.from))
+            .bind(At(span.to))
+            .bind(span.from.as_micros())
+            .bind(slot)
+            .bind(workflow.map(|workflow| *workflow.as_uuid()))
+            .fetch_all(pool)
+            .await)?;
+        let length = |micros: Option<i64>| micros.map(|micros| Duration::from_micros(micros.max(0) as u64));
+        let slots =
+            records.into_iter().map(|(at, accepted, completed, failed, cancelled, half, most, wait)| {
+                StatisticsSlot {
+                    slot: at as u32,
+                    accepted: accepted as u64,
+                    completed: completed as u64,
+                    failed: failed as u64,
+                    cancelled: cancelled as u64,
+                    ran_p50: length(half),
+                    ran_p95: length(most),
+                    waited_p95: length(wait),
+                }
+            });
+        Ok(slots.collect())
     }
 
     async fn slot_owners(&self, key: &str, limit: u32) -> Result<SlotOwners, StoreError> {

@@ -9,6 +9,8 @@ both_shapes!(
     events_go_from_a_snapshot_to_the_end,
     events_of_an_ended_execution_are_its_end,
     tasks_and_logs_tell_what_happened,
+    every_moment_can_be_looked_at_again,
+    statistics_tell_what_became_of_what_was_accepted,
     why_tells_what_is_waited_for,
 );
 
@@ -36,6 +38,46 @@ async fn events_of_an_ended_execution_are_its_end(place: &Place) -> Result<()> {
     let sights = place.api.watch(found["id"].as_str().unwrap_or_default()).await?;
     let last = sights.last().context("an event")?;
     ensure!(last.name == "end" && last.data["status"] == "completed", "{sights:?}");
+    Ok(())
+}
+
+async fn every_moment_can_be_looked_at_again(place: &Place) -> Result<()> {
+    let found = place.api.complete("moments", THREE, &json!({})).await?;
+    let path = format!("/api/v1/executions/{}/progress", found["id"].as_str().unwrap_or_default());
+    let now = place.api.get(&path).await?.expect(200)?;
+    let last = now["last_seq"].as_u64().context("a number")?;
+    ensure!(now["seq"] == last && now["status"] == "completed" && now["settled"] == 3, "{now}");
+    let mut settled = Vec::new();
+    for at in 1..=last {
+        let then = place.api.get(&format!("{path}?at={at}")).await?.expect(200)?;
+        ensure!(then["seq"] == at && then["last_seq"] == last && then["total"] == 3, "{then}");
+        settled.push(then["settled"].as_u64().context("a number")?);
+    }
+    ensure!(settled.is_sorted() && settled.first() == Some(&0) && settled.last() == Some(&3), "{settled:?}");
+    for wrong in [0, last + 1] {
+        let refused = place.api.get(&format!("{path}?at={wrong}")).await?.problem(400, "invalid_query")?;
+        ensure!(
+            refused["detail"].as_str().is_some_and(|text| text.contains("has the turns 1 to")),
+            "{refused}"
+        );
+    }
+    Ok(())
+}
+
+async fn statistics_tell_what_became_of_what_was_accepted(place: &Place) -> Result<()> {
+    let workflow = place.api.create("statistics", THREE).await?;
+    for _ in 0..2 {
+        let id = place.api.execute(&workflow, &json!({})).await?;
+        place.api.ended(&id).await?;
+    }
+    let path = format!("/api/v1/statistics?workflow_id={workflow}");
+    let found = place.api.get(&path).await?.expect(200)?;
+    let items = found["items"].as_array().context("a list")?;
+    let sum = |field: &str| items.iter().filter_map(|item| item[field].as_u64()).sum::<u64>();
+    ensure!(items.len() == 48 && found["bucket_seconds"] == 1800, "{found}");
+    ensure!((sum("accepted"), sum("completed"), sum("failed")) == (2, 2, 0), "{found}");
+    ensure!(sum("duration_p95_ms") >= 500 && found["open"]["running"].is_u64(), "{found}");
+    place.api.get(&format!("{path}&bucket=1")).await?.problem(400, "invalid_query")?;
     Ok(())
 }
 

@@ -141,6 +141,7 @@ impl Deeds {
             trigger: None,
             parent: None,
             retry_of: None,
+            trial: None,
         };
         self.submit(accepted, Carried::default(), idempotency).await
     }
@@ -154,6 +155,7 @@ impl Deeds {
     ) -> Result<Submission, Problem> {
         let at = self.clock.now(&self.store).await?;
         let (tenant, id, version) = (accepted.tenant, accepted.workflow, accepted.version);
+        let is_trial = accepted.trial.is_some();
         let mut first = first_turn(accepted, at);
         first.events.extend(carried.events);
         let execution = first.execution;
@@ -206,8 +208,8 @@ impl Deeds {
             )
             .with_retry_after(std::time::Duration::from_secs(5))),
             Some(Submitted::NothingToCarry) => Err(Problem::new(
-                Code::RetryRefused,
-                "A value that would be kept is not stored any more. Nothing was started; ask for `whole`.",
+                if is_trial { Code::TryRefused } else { Code::RetryRefused },
+                "A value that would be kept is not stored any more. Nothing was started.",
             )),
             None => Err(Problem::internal("the store gave no answer to a submission")),
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use shared::{
     component::Failure,
-    execution::{Event, Execution, Payload, Status},
+    execution::{Event, Execution, Payload, Status, Trial},
     ids::{ExecutionId, PayloadId, RequestId, WorkerId, WorkflowId},
     port::line::Line,
     port::slots::written_key,
@@ -154,6 +154,9 @@ pub(crate) struct ExecutionView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub retry_of: Option<ExecutionId>,
+    /// What it tries of a document that may not be published. Not in lists, where the tag `try` says so.
+    #[serde(rename = "try", skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialView>,
     /// The executions that do it again, newest first, at most 100. Not in lists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
@@ -189,6 +192,26 @@ pub(crate) struct ExecutionView {
     /// Where the output is when it is larger.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_reference: Option<PayloadReference>,
+}
+
+/// A part of a document that is tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Trial)]
+pub(crate) struct TrialView {
+    /// The component.
+    pub component: String,
+    /// Whether nothing else runs.
+    pub only: bool,
+    /// The execution whose data stands in for components that do not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub data_from: Option<ExecutionId>,
+}
+
+impl From<&Trial> for TrialView {
+    fn from(trial: &Trial) -> Self {
+        Self { component: trial.component.to_string(), only: trial.only, data_from: trial.data_from }
+    }
 }
 
 /// Who paused an execution, and why.
@@ -327,6 +350,7 @@ fn view(row: ExecutionRow, now: Timestamp) -> (ExecutionView, Option<Payload>) {
         duration_ms: duration,
         retry_of: row.retry_of,
         retried_by: Vec::new(),
+        trial: None,
         progress: match row.status {
             Status::Completed => Some(100.0),
             Status::Pending => Some(0.0),
@@ -442,11 +466,13 @@ impl Deeds {
         }
         if let Some(accepted) = accepted.filter(|accepted| accepted.version == view.workflow_version) {
             view.scheduled_at = accepted.scheduled_at;
+            view.trial = accepted.trial.as_ref().map(TrialView::from);
             view.parameters = Some(accepted.parameters);
         } else if let Some(folded) = self.fold(caller.tenant, id).await?
             && let Some(execution) = &*folded
         {
             view.scheduled_at = execution.accepted.scheduled_at;
+            view.trial = execution.accepted.trial.as_ref().map(TrialView::from);
             view.parameters = Some(execution.accepted.parameters.clone());
             view.failing_since =
                 execution.failing.as_ref().filter(|_| view.failing).map(|failing| failing.since);

@@ -63,7 +63,7 @@ impl Deeds {
         id: ExecutionId,
     ) -> Result<Option<OwnedMutexGuard<Option<Execution>>>, Problem> {
         let mut slot = self.folds.slot(id).lock_owned().await;
-        let folded = self.fold_into(&mut slot, tenant, id).await;
+        let folded = self.fold_into(&mut slot, tenant, id, u32::MAX).await;
         let is_kept =
             matches!((&folded, &*slot), (Ok(()), Some(execution)) if !execution.status.is_terminal());
         if !is_kept {
@@ -76,18 +76,32 @@ impl Deeds {
         })
     }
 
+    /// The execution as it was after turn `last`.
+    pub(super) async fn fold_to(
+        &self,
+        tenant: TenantId,
+        id: ExecutionId,
+        last: u32,
+    ) -> Result<Option<Execution>, Problem> {
+        let mut execution = None;
+        self.fold_into(&mut execution, tenant, id, last).await?;
+        Ok(execution)
+    }
+
     async fn fold_into(
         &self,
         slot: &mut Option<Execution>,
         tenant: TenantId,
         id: ExecutionId,
+        last: u32,
     ) -> Result<(), Problem> {
         if slot.as_ref().is_some_and(|execution| execution.accepted.tenant != tenant) {
             return Ok(());
         }
         loop {
             let after = slot.as_ref().map_or(0, |execution| execution.seq);
-            let turns = self.store.execution_turns(tenant, id, after, TURNS).await?;
+            let wanted = TURNS.min(last.saturating_sub(after));
+            let turns = self.store.execution_turns(tenant, id, after, wanted).await?;
             let is_last = turns.len() < TURNS as usize;
             let mut rest = turns.as_slice();
             if slot.is_none() {

@@ -143,6 +143,9 @@ pub(crate) struct AttemptView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub carried_from: Option<ExecutionId>,
+    /// Whether it does not run because another component is tried, which takes it to have ended so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
     /// Own ports that fired, beside `success`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
@@ -173,6 +176,7 @@ impl AttemptView {
             failure: None,
             reason: None,
             carried_from: None,
+            pinned: false,
             ports: Vec::new(),
             output: None,
             output_reference: None,
@@ -245,6 +249,15 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
                     format!("{task} {ended}, as in {from}; it does not run"),
                     Some((task, 0)),
                 );
+            }
+            Event::Pinned { task, from, result } => {
+                let ended = match &**result {
+                    Carry::Completed { .. } => "is taken as completed".to_owned(),
+                    Carry::Failed { failure, .. } => format!("is taken as failed ({failure})"),
+                    Carry::Skipped { reason } => format!("is skipped: {}", skip(*reason)),
+                };
+                let by = from.map(|from| format!(", as in {from}")).unwrap_or_default();
+                say(LogLevel::Info, format!("{task} {ended}{by}; it does not run"), Some((task, 0)));
             }
             Event::Scheduled { until } => say(LogLevel::Info, format!("Scheduled for {until}"), None),
             Event::Blocked { key, limit, displaces } => {
@@ -509,6 +522,7 @@ fn skip(reason: SkipReason) -> &'static str {
         SkipReason::NoPlace => "no place was free under its `concurrency`",
         SkipReason::ScopeEnded => "its scope ends",
         SkipReason::NothingRan => "each of its children was skipped",
+        SkipReason::NotTried => "what is tried does without it",
         SkipReason::PassedOver => "it is new in the version moved to, and lies before what had begun",
     }
 }
@@ -638,33 +652,38 @@ impl Attempts {
         }
     }
 
+    /// A component that does not run: it ended so elsewhere, or somebody says so.
+    fn stands(&mut self, task: &TaskKey, from: Option<ExecutionId>, result: &Carry, pinned: bool) {
+        let attempts = match result {
+            Carry::Completed { attempts, .. } | Carry::Failed { attempts, .. } => *attempts,
+            Carry::Skipped { .. } => 0,
+        };
+        let entry = self.at(task, attempts);
+        entry.carried_from = from;
+        entry.pinned = pinned;
+        match result {
+            Carry::Completed { output, ports, .. } => {
+                entry.status = "completed";
+                self.give(task, attempts, output, ports);
+            }
+            Carry::Failed { failure, .. } => {
+                entry.status = "failed";
+                entry.failure = Some(failure.into());
+            }
+            Carry::Skipped { reason } => {
+                entry.status = "skipped";
+                entry.reason = Some(skip(*reason).to_owned());
+            }
+        }
+        self.settled(task);
+    }
+
     fn add(&mut self, turn: &Turn) {
         self.reached.seq = turn.seq;
         for event in &turn.events {
             match event {
-                Event::Carried { task, from, result } => {
-                    let attempts = match &**result {
-                        Carry::Completed { attempts, .. } | Carry::Failed { attempts, .. } => *attempts,
-                        Carry::Skipped { .. } => 0,
-                    };
-                    let entry = self.at(task, attempts);
-                    entry.carried_from = Some(*from);
-                    match &**result {
-                        Carry::Completed { output, ports, .. } => {
-                            entry.status = "completed";
-                            self.give(task, attempts, output, ports);
-                        }
-                        Carry::Failed { failure, .. } => {
-                            entry.status = "failed";
-                            entry.failure = Some(failure.into());
-                        }
-                        Carry::Skipped { reason } => {
-                            entry.status = "skipped";
-                            entry.reason = Some(skip(*reason).to_owned());
-                        }
-                    }
-                    self.settled(task);
-                }
+                Event::Carried { task, from, result } => self.stands(task, Some(*from), result, false),
+                Event::Pinned { task, from, result } => self.stands(task, *from, result, true),
                 Event::TaskReady { task } => {
                     self.at(task, 0).status = "ready";
                 }

@@ -25,6 +25,8 @@ mod requests;
 mod retries;
 mod signals;
 mod snapshots;
+mod statistics;
+mod trials;
 mod triggers;
 mod versions;
 mod watch;
@@ -70,6 +72,8 @@ pub(crate) use moves::{MoveExecution, MovedView};
 pub(crate) use notifications::{NotificationList, NotificationQuery, NotificationView};
 pub(crate) use retries::{Retried, RetryExecution};
 pub(crate) use signals::{SendSignal, SignalSent, WaitList};
+pub(crate) use statistics::{Statistics, StatisticsQuery};
+pub(crate) use trials::{Tried, TryWorkflow};
 pub(crate) use triggers::{
     BackfillList, BackfillPreview, BackfillView, CreateBackfill, FireList, FireTrigger, Fired, HookAddress,
     NextFires, NextQuery, ReceiptList, ReceiptQuery, ReceiptView, TriggerList, TriggerQuery, TriggerView,
@@ -77,7 +81,7 @@ pub(crate) use triggers::{
 pub(crate) use versions::{
     CompareQuery, Comparison, DifferenceView, DraftView, PublishDraft, SaveDraft, VersionList, VersionView,
 };
-pub(crate) use watch::{ProgressView, Sight};
+pub(crate) use watch::{Moment, MomentQuery, ProgressView, Sight};
 pub(crate) use why::Why;
 pub(crate) use workers::WorkerList;
 pub(crate) use workflows::{

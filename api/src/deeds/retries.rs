@@ -236,7 +236,11 @@ impl Deeds {
         idempotency: Option<(String, String)>,
     ) -> Result<Retried, Problem> {
         let events = planned.plan.events(of);
-        let payloads = self.payloads_of(of, &planned.plan, &events).await?;
+        let needed = planned.plan.payloads();
+        let missing =
+            "A value that would be kept is not stored any more. Nothing was started; ask for `whole`.";
+        let payloads = self.payloads_of(of, needed, &events).await?;
+        let payloads = payloads.ok_or_else(|| Problem::new(Code::RetryRefused, missing))?;
         let submission = self.submit(planned.accepted, Carried { events, payloads }, idempotency).await?;
         Ok(Retried {
             id: Some(submission.id),
@@ -301,6 +305,7 @@ impl Deeds {
             trigger: None,
             parent: None,
             retry_of: Some(row.id),
+            trial: before.trial.clone(),
         };
         Ok(Planned { accepted, plan, components })
     }
@@ -369,14 +374,14 @@ impl Deeds {
     }
 
     /// Everything in the payload store that carried events lead to: values that lie there, the parts of lists, and the
-    /// files that any of them name.
-    async fn payloads_of(
+    /// files that any of them name. `None` when one of the `needed` is not there any more.
+    pub(super) async fn payloads_of(
         &self,
         of: ExecutionId,
-        plan: &Plan,
+        needed: Vec<PayloadId>,
         events: &[Event],
-    ) -> Result<Vec<PayloadId>, Problem> {
-        let needed: BTreeSet<PayloadId> = plan.payloads().into_iter().collect();
+    ) -> Result<Option<Vec<PayloadId>>, Problem> {
+        let needed: BTreeSet<PayloadId> = needed.into_iter().collect();
         let text = serde_json::to_vec(events).map_err(Problem::internal)?;
         let mut waiting: VecDeque<PayloadId> =
             needed.iter().copied().chain(again::payloads_in(&text)).collect();
@@ -393,13 +398,10 @@ impl Deeds {
                 }
                 // A name in a text may be one of another execution, and led nowhere before too.
                 None if !needed.contains(&id) => {}
-                None => {
-                    let detail = "A value that would be kept is not stored any more. Nothing was started; ask for `whole`.";
-                    return Err(Problem::new(Code::RetryRefused, detail));
-                }
+                None => return Ok(None),
             }
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
     /// The payloads that a payload names; `None` when it is not there.

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shared::{
     execution::{Execution, Phase, Plan, Status},
     ids::ExecutionId,
@@ -14,10 +14,13 @@ use shared::{
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Deeds, executions::percent};
-use crate::{caller::Caller, problem::Problem};
+use crate::{
+    caller::Caller,
+    problem::{Code, Problem},
+};
 
 /// How long the display may be silent before the store is asked.
 const SILENT: Duration = Duration::from_secs(5);
@@ -86,6 +89,25 @@ pub(crate) struct ProgressView {
     pub progress: f64,
     /// In a `snapshot` every component outside loops; in an `update` those that changed.
     pub components: Vec<ComponentView>,
+}
+
+/// A moment of an execution.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct MomentQuery {
+    /// The number of the turn after which it is looked at; left out, the last one.
+    #[param(minimum = 1)]
+    pub at: Option<u32>,
+}
+
+/// Where an execution stood after one of its turns.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Moment {
+    #[serde(flatten)]
+    pub progress: ProgressView,
+    /// The number of its last turn so far.
+    pub last_seq: u32,
 }
 
 /// One live event.
@@ -172,6 +194,31 @@ impl Deeds {
             .and_then(|slot| slot.as_ref())
             .map(ProgressView::from)
             .ok_or_else(|| Problem::not_found(id))
+    }
+
+    /// Where an execution stood after a turn of its journal.
+    pub(crate) async fn execution_moment(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+        query: MomentQuery,
+    ) -> Result<Moment, Problem> {
+        self.execution_row(caller, id).await?;
+        let now = self.progress_view(caller, id).await?;
+        let last_seq = now.seq;
+        let progress = match query.at {
+            None => now,
+            Some(at) if at == last_seq => now,
+            Some(at) if (1..last_seq).contains(&at) => {
+                let then = self.fold_to(caller.tenant, id, at).await?;
+                ProgressView::from(&then.ok_or_else(|| Problem::not_found(id))?)
+            }
+            Some(at) => {
+                let detail = format!("`at` is {at}; {id} has the turns 1 to {last_seq}.");
+                return Err(Problem::new(Code::InvalidQuery, detail));
+            }
+        };
+        Ok(Moment { progress, last_seq })
     }
 
     /// Live events of an execution until its end, until nobody reads them, or until `until`.

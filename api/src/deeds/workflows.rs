@@ -229,7 +229,7 @@ fn check_fields(name: &str, description: &str, category: &str, tags: &[String]) 
     Ok(())
 }
 
-fn mistakes(problems: Vec<Value>) -> Problem {
+pub(super) fn mistakes(problems: Vec<Value>) -> Problem {
     let detail = match problems.len() {
         1 => "There is one mistake in it; nothing was saved.".to_owned(),
         many => format!("There are {many} mistakes in it; nothing was saved."),

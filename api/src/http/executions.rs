@@ -28,8 +28,9 @@ use crate::{
     caller::Caller,
     deeds::{
         BulkExecutions, BulkReport, CancelExecution, Cancelled, ExecutionList, ExecutionQuery, ExecutionView,
-        JournalList, LateList, LogList, LogQuery, MoveExecution, MovedView, PauseExecution, Retried,
-        RetryExecution, SendSignal, Sight, SignalSent, Standing, TaskList, WaitList, Why,
+        JournalList, LateList, LogList, LogQuery, Moment, MomentQuery, MoveExecution, MovedView,
+        PauseExecution, Retried, RetryExecution, SendSignal, Sight, SignalSent, Standing, TaskList, WaitList,
+        Why,
     },
     problem::Problem,
 };
@@ -364,4 +365,19 @@ pub(crate) async fn execution_events(
     let sights = app.deeds.execution_watch(caller, id, app.shutdown.clone()).await?;
     let events = ReceiverStream::new(sights).map(|sight| Ok::<_, Infallible>(event(&sight)));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response())
+}
+
+/// Where an execution stands, or stood after an earlier turn of its journal.
+///
+/// The same as the first event of `/events`, with the number of the last turn.
+#[utoipa::path(get, path = "/api/v1/executions/{id}/progress", tag = "executions", operation_id = "execution_progress",
+    params(("id" = String, Path, description = "The execution's id"), MomentQuery),
+    responses((status = 200, description = "The moment", body = Moment), Refused))]
+pub(crate) async fn execution_progress(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<ExecutionId>,
+    Asked(query): Asked<MomentQuery>,
+) -> Result<Json<Moment>, Problem> {
+    app.deeds.execution_moment(&caller, id, query).await.map(Json)
 }

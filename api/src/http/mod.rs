@@ -96,6 +96,7 @@ impl IntoResponses for Refused {
         workflows::workflow_update,
         workflows::workflow_delete,
         workflows::workflow_execute,
+        workflows::workflow_try,
         workflows::workflow_validate_saved,
         workflows::workflow_definition,
         versions::version_list,
@@ -124,6 +125,7 @@ impl IntoResponses for Refused {
         executions::execution_export,
         executions::execution_why,
         executions::execution_events,
+        executions::execution_progress,
         human_tasks::human_task_list,
         human_tasks::human_task_get,
         human_tasks::human_task_approve,
@@ -160,6 +162,7 @@ impl IntoResponses for Refused {
         system::workflow_schema,
         system::workflow_test_schema,
         system::worker_list,
+        system::statistics,
         system::dead_letter_list,
         system::dead_letter_purge,
         system::dead_letter_get,
@@ -226,6 +229,7 @@ pub(crate) fn routes(app: App) -> Router {
             get(workflows::workflow_get).put(workflows::workflow_update).delete(workflows::workflow_delete),
         )
         .route("/api/v1/workflows/{id}/execute", post(workflows::workflow_execute))
+        .route("/api/v1/workflows/{id}/try", post(workflows::workflow_try))
         .route("/api/v1/workflows/{id}/validate", post(workflows::workflow_validate_saved))
         .route("/api/v1/workflows/{id}/definition", get(workflows::workflow_definition))
         .route("/api/v1/workflows/{id}/versions", get(versions::version_list))
@@ -244,6 +248,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/api/v1/executions/{id}/pause", post(executions::execution_pause))
         .route("/api/v1/executions/{id}/resume", post(executions::execution_resume))
         .route("/api/v1/executions/{id}/retry", post(executions::execution_retry))
+        .route("/api/v1/executions/{id}/progress", get(executions::execution_progress))
         .route("/api/v2/executions/{id}/move", post(executions::execution_move))
         .route("/api/v2/executions/bulk", post(executions::execution_bulk))
         .route("/api/v1/executions/{id}/signals", post(executions::execution_signal))
@@ -292,6 +297,7 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/api/v1/schemas/workflow.json", get(system::workflow_schema))
         .route("/api/v1/schemas/workflow-test.json", get(system::workflow_test_schema))
         .route("/api/v1/workers", get(system::worker_list))
+        .route("/api/v1/statistics", get(system::statistics))
         .route("/api/v1/dead-letters", get(system::dead_letter_list))
         .route("/api/v1/dead-letters/purge", post(system::dead_letter_purge))
         .route("/api/v1/dead-letters/{id}", get(system::dead_letter_get).delete(system::dead_letter_delete))

@@ -22,7 +22,7 @@ use crate::{
     caller::Caller,
     deeds::{
         ComponentList, ComponentType, DeadLetterList, DeadLetterQuery, DeadLetterView, PurgeDeadLetters,
-        Purged, Replayed, WorkerList,
+        Purged, Replayed, Statistics, StatisticsQuery, WorkerList,
     },
     problem::{Code, Problem},
 };
@@ -76,6 +76,18 @@ pub(crate) async fn workflow_test_schema(_caller: Caller) -> Response {
     responses((status = 200, description = "All of them", body = WorkerList), Refused))]
 pub(crate) async fn worker_list(State(app): State<App>, caller: Caller) -> Result<Json<WorkerList>, Problem> {
     app.deeds.worker_list(&caller).await.map(Json)
+}
+
+/// How many executions were accepted, how they ended and how long they took, by slots of time.
+#[utoipa::path(get, path = "/api/v1/statistics", tag = "executions", operation_id = "statistics",
+    params(StatisticsQuery),
+    responses((status = 200, description = "The slots", body = Statistics), Refused))]
+pub(crate) async fn statistics(
+    State(app): State<App>,
+    caller: Caller,
+    Asked(query): Asked<StatisticsQuery>,
+) -> Result<Json<Statistics>, Problem> {
+    app.deeds.statistics(&caller, query).await.map(Json)
 }
 
 /// Lists messages nobody could use, newest first.

@@ -16,8 +16,8 @@ use crate::{
     app::App,
     caller::Caller,
     deeds::{
-        ExecuteWorkflow, SaveWorkflow, Submission, UpdateWorkflow, ValidateWorkflow, Validation,
-        WorkflowList, WorkflowQuery, WorkflowView,
+        ExecuteWorkflow, SaveWorkflow, Submission, Tried, TryWorkflow, UpdateWorkflow, ValidateWorkflow,
+        Validation, WorkflowList, WorkflowQuery, WorkflowView,
     },
     problem::Problem,
 };
@@ -124,6 +124,27 @@ pub(crate) async fn workflow_execute(
     let submission = app.deeds.execute(&caller, id, body, key).await?;
     let location = format!("/api/v1/executions/{}", submission.id);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(submission)).into_response())
+}
+
+/// Tries a component of a document that need not be published, with what is before it.
+///
+/// It is an execution of that part alone, found by the tag `try`; nothing behind the component runs, and nothing is
+/// saved. Components that are pinned do not run: they are taken to have ended as `pinned` or `data_from` says.
+#[utoipa::path(post, path = "/api/v1/workflows/{id}/try", tag = "workflows", operation_id = "workflow_try",
+    params(("id" = String, Path, description = "The workflow's id"),
+           ("Idempotency-Key" = Option<String>, Header, description = "The same key and content within 24 hours answer with the same execution and start nothing new")),
+    request_body = TryWorkflow,
+    responses((status = 202, description = "It is accepted", body = Tried), Refused))]
+pub(crate) async fn workflow_try(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<WorkflowId>,
+    IdempotencyKey(key): IdempotencyKey,
+    Body(body): Body<TryWorkflow>,
+) -> Result<Response, Problem> {
+    let tried = app.deeds.workflow_try(&caller, id, body, key).await?;
+    let location = format!("/api/v1/executions/{}", tried.id);
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(tried)).into_response())
 }
 
 /// Checks a document without saving it.

@@ -120,6 +120,9 @@ pub(super) async fn run(client: &Client, id: &str, file: Option<&Path>) -> Resul
     if past.was_cancelled {
         bail!("{id} was cancelled by somebody, and no test does that");
     }
+    if past.accepted.trial.is_some() {
+        bail!("{id} only tried a part of a document: save an execution of the whole");
+    }
     if past.has_carried {
         bail!("{id} does another again, and has kept results that were answered there: save that one");
     }

@@ -182,6 +182,9 @@ impl Found {
         if past.was_cancelled {
             return self.skip("somebody cancelled them");
         }
+        if past.accepted.trial.is_some() {
+            return self.skip("they only tried a part of it");
+        }
         if past.has_carried {
             return self.skip("they do others again, and what they have kept was answered there");
         }

@@ -130,6 +130,30 @@ enum Verb {
         /// Its id or name.
         workflow: String,
     },
+    /// Tries a component with what is before it, and nothing behind it. Nothing is saved or published.
+    Try {
+        /// The id or name of the workflow.
+        workflow: String,
+        /// The component, of the workflow's own scope.
+        component: String,
+        /// The document; without it the draft is tried, or the newest version. `-` reads standard input.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Runs the component alone: what it depends on is pinned, or taken from `--data-from`.
+        #[arg(long)]
+        only: bool,
+        /// What a component is taken to have given; it does not run. The value is JSON. May be given several times.
+        #[arg(long = "pin", value_name = "COMPONENT=OUTPUT")]
+        pins: Vec<String>,
+        /// An execution of the workflow: how components ended there stands in for those that are not pinned.
+        #[arg(long, value_name = "EXECUTION")]
+        data_from: Option<String>,
+        #[command(flatten)]
+        parameters: ParameterArgs,
+        /// Waits for the end; the exit status is the execution's.
+        #[arg(long, short)]
+        wait: bool,
+    },
     /// Starts an execution.
     Run {
         /// Its id or name.
@@ -230,6 +254,28 @@ fn differences(found: &Value) -> String {
     all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// Parameters, of which the workflow says which are texts.
+fn typed(parameters: &ParameterArgs, workflow: &Value) -> Result<Map<String, Value>> {
+    let types = workflow.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
+    parameters.read(|name| {
+        let declared = types.iter().find(|declared| cell(declared, "name") == name)?;
+        declared.get("type").and_then(Value::as_str).map(ToOwned::to_owned)
+    })
+}
+
+/// What components are taken to have given.
+fn pinned(pins: &[String]) -> Result<Map<String, Value>> {
+    let mut all = Map::new();
+    for pin in pins {
+        let Some((component, output)) = pin.split_once('=') else {
+            bail!("`{pin}` is not a component and its output; write --pin component=output");
+        };
+        let output: Value = serde_json::from_str(output).unwrap_or_else(|_| Value::from(output));
+        all.insert(component.to_owned(), json!({ "output": output }));
+    }
+    Ok(all)
+}
+
 pub(crate) async fn run(args: Args) -> Result<Exit> {
     let client = Client::new(&args.client)?;
     match args.verb {
@@ -319,14 +365,31 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
             client.ask(Method::DELETE, &path, &[], None).await?;
             output::say(format_args!("{workflow} was archived"));
         }
+        Verb::Try { workflow, component, file, only, pins, data_from, parameters, wait } => {
+            let found = find(&client, &workflow).await?;
+            let mut body = json!({
+                "component": component,
+                "only": only,
+                "pinned": pinned(&pins)?,
+                "parameters": typed(&parameters, &found)?,
+            });
+            if let Some(file) = file {
+                body["definition"] = document(&file)?.into();
+            }
+            if let Some(execution) = data_from {
+                body["data_from"] = execution.into();
+            }
+            let tried = client.post(&format!("{PATH}/{}/try", id_of(&found)), &body).await?;
+            if wait {
+                let id = cell(&tried, "id");
+                output::say(format_args!("Started {id}"));
+                return execution::follow(&client, &id).await;
+            }
+            show(&client, &tried);
+        }
         Verb::Run { workflow, parameters, priority, scheduled_at, tags, wait } => {
             let found = find(&client, &workflow).await?;
-            let types = found.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
-            let parameters = parameters.read(|name| {
-                let declared = types.iter().find(|declared| cell(declared, "name") == name)?;
-                declared.get("type").and_then(Value::as_str).map(ToOwned::to_owned)
-            })?;
-            let mut body = json!({ "parameters": parameters });
+            let mut body = json!({ "parameters": typed(&parameters, &found)? });
             if let Some(priority) = priority {
                 body["priority"] = priority.into();
             }

@@ -236,6 +236,7 @@ fn first_turn(workflow: &Workflow, parameters: Value, change: impl FnOnce(&mut A
     let mut accepted = Accepted {
         parent: None,
         retry_of: None,
+        trial: None,
         tenant: TenantId::DEFAULT,
         workflow: WorkflowId::from_uuid(uuid::Uuid::from_u128(3)),
         version: 1,

@@ -346,6 +346,7 @@ impl World {
             events: vec![Event::Accepted(Box::new(Accepted {
                 parent: None,
                 retry_of: None,
+                trial: None,
                 trigger: None,
                 tenant: TenantId::DEFAULT,
                 workflow: WorkflowId::from_uuid(uuid::Uuid::from_u128(shape as u128 + 1)),

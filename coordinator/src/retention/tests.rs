@@ -83,6 +83,7 @@ impl World {
         let accepted = Accepted {
             parent,
             retry_of: None,
+            trial: None,
             tenant: TENANT,
             workflow: self.workflow.id,
             version: 1,

@@ -76,6 +76,7 @@ impl<'a> World<'a> {
             principal: "test".to_owned(),
             trigger: None,
             retry_of: None,
+            trial: None,
         };
         let first = Turn {
             execution: setup.id,

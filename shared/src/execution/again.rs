@@ -93,7 +93,7 @@ impl Ended {
                     self.skip(task, *reason);
                     continue;
                 }
-                Event::Carried { task, result, .. } => {
+                Event::Carried { task, result, .. } | Event::Pinned { task, result, .. } => {
                     if let Carry::Skipped { reason } = **result {
                         self.skip(task, reason);
                     }

@@ -137,6 +137,28 @@ pub struct Accepted {
     /// The execution, ended by then, that it does again in part or whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<ExecutionId>,
+    /// What it tries of a document that may not be published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
+}
+
+impl Accepted {
+    /// The execution whose payloads its first turn may lead to.
+    pub fn carries_from(&self) -> Option<ExecutionId> {
+        self.retry_of.or_else(|| self.trial.as_ref()?.data_from)
+    }
+}
+
+/// A part of a document that is tried: one component, and what is before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    pub component: ComponentId,
+    /// Whether nothing else runs.
+    #[serde(default)]
+    pub only: bool,
+    /// The execution whose outputs stand in for components that do not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_from: Option<ExecutionId>,
 }
 
 /// How a component ended in an execution that is done again, where that is kept.
@@ -371,6 +393,8 @@ pub enum SkipReason {
     NothingRan,
     /// It is new in the version that the execution was moved to, and lies before what had begun.
     PassedOver,
+    /// What is tried can do without it.
+    NotTried,
 }
 
 /// One thing that happened to an execution. Appended, never changed.
@@ -385,6 +409,15 @@ pub enum Event {
         task: TaskKey,
         /// The execution that is done again. Its journal says how the component came to end so.
         from: ExecutionId,
+        result: Box<Carry>,
+    },
+    /// A component does not run: whoever tries another says how it ended, or that nothing asks for it. Only in the
+    /// first turn.
+    Pinned {
+        task: TaskKey,
+        /// The execution that ended so, when it was not written by hand.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<ExecutionId>,
         result: Box<Carry>,
     },
     /// It starts later.
@@ -649,6 +682,7 @@ impl Event {
             | Self::Noted { .. }
             | Self::Finished { .. } => None,
             Self::Carried { task, .. }
+            | Self::Pinned { task, .. }
             | Self::TaskReady { task }
             | Self::TaskLimited { task, .. }
             | Self::TaskOffered { task, .. }

@@ -8,11 +8,12 @@ mod event;
 mod first;
 pub mod moving;
 mod state;
+pub mod trying;
 
 pub use event::{
     Accepted, Answer, AnswerVerdict, Carry, Event, Items, Iteration, Mode, OriginSlot, Parent, Payload,
     PersonAsk, PersonKind, Plan, Received, RoundsPlan, SkipReason, StoredPayload, TaskKey, TaskKeyError,
-    TimerKey, TimerKeyError, TriggerOrigin, Turn,
+    TimerKey, TimerKeyError, Trial, TriggerOrigin, Turn,
 };
 pub use first::{first_turn, start_hint};
 pub use state::{

@@ -250,6 +250,10 @@ fn ends(execution: &Execution, version: u32) -> Option<Obstacle> {
             "it is being ended, and only cleans up; retry it in the other version when it has ended";
         return Some(Obstacle::new("ending", None, message.to_owned()));
     }
+    if execution.accepted.trial.is_some() {
+        let message = "it tries a part of a document, and is of no version; try it again as you want it";
+        return Some(Obstacle::new("trial", None, message.to_owned()));
+    }
     (execution.accepted.version == version)
         .then(|| Obstacle::new("same_version", None, format!("it is of version {version} already")))
 }

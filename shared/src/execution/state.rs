@@ -846,7 +846,9 @@ impl Execution {
         match event {
             Event::Accepted(_) => return Err(ReplayError::NotAccepted),
             Event::Scheduled { .. } | Event::Noted { .. } => {}
-            Event::Carried { task, result, .. } => self.carry(task, result)?,
+            Event::Carried { task, result, .. } | Event::Pinned { task, result, .. } => {
+                self.carry(task, result)?;
+            }
             Event::Blocked { key, limit, displaces } => {
                 self.line = Some(Box::new(Line {
                     key: key.clone(),

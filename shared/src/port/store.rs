@@ -88,8 +88,8 @@ pub struct Submission {
     /// A key under which the same submission answers with the same execution for 24 hours, and the hash
     /// of what was submitted.
     pub idempotency: Option<(String, String)>,
-    /// Payloads of the execution it does again (`retry_of`) that its first turn leads to. They get rows of their own in
-    /// the same transaction, so that it stands when the other is forgotten.
+    /// Payloads of another execution ([`Accepted::carries_from`](crate::execution::Accepted::carries_from)) that its first
+    /// turn leads to. They get rows of their own in the same transaction, so that it stands when the other is forgotten.
     pub carries: Vec<PayloadId>,
 }
 
@@ -319,6 +319,9 @@ pub trait Journal: Send + Sync {
 
     /// The canonical text of a snapshot.
     async fn snapshot(&self, hash: &str) -> Result<Option<String>, StoreError>;
+
+    /// Keeps the canonical text of what is run without being a version.
+    async fn snapshot_put(&self, hash: &str, canonical: &str) -> Result<(), StoreError>;
 
     /// Executions that wait in line for this slot key and for which there is a place, in their order, each once.
     async fn next_in_line(&self, key: &str, limit: u32) -> Result<Vec<ExecutionId>, StoreError>;
@@ -574,6 +577,30 @@ pub struct Finding {
 }
 
 /// What people look at.
+/// A span of time, cut into slots of equal length; `to` is not in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatisticsSpan {
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub slot: Duration,
+}
+
+/// What became of the executions that were accepted in one slot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StatisticsSlot {
+    /// Its number, from 0.
+    pub slot: u32,
+    pub accepted: u64,
+    pub completed: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    /// From start to end, of those that have ended: as half of them at most, and as 95 % of them.
+    pub ran_p50: Option<Duration>,
+    pub ran_p95: Option<Duration>,
+    /// From acceptance to start, of those that have started.
+    pub waited_p95: Option<Duration>,
+}
+
 #[async_trait]
 pub trait Views: Send + Sync {
     async fn execution_get(
@@ -609,6 +636,16 @@ pub trait Views: Send + Sync {
     async fn execution_late(&self, tenant: TenantId, id: ExecutionId) -> Result<Vec<LateResult>, StoreError>;
     /// How many executions there are in each status, over all tenants.
     async fn execution_counts(&self) -> Result<Vec<(Status, u64)>, StoreError>;
+    /// How many open executions a tenant has in each status.
+    async fn execution_open(&self, tenant: TenantId) -> Result<Vec<(Status, u64)>, StoreError>;
+    /// What became of the executions of a tenant that were accepted in a span of time, by slots of equal length. Slots
+    /// in which nothing was accepted are left out.
+    async fn execution_statistics(
+        &self,
+        tenant: TenantId,
+        span: StatisticsSpan,
+        workflow: Option<WorkflowId>,
+    ) -> Result<Vec<StatisticsSlot>, StoreError>;
     /// Who holds a slot key and who waits for it, at most `limit` of each.
     async fn slot_owners(&self, key: &str, limit: u32) -> Result<SlotOwners, StoreError>;
     /// Executions after `after` in id order, over all tenants, for the audit.

@@ -25,7 +25,8 @@ use crate::{
     port::store::{
         Commit, DeadLetter, DeadLetterFilter, DynStore, ExecutionFilter, ExecutionRow, FinishedTask,
         FullSlot, Kept, LateResult, LeaseRenewal, Page, Request, Saved, SlotClaim, SlotOwner, SlotOwners,
-        StatusChange, Stored, Submission, Submitted, TimerChange, WorkflowDraft, WorkflowFilter, WorkflowRow,
+        StatisticsSlot, StatisticsSpan, StatusChange, Stored, Submission, Submitted, TimerChange,
+        WorkflowDraft, WorkflowFilter, WorkflowRow,
     },
     time::Timestamp,
     wire::{RequestBody, WorkerRecord},
@@ -118,6 +119,7 @@ macro_rules! store_conformance {
             an_unknown_id_is_absent
             late_results_come_in_order_of_arrival
             counts_executions_by_status
+            tells_what_became_of_what_was_accepted
             the_audit_finds_nothing_wrong
             the_audit_finds_what_is_wrong
             the_audit_pages_all_executions
@@ -175,6 +177,7 @@ pub(super) fn accepted(workflow: &WorkflowRow) -> Accepted {
     Accepted {
         parent: None,
         retry_of: None,
+        trial: None,
         tenant: workflow.tenant,
         workflow: workflow.id,
         version: 1,
@@ -1562,6 +1565,67 @@ pub async fn counts_executions_by_status(store: DynStore) {
     keep(&store, to(turn(&workflow, first, 2), Status::Completed)).await;
     let counts = store.execution_counts().await.expect("counted");
     assert_eq!(counts, [(Status::Pending, 1), (Status::Completed, 1)]);
+    assert_eq!(store.execution_open(TENANT).await.expect("counted"), [(Status::Pending, 1)]);
+    assert_eq!(store.execution_open(other_tenant()).await.expect("counted"), []);
+}
+
+pub async fn tells_what_became_of_what_was_accepted(store: DynStore) {
+    let (workflow, _) = execution(&store).await;
+    let (other, _) = execution(&store).await;
+    let minute = Duration::from_mins(1);
+    // Before everything else of this test.
+    let from = store.now().await.expect("the present").after(minute * 10);
+    let span = StatisticsSpan { from, to: from.after(minute * 3), slot: minute };
+    let seconds = |at: Timestamp, seconds: u64| at.after(Duration::from_secs(seconds));
+    // When it was accepted, how long it waited and ran, and how it ended.
+    let rows = [
+        (&workflow, 0, 1, 4, Status::Completed),
+        (&workflow, 1, 2, 8, Status::Completed),
+        (&workflow, 59, 3, 6, Status::Failed),
+        (&workflow, 120, 0, 1, Status::Cancelled),
+        (&other, 121, 7, 0, Status::Running),
+        (&workflow, 180, 1, 1, Status::Completed),
+    ];
+    for (workflow, at, waits, runs, status) in rows {
+        let submission = submission(seconds(from, at), accepted(workflow));
+        let id = submission.first.execution;
+        store.accept(vec![submission], NO_QUOTA).await.expect("accepted");
+        let mut started = to(turn(workflow, id, 2), Status::Running);
+        started.turn.at = seconds(from, at + waits);
+        keep(&store, started).await;
+        if status.is_terminal() {
+            let mut ended = to(turn(workflow, id, 3), status);
+            ended.turn.at = seconds(from, at + waits + runs);
+            keep(&store, ended).await;
+        }
+    }
+    let length = |seconds| Some(Duration::from_secs(seconds));
+    let first = StatisticsSlot {
+        slot: 0,
+        accepted: 3,
+        completed: 2,
+        failed: 1,
+        cancelled: 0,
+        ran_p50: length(6),
+        ran_p95: length(8),
+        waited_p95: length(3),
+    };
+    let third = StatisticsSlot {
+        slot: 2,
+        accepted: 2,
+        cancelled: 1,
+        ran_p50: length(1),
+        ran_p95: length(1),
+        waited_p95: length(7),
+        ..StatisticsSlot::default()
+    };
+    let found = store.execution_statistics(TENANT, span, None).await.expect("read");
+    assert_eq!(found, [first, third]);
+    let found = store.execution_statistics(TENANT, span, Some(other.id)).await.expect("read");
+    let running = StatisticsSlot { slot: 2, accepted: 1, waited_p95: length(7), ..StatisticsSlot::default() };
+    assert_eq!(found, [running]);
+    let elsewhere = store.execution_statistics(other_tenant(), span, None).await.expect("read");
+    assert_eq!(elsewhere, []);
 }
 
 pub async fn the_audit_finds_nothing_wrong(store: DynStore) {

@@ -130,6 +130,7 @@ fn submission(workflow: &WorkflowRow) -> Submission {
     let accepted = Accepted {
         parent: None,
         retry_of: None,
+        trial: None,
         tenant: TENANT,
         workflow: workflow.id,
         version: workflow.version,

@@ -65,6 +65,19 @@ pub fn read(text: &str, catalogue: &Catalogue) -> Result<Read, Problems> {
     finish(workflow, faults, warnings, &value, catalogue)
 }
 
+/// A document as a value, not checked.
+///
+/// # Errors
+/// When the text is not YAML or JSON, or has two equal keys.
+pub fn parse(text: &str) -> Result<Value, Problems> {
+    let parsed = text::read(text).map_err(|fault| Problems::new(vec![fault_problem(fault, text)]))?;
+    if !parsed.faults.is_empty() {
+        let faults = parsed.faults.into_iter().map(|fault| fault_problem(fault, text));
+        return Err(Problems::new(faults.collect()));
+    }
+    Ok(parsed.tree.to_value())
+}
+
 /// Reads a document given as an object; problems carry a path instead of a line.
 pub fn read_value(value: &Value, catalogue: &Catalogue) -> Result<Read, Problems> {
     let mut checker = Checker::new(catalogue, false);

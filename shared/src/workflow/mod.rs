@@ -22,7 +22,7 @@ mod schema;
 mod text;
 pub mod triggers;
 
-pub use check::{MAX_COMPONENTS, Read, compile_snapshot, read, read_value};
+pub use check::{MAX_COMPONENTS, Read, compile_snapshot, parse, read, read_value};
 pub use compare::{Change, Difference, Subject, compare};
 pub use containers::{MAX_NESTING, is_container};
 pub use editor::json_schema;

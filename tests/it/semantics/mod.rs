@@ -13,6 +13,7 @@ mod pausing;
 mod ports;
 mod retrying;
 mod scopes;
+mod trying;
 
 use std::collections::BTreeMap;
 

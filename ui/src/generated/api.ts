@@ -378,6 +378,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/executions/{id}/progress": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Where an execution stands, or stood after an earlier turn of its journal.
+         * @description The same as the first event of `/events`, with the number of the last turn.
+         */
+        get: operations["execution_progress"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/executions/{id}/resume": {
         parameters: {
             query?: never;
@@ -757,6 +777,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How many executions were accepted, how they ended and how long they took, by slots of time. */
+        get: operations["statistics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/triggers": {
         parameters: {
             query?: never;
@@ -1095,6 +1132,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workflows/{id}/try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tries a component of a document that need not be published, with what is before it.
+         * @description It is an execution of that part alone, found by the tag `try`; nothing behind the component runs, and nothing is
+         *     saved. Components that are pinned do not run: they are taken to have ended as `pinned` or `data_from` says.
+         */
+        post: operations["workflow_try"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workflows/{id}/validate": {
         parameters: {
             query?: never;
@@ -1382,6 +1440,8 @@ export interface components {
             /** @description What it gave. */
             output?: unknown;
             output_reference?: components["schemas"]["PayloadReference"] | null;
+            /** @description Whether it does not run because another component is tried, which takes it to have ended so. */
+            pinned?: boolean;
             /** @description Own ports that fired, beside `success`. */
             ports?: string[];
             /** @description Why it was skipped or lost. */
@@ -1978,6 +2038,7 @@ export interface components {
             status: string;
             /** @description Words to find it by. */
             tags: string[];
+            try?: components["schemas"]["Trial"] | null;
             /** @description The workflow it is of. */
             workflow_id: string;
             /** @description The workflow's name. */
@@ -2400,6 +2461,14 @@ export interface components {
             /** @description What was probably meant. */
             suggestion?: string | null;
         };
+        /** @description Where an execution stood after one of its turns. */
+        Moment: components["schemas"]["Progress"] & {
+            /**
+             * Format: int32
+             * @description The number of its last turn so far.
+             */
+            last_seq: number;
+        };
         /** @description What becomes of one component of the version that it goes on as. */
         MovedComponent: {
             /** @description Its id. */
@@ -2508,6 +2577,24 @@ export interface components {
             status: string;
             /** @description Where to look what became of it. */
             status_url: string;
+        };
+        /** @description Executions that have not ended, now. */
+        OpenCounts: {
+            /**
+             * Format: int64
+             * @description Paused.
+             */
+            paused: number;
+            /**
+             * Format: int64
+             * @description Accepted and not started.
+             */
+            pending: number;
+            /**
+             * Format: int64
+             * @description Under way.
+             */
+            running: number;
         };
         /**
          * @description In which order a backfill goes through its range.
@@ -2838,6 +2925,71 @@ export interface components {
              */
             status: string;
         };
+        /** @description Executions by slots of time. */
+        Statistics: {
+            /**
+             * Format: int32
+             * @description Seconds of a slot.
+             */
+            bucket_seconds: number;
+            /**
+             * Format: date-time
+             * @description Where the first slot begins.
+             */
+            from: string;
+            /** @description The slots, oldest first, also those in which nothing was accepted. */
+            items: components["schemas"]["StatisticsItem"][];
+            /** @description What is open now, of all workflows. */
+            open: components["schemas"]["OpenCounts"];
+            /**
+             * Format: date-time
+             * @description Where the last one ends.
+             */
+            to: string;
+        };
+        /** @description What became of the executions accepted in one slot. */
+        StatisticsItem: {
+            /**
+             * Format: int64
+             * @description Executions accepted in it.
+             */
+            accepted: number;
+            /**
+             * Format: date-time
+             * @description Where the slot begins.
+             */
+            at: string;
+            /**
+             * Format: int64
+             * @description Those that were cancelled.
+             */
+            cancelled: number;
+            /**
+             * Format: int64
+             * @description Those of them that have completed by now.
+             */
+            completed: number;
+            /**
+             * Format: int64
+             * @description Milliseconds from start to end within which half of those that ended did so.
+             */
+            duration_p50_ms?: number | null;
+            /**
+             * Format: int64
+             * @description The same for 95 of 100.
+             */
+            duration_p95_ms?: number | null;
+            /**
+             * Format: int64
+             * @description Those that have failed.
+             */
+            failed: number;
+            /**
+             * Format: int64
+             * @description Milliseconds from acceptance to start within which 95 of 100 started.
+             */
+            wait_p95_ms?: number | null;
+        };
         /** @description An accepted execution. */
         Submission: {
             /**
@@ -2874,6 +3026,53 @@ export interface components {
             items: components["schemas"]["AttemptView"][];
             /** @description Where to go on; absent on the last page. */
             next_cursor?: string | null;
+        };
+        /** @description A part of a document that is tried. */
+        Trial: {
+            /** @description The component. */
+            component: string;
+            /** @description The execution whose data stands in for components that do not run. */
+            data_from?: string | null;
+            /** @description Whether nothing else runs. */
+            only: boolean;
+        };
+        /** @description An accepted execution that tries something. */
+        Tried: {
+            /** @description What becomes of each component that is in it. */
+            components: components["schemas"]["TriedComponent"][];
+            /**
+             * Format: date-time
+             * @description When it was accepted.
+             */
+            created_at: string;
+            /** @description The execution. Its document has only what is before the component; it is found by the tag `try`. */
+            id: string;
+            /** @description Whether the same `Idempotency-Key` was used before with the same content, so that nothing new was started. */
+            repeated: boolean;
+            /**
+             * @description Where it stands.
+             * @example pending
+             */
+            status: string;
+            /** @description The workflow. */
+            workflow_id: string;
+            /**
+             * Format: int32
+             * @description The newest version when it was tried.
+             */
+            workflow_version: number;
+        };
+        /** @description What becomes of one component. */
+        TriedComponent: {
+            /** @description Its id. */
+            component: string;
+            /**
+             * @description `runs`, `pinned`, `taken` (as it ended in `data_from`) or `left_out`.
+             * @example runs
+             */
+            fate: string;
+            /** @description The same for people. */
+            sentence: string;
         };
         /** @description A trigger of a workflow's newest version. */
         Trigger: {
@@ -2926,6 +3125,24 @@ export interface components {
             items: components["schemas"]["Trigger"][];
             /** @description Where to go on; absent on the last page. */
             next_cursor?: string | null;
+        };
+        /** @description What is to be tried. */
+        TryWorkflow: {
+            /**
+             * @description The component, of the workflow's own scope. What is before it runs too, and nothing else.
+             * @example ship
+             */
+            component: string;
+            /** @description An execution of this workflow: how components ended there stands in for those that are not pinned. */
+            data_from?: string | null;
+            /** @description The document; left out, the draft, or the newest version when there is none. */
+            definition?: unknown;
+            /** @description Whether it runs alone: what it depends on is pinned, or taken from `data_from`. */
+            only?: boolean;
+            /** @description Values for the workflow's parameters. */
+            parameters?: Record<string, never>;
+            /** @description How components are taken to have ended; they do not run. */
+            pinned?: Record<string, never>;
         };
         /** @description A change of a workflow; what is left out stays as it is. */
         UpdateWorkflow: {
@@ -4606,6 +4823,68 @@ export interface operations {
             };
         };
     };
+    execution_progress: {
+        parameters: {
+            query?: {
+                /** @description The number of the turn after which it is looked at; left out, the last one. */
+                at?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The execution's id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The request cannot be done as it is; `code` says why. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The moment */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Moment"];
+                };
+            };
+            /** @description Too much at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the server. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store or the queue is unavailable; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     execution_resume: {
         parameters: {
             query?: never;
@@ -5951,6 +6230,71 @@ export interface operations {
                 };
                 content: {
                     "application/schema+json": unknown;
+                };
+            };
+            /** @description Too much at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the server. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store or the queue is unavailable; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    statistics: {
+        parameters: {
+            query?: {
+                /** @description Seconds of a slot. At most 500 slots fit an answer; left out, there are about 48. */
+                bucket?: number;
+                /** @description Accepted at this instant or later (RFC 3339); a day before `to` when left out. */
+                from?: string;
+                /** @description Accepted before this instant (RFC 3339); now when left out. */
+                to?: string;
+                /** @description Executions of this workflow alone. */
+                workflow_id?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The request cannot be done as it is; `code` says why. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The slots */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Statistics"];
                 };
             };
             /** @description Too much at once; `Retry-After` says when to try again. */
@@ -7452,6 +7796,72 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TriggerList"];
+                };
+            };
+            /** @description Too much at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the server. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store or the queue is unavailable; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    workflow_try: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and content within 24 hours answer with the same execution and start nothing new */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                /** @description The workflow's id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TryWorkflow"];
+            };
+        };
+        responses: {
+            /** @description The request cannot be done as it is; `code` says why. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tried"];
                 };
             };
             /** @description Too much at once; `Retry-After` says when to try again. */

@@ -54,6 +54,7 @@ impl World {
         let accepted = Accepted {
             parent: None,
             retry_of: None,
+            trial: None,
             tenant: TENANT,
             workflow: self.workflow.id,
             version: 1,

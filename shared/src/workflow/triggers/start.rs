@@ -130,6 +130,7 @@ impl Trigger {
         let accepted = Accepted {
             parent: None,
             retry_of: None,
+            trial: None,
             tenant: row.tenant,
             workflow: row.workflow,
             version: row.version,
