@@ -50,7 +50,7 @@ impl Management {
         Ok(answer.bytes().await.with_context(|| format!("half an answer from {url}"))?.to_vec())
     }
 
-    /// Empties every queue; how many there were.
+    /// Empties every queue that is not exclusive; how many there were.
     ///
     /// # Errors
     /// When the management API does not answer, or refuses.
@@ -61,7 +61,9 @@ impl Management {
         let mut purged = 0;
         for queue in &queues {
             let of = |key: &str| queue.get(key).and_then(Value::as_str).unwrap_or_default();
-            if of("name").starts_with(&prefix) {
+            // Nobody but its owner may empty an exclusive queue, and it goes with its owner's connection.
+            let is_exclusive = queue.get("exclusive").and_then(Value::as_bool).unwrap_or_default();
+            if of("name").starts_with(&prefix) && !is_exclusive {
                 // A queue that went meanwhile is empty too.
                 self.ask(Method::DELETE, &["api", "queues", of("vhost"), of("name"), "contents"]).await?;
                 purged += 1;
@@ -101,6 +103,7 @@ mod tests {
     async fn only_queues_of_its_namespace_are_emptied() {
         let list = json!([
             { "name": "apg-chaos.inbox.00", "vhost": "/" },
+            { "name": "apg-chaos.worker.7", "vhost": "/", "exclusive": true },
             { "name": "apg.inbox.00", "vhost": "/" },
             { "name": "apg-chaos-2.inbox.00", "vhost": "/" },
         ]);

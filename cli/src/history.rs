@@ -117,6 +117,10 @@ impl Reading {
                 self.asked_at.insert(task.to_string(), started_at);
                 self.completes(&task, finished_at, output, ports);
             }
+            Event::TaskCached { task, output, ports, .. } => {
+                self.asks(&task, at);
+                self.completes(&task, at, output, ports);
+            }
             // Without a worker it is the engine that gave the task up; the losses before it say why.
             Event::TaskFailed { task, failure, worker, .. }
                 if worker.is_some() || failure.class != FailureClass::Internal =>

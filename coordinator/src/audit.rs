@@ -378,9 +378,10 @@ fn bears_out(event: &Event, claim: &Carry) -> bool {
             Event::TaskCompleted { attempt, output, ports, .. },
             Carry::Completed { output: given, ports: fired, attempts },
         ) => given == output && fired == ports && attempts == attempt,
-        (Event::Decided { output, ports, .. }, Carry::Completed { output: given, ports: fired, .. }) => {
-            given == output && fired == ports
-        }
+        (
+            Event::Decided { output, ports, .. } | Event::TaskCached { output, ports, .. },
+            Carry::Completed { output: given, ports: fired, .. },
+        ) => given == output && fired == ports,
         (
             Event::TaskFailed { failure, retry_at: None, .. } | Event::DecisionFailed { failure, .. },
             Carry::Failed { failure: why, .. },
@@ -522,6 +523,7 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
         Event::Started
         | Event::TaskLimited { .. }
         | Event::TaskDispatched { .. }
+        | Event::TaskCached { .. }
         | Event::TaskOffered { .. }
         | Event::Opened { .. }
         | Event::ScopeOpened { .. }
@@ -554,7 +556,7 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
                 wrong("I32", format!("it was moved to version {}: {}", moved.version, obstacle.message));
             }
         }
-        Event::TaskDispatched { task, attempt, dispatch, slot } => {
+        Event::TaskDispatched { task, attempt, dispatch, slot, .. } => {
             let Ok(place) = state.place_of(task) else { return };
             let component = state.at(place);
             if component.phase == Phase::Limited && slot.is_none() {
@@ -613,6 +615,22 @@ fn step(state: &Execution, turn: &Turn, event: &Event, findings: &mut Vec<Findin
                 && !is_unknown(event)
             {
                 wrong("I4", format!("{task}: {reporter} settled an attempt that {} held", fence.worker));
+            }
+        }
+        Event::TaskCached { task, .. } => {
+            let Ok(place) = state.place_of(task) else { return };
+            let component = state.at(place);
+            if component.phase == Phase::Waiting && state.join(place) != Joined::Ready {
+                wrong("I9", format!("{task} was answered from the cache before its join was met"));
+            }
+            if component.phase.is_settled() {
+                wrong("I3", format!("{task} settled twice"));
+            }
+            if component.attempt > 0 || state.component(place).cache.is_none() {
+                wrong("I34", format!("{task} was answered from the cache, and had been sent or has none"));
+            }
+            if state.accepted.retry_of.is_some() {
+                wrong("I34", format!("{task} was answered from the cache, and was to run"));
             }
         }
         Event::TaskGranted { task, attempt, .. } => {

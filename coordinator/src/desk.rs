@@ -30,7 +30,9 @@ use shared::{
 };
 use shared::{ids::WorkerId, port::queue::Audience, wire::Control};
 
-use crate::engine::{self, ChildOrder, Command, Decision, Full, Input, Loaded, Needs, Rules, Surroundings};
+use crate::engine::{
+    self, Cached, ChildOrder, Command, Decision, Full, Input, Loaded, Needs, Rules, Surroundings,
+};
 
 /// One thing a message says about one execution.
 #[derive(Debug)]
@@ -557,7 +559,7 @@ impl Desk {
 
     /// Decides everything a batch says about one execution. Unknown executions give nothing.
     ///
-    /// When payloads are needed the state is as before: load them and call again. When nothing is to be
+    /// When something is needed the state is as before, or forgotten: bring it and call again. When nothing is to be
     /// added and the state may be old, it is forgotten and `None` is the answer: read it and call again.
     pub fn decide(
         &mut self,
@@ -565,6 +567,7 @@ impl Desk {
         now: Timestamp,
         queue_is_deep: bool,
         payloads: &Loaded,
+        cached: Option<&Cached>,
         new_payload: &mut dyn FnMut() -> PayloadId,
     ) -> Result<Option<Decided>, Needs> {
         let mut decided = Decided::about(work.execution);
@@ -583,13 +586,14 @@ impl Desk {
         for workflow in work.snapshots().filter_map(|hash| self.workflow(hash)) {
             execution.learn(workflow);
         }
-        // Only a state that holds stored payloads can ask for one, and then half a decision must be undone.
-        let backup = may_need_payloads(&execution, work).then(|| execution.clone());
+        // Only some decisions can ask for something, and then half of it must be undone.
+        let may_ask = may_need_payloads(&execution, work) || may_need_cached(&execution, cached);
+        let backup = may_ask.then(|| execution.clone());
         let keeps_half = planted!(B46HalfADecisionKept);
         let outcome = self.decide_matters(
             &mut execution,
             work,
-            &Circumstances { now, queue_is_deep, payloads, full: &work.full },
+            &Circumstances { now, queue_is_deep, payloads, cached, full: &work.full },
             new_payload,
             &mut decided,
         );
@@ -642,6 +646,7 @@ impl Desk {
                 queue_is_deep: around.queue_is_deep,
                 queue_lost_before: self.queue_lost_before,
                 full: around.full,
+                cached: around.cached,
             };
             let Decision {
                 events,
@@ -658,6 +663,7 @@ impl Desk {
                 sweep_at,
                 people,
                 waits,
+                cache,
                 payloads: laid_aside,
             } = engine::decide(execution, &inputs, matter.cause, &surroundings)?;
             decided.commands.extend(again);
@@ -719,6 +725,7 @@ impl Desk {
                 commit: Some(Commit {
                     people,
                     waits,
+                    cache,
                     turn,
                     tenant: execution.accepted.tenant,
                     workflow: execution.accepted.workflow,
@@ -835,6 +842,7 @@ struct Circumstances<'a> {
     now: Timestamp,
     queue_is_deep: bool,
     payloads: &'a Loaded,
+    cached: Option<&'a Cached>,
     full: &'a Full,
 }
 
@@ -882,6 +890,11 @@ fn may_need_payloads(execution: &Execution, work: &Work) -> bool {
         })
 }
 
+/// Whether a decision may ask for cached results: at most once.
+fn may_need_cached(execution: &Execution, cached: Option<&Cached>) -> bool {
+    execution.workflow.has_cache && cached.is_none()
+}
+
 /// A value that was laid aside a moment ago. Lists in parts are put together: older parts must be loaded for that.
 fn read_back(bytes: &[u8], payloads: &Loaded) -> Result<Value, Needs> {
     let Some(parts) = parts_of(bytes) else {
@@ -920,7 +933,7 @@ fn offload(
     };
     for event in &mut turn.events {
         match event {
-            Event::Decided { task, output, .. } => {
+            Event::Decided { task, output, .. } | Event::TaskCached { task, output, .. } => {
                 // Not in the pattern: a guard may not change what it looks at.
                 let stored = store(output);
                 if stored {

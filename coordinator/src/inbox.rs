@@ -31,7 +31,7 @@ use tracing::{debug, error, warn};
 use crate::{
     Config, CoordinatorError, Ports, Stats,
     desk::{self, Aside, Decided, Desk, Outgoing, Settled, Work},
-    engine::{ChildOrder, Loaded, Needs},
+    engine::{Cached, ChildOrder, Loaded, Needs},
     lifecycle::{Listener, Listeners},
     membership::Share,
     relations, rows,
@@ -374,7 +374,9 @@ impl Loop<'_> {
     ) -> Result<Option<Decided>, StoreError> {
         let mut payloads = Loaded::new();
         let known = self.desk.execution(work.execution);
-        let tenant = known.map_or(TenantId::DEFAULT, |execution| execution.accepted.tenant);
+        let accepted = known.map(|execution| Arc::clone(&execution.accepted));
+        let tenant = accepted.as_ref().map_or(TenantId::DEFAULT, |accepted| accepted.tenant);
+        let mut cached: Option<Cached> = None;
         let ahead = known.map(shared::execution::Execution::items_ahead);
         // What lies at hand is given at once; what does not is asked for by the decision that needs it.
         for id in ahead.into_iter().flatten() {
@@ -383,7 +385,8 @@ impl Loop<'_> {
             }
         }
         for _ in 0..RACES {
-            match self.desk.decide(work, now, self.queue_is_deep, &payloads, &mut PayloadId::generate) {
+            let (is_deep, found) = (self.queue_is_deep, cached.as_ref());
+            match self.desk.decide(work, now, is_deep, &payloads, found, &mut PayloadId::generate) {
                 Ok(Some(decided)) => return Ok(Some(decided)),
                 Ok(None) => {
                     self.read_again(work.execution).await?;
@@ -400,6 +403,11 @@ impl Loop<'_> {
                             let cut = serde_json::to_value(cut)
                                 .map_err(|error| StoreError::Corrupt(error.into()))?;
                             payloads.insert(ask.id(work.execution), Arc::new(cut));
+                        }
+                        Needs::Cached(keys) => {
+                            let Some(accepted) = &accepted else { break };
+                            let found = self.ports.store.cache_find(tenant, accepted.workflow, &keys).await?;
+                            cached = Some(keys.into_iter().zip(found).collect());
                         }
                     }
                     if self.desk.execution(work.execution).is_none() {

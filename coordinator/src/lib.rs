@@ -148,6 +148,7 @@ impl Config {
             lease: Duration::from_secs(self.lease_seconds.into()),
             cancel_grace: Duration::from_secs(self.cancel_grace_seconds.into()),
             fusion: self.fusion,
+            cache: true,
             limits: engine::Limits::default(),
         }
     }

@@ -78,6 +78,10 @@ pub(crate) enum Bug {
     B79FollowerNeverSent,
     B80PermitNotAskedAgain,
     B81PermitBeforeItsInstant,
+    // Of results that are used again.
+    B82ExpiredResultUsed,
+    B83KeptUnderTheKeyOfNow,
+    B84RetryReadsTheCache,
     // Of moves to another version.
     B71MoveCountsAgain,
     B72LineOfTheOldVersion,
@@ -89,7 +93,7 @@ pub(crate) enum Bug {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 77] = [
+    pub(crate) const ALL: [Self; 80] = [
         Self::B1AppendWithoutSequence,
         Self::B2AckBeforeCommit,
         Self::B3AckBeforeConfirmNoSweep,
@@ -160,6 +164,9 @@ impl Bug {
         Self::B79FollowerNeverSent,
         Self::B80PermitNotAskedAgain,
         Self::B81PermitBeforeItsInstant,
+        Self::B82ExpiredResultUsed,
+        Self::B83KeptUnderTheKeyOfNow,
+        Self::B84RetryReadsTheCache,
         Self::B71MoveCountsAgain,
         Self::B72LineOfTheOldVersion,
         Self::B73NewReadersForgotten,

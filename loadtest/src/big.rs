@@ -218,6 +218,7 @@ fn commit(model: &Model, turn: Turn) -> Commit {
         sweep_at: None,
         people: Vec::new(),
         waits: Vec::new(),
+        cache: Vec::new(),
         turn,
     }
 }

@@ -187,6 +187,7 @@ fn turn(workflow: &WorkflowRow, execution: ExecutionId, seq: u32, at: Timestamp)
         people: Vec::new(),
         has_asked: false,
         waits: Vec::new(),
+        cache: Vec::new(),
         turn: Turn {
             execution,
             seq,
@@ -195,7 +196,7 @@ fn turn(workflow: &WorkflowRow, execution: ExecutionId, seq: u32, at: Timestamp)
             events: vec![
                 completed,
                 Event::TaskReady { task: next.clone() },
-                Event::TaskDispatched { task: next, attempt: 1, dispatch: 1, slot: None },
+                Event::TaskDispatched { task: next, attempt: 1, dispatch: 1, slot: None, cache: None },
             ],
         },
         tenant: workflow.tenant,

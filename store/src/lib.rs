@@ -3,6 +3,7 @@
 //! Keeps and finds; decides nothing about workflows.
 
 mod archive;
+mod cache;
 mod config;
 mod dialect;
 mod error;
@@ -44,6 +45,7 @@ pub fn statements() -> Vec<(&'static str, &'static str)> {
         sweeps::STATEMENTS,
         people::STATEMENTS,
         rates::STATEMENTS,
+        cache::STATEMENTS,
         triggers::STATEMENTS,
         versions::STATEMENTS,
         history::STATEMENTS,
@@ -56,7 +58,8 @@ pub fn statements() -> Vec<(&'static str, &'static str)> {
         .chain(sweeps::BATCHES)
         .chain(members::BATCHES)
         .chain(people::BATCHES)
-        .chain(rates::BATCHES);
+        .chain(rates::BATCHES)
+        .chain(cache::BATCHES);
     all.extend(batches.map(|batch| (batch.postgres(), batch.sqlite_single())));
     all
 }

@@ -14,9 +14,10 @@ use async_trait::async_trait;
 use shared::{
     execution::{Event, Status, TaskKey, TimerKey, Turn},
     ids::{
-        CoordinatorId, DeadLetterId, ExecutionId, HumanTaskId, MessageId, NotificationId, PayloadId,
-        RequestId, Shard, TenantId, Token, WorkerId, WorkflowId,
+        ComponentId, CoordinatorId, DeadLetterId, ExecutionId, HumanTaskId, MessageId, NotificationId,
+        PayloadId, RequestId, Shard, TenantId, Token, WorkerId, WorkflowId,
     },
+    port::cache::{CacheEntry, CacheKey, CachedResult, StepCache},
     port::people::{
         EventWait, EventWaits, HumanTaskFilter, HumanTaskPage, HumanTaskRow, HumanTasks, KeyTaken, Keys,
         MailClaim, NotificationPage, NotificationRow, Notifications, Requests,
@@ -71,6 +72,7 @@ struct State {
     notifications: BTreeMap<NotificationId, NotificationRow>,
     waits: BTreeMap<(ExecutionId, TaskKey), (TenantId, EventWait)>,
     rates: RateRows,
+    cache: BTreeMap<(TenantId, WorkflowId, CacheKey), CachedResult>,
     secrets: BTreeMap<String, Vec<u8>>,
     nonces: BTreeMap<Uuid, Timestamp>,
     chores: BTreeMap<String, history::Chore>,
@@ -290,6 +292,9 @@ impl State {
         }
         if let Some(request) = commit.request {
             self.requests.remove(&request);
+        }
+        for CacheEntry { key, result } in commit.cache {
+            self.cache.insert((commit.tenant, commit.workflow, key), result);
         }
         self.finished.extend(commit.finished.into_iter().map(|task| (id, task)));
         self.journal.entry(id).or_default().push(commit.turn);
@@ -571,6 +576,7 @@ impl Sweeps for MemoryStore {
         let mut state = self.state()?;
         state.keys.retain(|_, key| key.expires_at > now);
         state.nonces.retain(|_, expires_at| *expires_at > now);
+        state.cache.retain(|_, result| result.expires_at > now);
         Ok(())
     }
 }
@@ -1229,6 +1235,35 @@ impl Rates for MemoryStore {
             .get(&ask.execution)
             .is_some_and(|execution| execution.row.tenant == tenant && !execution.row.status.is_terminal());
         Ok(if is_open { state.rates.permit(tenant, ask, now) } else { Permit::unwanted(now) })
+    }
+}
+
+#[async_trait]
+impl StepCache for MemoryStore {
+    async fn cache_find(
+        &self,
+        tenant: TenantId,
+        workflow: WorkflowId,
+        keys: &[CacheKey],
+    ) -> Result<Vec<Option<CachedResult>>, StoreError> {
+        let state = self.state()?;
+        let find = |key: &CacheKey| state.cache.get(&(tenant, workflow, key.clone())).cloned();
+        Ok(keys.iter().map(find).collect())
+    }
+
+    async fn cache_clear(
+        &self,
+        tenant: TenantId,
+        workflow: WorkflowId,
+        component: Option<&ComponentId>,
+    ) -> Result<u64, StoreError> {
+        let mut state = self.state()?;
+        let before = state.cache.len();
+        state.cache.retain(|(of, kept, key), _| {
+            (*of, *kept) != (tenant, workflow)
+                || component.is_some_and(|component| *component != key.component)
+        });
+        Ok((before - state.cache.len()) as u64)
     }
 }
 

@@ -56,6 +56,32 @@ struct Known {
     last: HashMap<(String, String), i64>,
 }
 
+/// Rows that are written at the end of a transaction, unless a later turn of it takes them back.
+#[derive(Default)]
+struct Pending<'a>(Vec<(Uuid, String, &'a str, [Cell; 7])>);
+
+impl<'a> Pending<'a> {
+    fn add(&mut self, of: Uuid, task: String, key: &'a str, row: [Cell; 7]) {
+        self.0.push((of, task, key, row));
+    }
+
+    fn drop_all(&mut self, of: Uuid, task: &str) {
+        self.0.retain(|(owner, held, ..)| !(*owner == of && held == task));
+    }
+
+    fn drop_whole(&mut self, of: Uuid) {
+        self.0.retain(|(owner, ..)| *owner != of);
+    }
+
+    fn drop_one(&mut self, of: Uuid, task: &str, key: &str) {
+        self.0.retain(|(owner, held, on, _)| !(*owner == of && held == task && *on == key));
+    }
+
+    fn cells(self) -> Vec<Cell> {
+        self.0.into_iter().flat_map(|(.., row)| row).collect()
+    }
+}
+
 /// Lets each turn have what it asks for, in the order of the steps; one that cannot takes back itself and what
 /// follows it.
 pub(crate) async fn settle(
@@ -101,7 +127,7 @@ pub(crate) async fn settle(
     known.count(engine, keys.into_iter(), &claims).await?;
     known.rounds(engine, &claims).await?;
 
-    let (mut given, mut taken, mut joined) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut given, mut taken, mut joined) = (Vec::new(), Pending::default(), Pending::default());
     let (mut dropped, mut blocked) = (Vec::new(), Vec::new());
     for chain in chains {
         let mut refused = false;
@@ -126,18 +152,29 @@ pub(crate) async fn settle(
                 answers[*member] = Some(Kept::Refused { full: full(engine, keys, commit).await? });
                 continue;
             }
-            given.extend(commit.give.iter().map(|task| (step.id(), text(task.as_ref()))));
+            // Also what an earlier turn of this transaction took or waits for is given back.
+            if commit.release {
+                taken.drop_whole(step.id());
+                joined.drop_whole(step.id());
+            }
+            for task in commit.give.iter().map(|task| text(task.as_ref())) {
+                taken.drop_all(step.id(), &task);
+                joined.drop_all(step.id(), &task);
+                given.push((step.id(), task));
+            }
             for claim in &commit.take {
                 let task = text(claim.task.as_ref());
+                joined.drop_one(step.id(), &task, &claim.key);
                 let waited = known.ranks.remove(&(claim.key.clone(), step.id(), task.clone()));
                 let served = known.served.get(&claim.key).copied().unwrap_or(0) as i32;
                 if waited.is_some() {
                     given.push((step.id(), task.clone()));
                 }
-                taken.extend(row(step, claim, waited.unwrap_or(served)));
+                taken.add(step.id(), task, &claim.key, row(step, claim, waited.unwrap_or(served)));
             }
             for claim in &commit.wait {
-                joined.extend(row(step, claim, known.rank(claim)));
+                let task = text(claim.task.as_ref());
+                joined.add(step.id(), task, &claim.key, row(step, claim, known.rank(claim)));
                 if claim.task.is_none() {
                     let tenant = *commit.tenant.as_uuid();
                     blocked.extend([Cell::from(step.id()), tenant.into(), claim.key.clone().into()]);
@@ -146,8 +183,8 @@ pub(crate) async fn settle(
         }
     }
     give(engine, given).await?;
-    engine.run(&TAKE_SLOTS, taken).await?;
-    engine.run(&JOIN_LINES, joined).await?;
+    engine.run(&TAKE_SLOTS, taken.cells()).await?;
+    engine.run(&JOIN_LINES, joined.cells()).await?;
     engine.run(&DROP_TURNS, dropped).await?;
     engine.run(&BLOCK, blocked).await?;
     Ok(())

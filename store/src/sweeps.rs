@@ -14,7 +14,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
-    SqlStore,
+    SqlStore, cache,
     dialect::{At, Batch, Cell, Engine, Kind},
     error, people, rates, rows,
     sql_store::{Db, in_task, in_transaction, on_pool},
@@ -252,6 +252,7 @@ impl Sweeps for SqlStore {
             sqlx::query(FORGET_WORKERS).bind(At(yesterday)).execute(&mut *tx).await?;
             sqlx::query(people::FORGET_NONCES).bind(At(now)).execute(&mut *tx).await?;
             sqlx::query(rates::FORGET_RATES).bind(At(yesterday)).execute(&mut *tx).await?;
+            sqlx::query(cache::FORGET_CACHED).bind(At(now)).execute(&mut *tx).await?;
             Ok(())
         })
     }

@@ -15,7 +15,7 @@ use shared::{
 use uuid::Uuid;
 
 use crate::{
-    Ledger,
+    Ledger, cache,
     dialect::{Batch, Cell, Engine, Kind},
     error,
     people::{Asks, Changes},
@@ -874,6 +874,7 @@ async fn change(engine: &mut impl Engine, steps: &[&Step], answers: &mut [Option
     let mut asked: BTreeMap<Uuid, Timestamp> = BTreeMap::new();
     let mut requests: Vec<Uuid> = Vec::new();
     let mut people = Changes::default();
+    let mut cached = cache::Kept::default();
     let mut finished: Vec<Cell> = Vec::new();
     for (step, answer) in steps.iter().zip(answers) {
         if answer.is_some() {
@@ -930,6 +931,7 @@ async fn change(engine: &mut impl Engine, steps: &[&Step], answers: &mut [Option
             }
         }
         people.add(commit, &step.asks);
+        cached.add(commit);
         requests.extend(commit.request.map(|request| *request.as_uuid()));
         for task in &commit.finished {
             finished.extend([
@@ -986,6 +988,7 @@ async fn change(engine: &mut impl Engine, steps: &[&Step], answers: &mut [Option
     engine.run(&SET_TIMERS, set).await?;
     engine.run(&CLEAR_TIMERS, cleared).await?;
     engine.run(&FINISH_TASKS, finished).await?;
+    cached.write(engine).await?;
     requests.sort_unstable();
     engine.run(&ANSWER_REQUESTS, requests.into_iter().map(Cell::from).collect()).await?;
     Ok(())

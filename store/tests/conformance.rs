@@ -23,6 +23,7 @@ mod memory {
     shared::testing::versions::conformance!(make_store);
     shared::testing::history::conformance!(make_store);
     shared::testing::rates::conformance!(make_store);
+    shared::testing::cache::conformance!(make_store);
 }
 
 mod sqlite {
@@ -44,6 +45,7 @@ mod sqlite {
     shared::testing::versions::conformance!(make_store);
     shared::testing::history::conformance!(make_store);
     shared::testing::rates::conformance!(make_store);
+    shared::testing::cache::conformance!(make_store);
 }
 
 mod postgres {
@@ -64,4 +66,5 @@ mod postgres {
     shared::testing::versions::conformance!(make_store);
     shared::testing::history::conformance!(make_store);
     shared::testing::rates::conformance!(make_store);
+    shared::testing::cache::conformance!(make_store);
 }

@@ -153,8 +153,8 @@ async fn every_table_that_names_an_execution_has_its_time() {
         "wo_tasks",
         "wo_timers",
     ];
-    // `engine.keep_notifications_days` and `engine.keep_receipts_days`.
-    let has_a_time_of_its_own = ["wo_notifications", "wo_schedule_fires", "wo_trigger_receipts"];
+    // `engine.keep_notifications_days`, `engine.keep_receipts_days`, and the `ttl` of a result.
+    let has_a_time_of_its_own = ["wo_cache", "wo_notifications", "wo_schedule_fires", "wo_trigger_receipts"];
     // The database removes these itself, with the row that they are of.
     let by_trigger = ["wo_execution_tags"];
     let known: BTreeSet<&str> =

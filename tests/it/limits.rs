@@ -18,6 +18,7 @@ both_shapes!(
     a_rate_limit_spreads_what_many_executions_ask_for,
     who_waits_for_a_permit_says_until_when,
     who_does_not_wait_is_refused,
+    a_result_is_used_again_until_it_is_cleared,
 );
 
 async fn beyond_the_quota_a_submission_is_refused_and_nothing_is_lost(place: &Place) -> Result<()> {
@@ -148,5 +149,42 @@ output: ${{{{ components.sent.output if components.sent.status == \"completed\" 
         outputs.push(place.api.ended(&id).await?["output"].clone());
     }
     ensure!(outputs == [json!("sent"), json!("kept"), json!("kept")], "{outputs:?}");
+    Ok(())
+}
+
+/// What became of the component `a`: its attempt, and the execution whose result it used.
+async fn used_of(place: &Place, id: &str) -> Result<(Value, Value)> {
+    let found = place.api.ended(id).await?;
+    ensure!(found["status"] == "completed", "{found}");
+    let tasks = place.api.pages(&format!("/api/v1/executions/{id}/tasks"), 50).await?;
+    let task = tasks.iter().find(|task| task["component"] == "a").context("a settled")?;
+    Ok((task["attempt"].clone(), task["cached"]["execution"].clone()))
+}
+
+async fn a_result_is_used_again_until_it_is_cleared(place: &Place) -> Result<()> {
+    let document = "workflow: v1
+name: cached
+parameters: { of: { type: string, default: x } }
+components:
+  a: { type: map, config: { rows: ['${{ parameters.of }}'], expression: item }, cache: {} }
+output: ${{ components.a.output.rows }}
+";
+    let workflow = place.api.create("cached", document).await?;
+    let first = place.api.execute(&workflow, &json!({})).await?;
+    ensure!(used_of(place, &first).await? == (json!(1), Value::Null));
+    let second = place.api.execute(&workflow, &json!({})).await?;
+    ensure!(used_of(place, &second).await? == (json!(0), json!(first)));
+    ensure!(place.api.execution(&second).await?["output"] == json!(["x"]));
+    let other = place.api.execute(&workflow, &json!({ "parameters": { "of": "y" } })).await?;
+    ensure!(used_of(place, &other).await? == (json!(1), Value::Null));
+    let again =
+        place.api.post(&format!("/api/v1/executions/{second}/retry"), &json!({ "from": "whole" })).await?;
+    let again = text(&again.expect(202)?, "id")?;
+    ensure!(used_of(place, &again).await? == (json!(1), Value::Null), "what is done again runs");
+    let path = format!("/api/v1/workflows/{workflow}/cache");
+    let cleared = place.api.delete(&format!("{path}?component=a")).await?.expect(200)?;
+    ensure!(cleared == json!({ "removed": 2 }), "{cleared}");
+    let last = place.api.execute(&workflow, &json!({})).await?;
+    ensure!(used_of(place, &last).await? == (json!(1), Value::Null));
     Ok(())
 }

@@ -91,6 +91,17 @@ pub(crate) struct LogList {
     pub next_cursor: Option<String>,
 }
 
+/// A result that was used again.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct CachedView {
+    /// The execution that gave it.
+    #[schema(value_type = String)]
+    pub execution: ExecutionId,
+    /// When it gave it.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+}
+
 /// One attempt of a task, or a component that needs none.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct AttemptView {
@@ -102,7 +113,7 @@ pub(crate) struct AttemptView {
     /// Its type.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// From 1; 0 for what the engine decides itself.
+    /// From 1; 0 for what the engine decides itself, and for what was answered from the cache.
     pub attempt: u32,
     /// `ready`, `limited`, `dispatched`, `running` (a worker said so, or its scopes or sub-workflow run), `asked`,
     /// `awaiting`, `completed`, `failed`, `lost`, `returned`, `delayed`, `skipped` or `cancelled`.
@@ -146,6 +157,9 @@ pub(crate) struct AttemptView {
     /// Whether it does not run because another component is tried, which takes it to have ended so.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
+    /// Where its result comes from: it did not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached: Option<CachedView>,
     /// Own ports that fired, beside `success`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
@@ -177,6 +191,7 @@ impl AttemptView {
             reason: None,
             carried_from: None,
             pinned: false,
+            cached: None,
             ports: Vec::new(),
             output: None,
             output_reference: None,
@@ -292,6 +307,10 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
                     if *dispatch > 1 { format!(" again (message {dispatch})") } else { String::new() };
                 let message = format!("{task}, attempt {attempt}, was sent to the workers{again}");
                 say(LogLevel::Debug, message, Some((task, *attempt)));
+            }
+            Event::TaskCached { task, from, at, .. } => {
+                let message = format!("{task} completed with what {from} gave at {at}; it does not run");
+                say(LogLevel::Info, message, Some((task, 0)));
             }
             Event::TaskGranted { task, attempt, worker, .. } => {
                 say(LogLevel::Debug, format!("{worker} may run {task} once"), Some((task, *attempt)));
@@ -698,6 +717,13 @@ impl Attempts {
                     entry.status = "dispatched";
                     entry.dispatches = *dispatch;
                     entry.dispatched_at.get_or_insert(turn.at);
+                }
+                Event::TaskCached { task, from, at, output, ports, .. } => {
+                    let entry = self.at(task, 0);
+                    Self::end(entry, "completed", None, turn.at);
+                    entry.cached = Some(CachedView { execution: *from, at: *at });
+                    self.give(task, 0, output, ports);
+                    self.settled(task);
                 }
                 Event::TaskGranted { task, attempt, worker, .. }
                 | Event::TaskLeased { task, attempt, worker, .. } => {

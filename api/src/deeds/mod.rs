@@ -85,7 +85,8 @@ pub(crate) use watch::{Moment, MomentQuery, ProgressView, Sight};
 pub(crate) use why::Why;
 pub(crate) use workers::WorkerList;
 pub(crate) use workflows::{
-    SaveWorkflow, UpdateWorkflow, ValidateWorkflow, Validation, WorkflowList, WorkflowQuery, WorkflowView,
+    CacheQuery, Cleared, SaveWorkflow, UpdateWorkflow, ValidateWorkflow, Validation, WorkflowList,
+    WorkflowQuery, WorkflowView,
 };
 
 /// Everything that can be done, over the adapter ports.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{
-    ids::WorkflowId,
+    ids::{ComponentId, WorkflowId},
     port::store::{Saved, WorkflowDraft, WorkflowFilter, WorkflowRow},
     time::Timestamp,
     workflow::{ParameterType, Workflow},
@@ -77,6 +77,22 @@ pub(crate) struct Validation {
     /// What is allowed and probably not meant.
     #[schema(value_type = Vec<Mistake>)]
     pub warnings: Vec<Value>,
+}
+
+/// What of a cache to clear.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct CacheQuery {
+    /// Only what this component gave.
+    pub component: Option<String>,
+}
+
+/// What was removed from a cache.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Cleared {
+    /// How many results.
+    pub removed: u64,
 }
 
 /// Which workflows to list.
@@ -460,6 +476,22 @@ impl Deeds {
             items: found.items.into_iter().map(|row| WorkflowView::brief(row).0).collect(),
             next_cursor: found.next,
         })
+    }
+
+    /// Forgets what components of a workflow gave, so that they run again.
+    pub(crate) async fn cache_clear(
+        &self,
+        caller: &Caller,
+        id: WorkflowId,
+        query: CacheQuery,
+    ) -> Result<Cleared, Problem> {
+        caller.must(Permission::WorkflowEdit)?;
+        if self.store.workflow_get(caller.tenant, id).await?.is_none() {
+            return Err(Problem::not_found(id));
+        }
+        let component = query.component.as_deref().map(ComponentId::new);
+        let removed = self.store.cache_clear(caller.tenant, id, component.as_ref()).await?;
+        Ok(Cleared { removed })
     }
 
     /// Archives a workflow. Archiving it again changes nothing.

@@ -22,7 +22,7 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{any, get, post},
+    routing::{any, delete, get, post},
 };
 use utoipa::{
     IntoResponses, OpenApi, ToSchema,
@@ -95,6 +95,7 @@ impl IntoResponses for Refused {
         workflows::workflow_get,
         workflows::workflow_update,
         workflows::workflow_delete,
+        workflows::cache_clear,
         workflows::workflow_execute,
         workflows::workflow_try,
         workflows::workflow_validate_saved,
@@ -228,6 +229,7 @@ pub(crate) fn routes(app: App) -> Router {
             "/api/v1/workflows/{id}",
             get(workflows::workflow_get).put(workflows::workflow_update).delete(workflows::workflow_delete),
         )
+        .route("/api/v1/workflows/{id}/cache", delete(workflows::cache_clear))
         .route("/api/v1/workflows/{id}/execute", post(workflows::workflow_execute))
         .route("/api/v1/workflows/{id}/try", post(workflows::workflow_try))
         .route("/api/v1/workflows/{id}/validate", post(workflows::workflow_validate_saved))

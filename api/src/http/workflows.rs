@@ -16,8 +16,8 @@ use crate::{
     app::App,
     caller::Caller,
     deeds::{
-        ExecuteWorkflow, SaveWorkflow, Submission, Tried, TryWorkflow, UpdateWorkflow, ValidateWorkflow,
-        Validation, WorkflowList, WorkflowQuery, WorkflowView,
+        CacheQuery, Cleared, ExecuteWorkflow, SaveWorkflow, Submission, Tried, TryWorkflow, UpdateWorkflow,
+        ValidateWorkflow, Validation, WorkflowList, WorkflowQuery, WorkflowView,
     },
     problem::Problem,
 };
@@ -104,6 +104,21 @@ pub(crate) async fn workflow_delete(
 ) -> Result<StatusCode, Problem> {
     app.deeds.workflow_archive(&caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Clears the cache of a workflow: what its components gave is not used again.
+///
+/// What runs meanwhile is kept when it completes.
+#[utoipa::path(delete, path = "/api/v1/workflows/{id}/cache", tag = "workflows", operation_id = "cache_clear",
+    params(("id" = String, Path, description = "The workflow's id"), CacheQuery),
+    responses((status = 200, description = "How many results were removed", body = Cleared), Refused))]
+pub(crate) async fn cache_clear(
+    State(app): State<App>,
+    caller: Caller,
+    At(id): At<WorkflowId>,
+    Asked(query): Asked<CacheQuery>,
+) -> Result<Json<Cleared>, Problem> {
+    app.deeds.cache_clear(&caller, id, query).await.map(Json)
 }
 
 /// Starts an execution of the newest version.

@@ -19,8 +19,11 @@ use serde_json::{Value, json};
 use shared::{
     component::{Catalogue, Descriptor, Effect, Failure, FailureClass, Family, Field, OwnPorts, Runs},
     execution::{Event, Payload, Status, TaskKey, Turn},
-    ids::{DeadLetterId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, WorkerId},
+    ids::{
+        DeadLetterId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, WorkerId, WorkflowId,
+    },
     port::{
+        cache::{CacheEntry, CacheKey, CachedResult},
         queue::Queue,
         store::{Commit, DeadLetter, DeadLetters, Journal, Kept, StatusChange, StoreError, Sweeps, Views},
     },
@@ -152,17 +155,27 @@ impl Api {
         accepted.json()["id"].as_str().expect("an id").parse().expect("an execution id")
     }
 
+    /// Adds a turn that keeps a result.
+    async fn keep_cached(&self, id: ExecutionId, entry: CacheEntry) {
+        self.append_with(id, (MessageId::generate(), None), Vec::new(), vec![entry]).await;
+    }
+
     /// Adds a turn as a coordinator would.
     async fn append(&self, id: ExecutionId, events: Vec<Event>) {
         self.append_as(id, (MessageId::generate(), None), events).await;
     }
 
     /// The same, as the answer to a message, and to the request in it.
-    async fn append_as(
+    async fn append_as(&self, id: ExecutionId, answers: (MessageId, Option<RequestId>), events: Vec<Event>) {
+        self.append_with(id, answers, events, Vec::new()).await;
+    }
+
+    async fn append_with(
         &self,
         id: ExecutionId,
         (cause, request): (MessageId, Option<RequestId>),
         events: Vec<Event>,
+        cache: Vec<CacheEntry>,
     ) {
         let tenant = TenantId::DEFAULT;
         let row = self.store.execution_get(tenant, id).await.expect("read").expect("it was accepted");
@@ -185,6 +198,7 @@ impl Api {
         let commit = Commit {
             people: Vec::new(),
             waits: Vec::new(),
+            cache,
             turn,
             tenant,
             workflow: row.workflow,
@@ -217,7 +231,13 @@ fn completed(component: &str, output: Value) -> Event {
 }
 
 fn dispatched(component: &str) -> Event {
-    Event::TaskDispatched { task: TaskKey::of(component.into()), attempt: 1, dispatch: 1, slot: None }
+    Event::TaskDispatched {
+        task: TaskKey::of(component.into()),
+        attempt: 1,
+        dispatch: 1,
+        slot: None,
+        cache: None,
+    }
 }
 
 #[tokio::test]
@@ -410,7 +430,13 @@ async fn a_long_journal_gives_its_attempts_in_pages() {
             started_at: None,
             log: Vec::new(),
         };
-        let again = Event::TaskDispatched { task: task(), attempt: attempt + 1, dispatch: 1, slot: None };
+        let again = Event::TaskDispatched {
+            task: task(),
+            attempt: attempt + 1,
+            dispatch: 1,
+            slot: None,
+            cache: None,
+        };
         api.append(id, vec![failed, again]).await;
     }
     let page = async |cursor: Option<String>| {
@@ -437,6 +463,48 @@ async fn a_long_journal_gives_its_attempts_in_pages() {
         })
         .collect();
     assert_eq!(all, expected);
+}
+
+#[tokio::test]
+async fn what_was_used_again_is_shown_and_can_be_cleared() {
+    let api = start(Config::default());
+    let id = api.execution().await;
+    let (from, at) = (ExecutionId::generate(), Timestamp::from_micros(1_700_000_000_000_000));
+    let cached = Event::TaskCached {
+        task: TaskKey::of("first".into()),
+        key: "k".to_owned(),
+        from,
+        at,
+        output: Payload::Inline(json!(7)),
+        ports: Vec::new(),
+    };
+    api.append(id, vec![Event::Started, cached]).await;
+    let tasks = api.get(&format!("/api/v1/executions/{id}/tasks")).await.json();
+    let task = &tasks["items"][0];
+    assert_eq!(
+        (&task["status"], &task["attempt"], &task["output"]),
+        (&json!("completed"), &json!(0), &json!(7))
+    );
+    assert_eq!(task["cached"], json!({ "execution": from.to_string(), "at": at.to_string() }));
+    let logs = api.get(&format!("/api/v1/executions/{id}/logs")).await.text;
+    assert!(logs.contains(&format!("first completed with what {from} gave")), "{logs}");
+
+    let tenant = TenantId::DEFAULT;
+    let workflow = api.store.execution_get(tenant, id).await.expect("read").expect("accepted").workflow;
+    let path = format!("/api/v1/workflows/{workflow}/cache");
+    for component in ["a", "b"] {
+        let key = CacheKey { component: component.into(), hash: "k".to_owned() };
+        let result =
+            CachedResult { output: b"1".to_vec(), ports: Vec::new(), execution: from, at, expires_at: at };
+        api.keep_cached(id, CacheEntry { key, result }).await;
+    }
+    let cleared = api.send("DELETE", &format!("{path}?component=a"), &[], "").await;
+    assert_eq!((cleared.status, cleared.json()), (200, json!({ "removed": 1 })));
+    assert_eq!(api.send("DELETE", &path, &[], "").await.json(), json!({ "removed": 1 }));
+    assert_eq!(api.send("DELETE", &path, &[], "").await.json(), json!({ "removed": 0 }));
+    let unknown = format!("/api/v1/workflows/{}/cache", WorkflowId::generate());
+    assert_eq!(api.send("DELETE", &unknown, &[], "").await.status, 404);
+    assert_eq!(api.send("DELETE", &format!("{path}?of=a"), &[], "").await.status, 400);
 }
 
 #[tokio::test]

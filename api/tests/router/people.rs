@@ -84,6 +84,7 @@ async fn keep(store: &MemoryStore, id: ExecutionId, cause: MessageId, fill: impl
     let mut commit = Commit {
         people: Vec::new(),
         waits: Vec::new(),
+        cache: Vec::new(),
         turn,
         tenant,
         workflow: row.workflow,

@@ -125,6 +125,14 @@ enum Verb {
         #[arg(long, value_name = "VERSION")]
         replaces: Option<u32>,
     },
+    /// Clears the cache of a workflow: what its components gave is not used again.
+    ClearCache {
+        /// Its id or name.
+        workflow: String,
+        /// Only what this component gave.
+        #[arg(long)]
+        component: Option<String>,
+    },
     /// Archives a workflow: it takes no new executions, and those it has stay.
     Delete {
         /// Its id or name.
@@ -359,6 +367,13 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
         Verb::Publish { workflow, replaces } => {
             let path = format!("{PATH}/{}/publish", id_of(&find(&client, &workflow).await?));
             show(&client, &client.post(&path, &json!({ "replaces": replaces })).await?);
+        }
+        Verb::ClearCache { workflow, component } => {
+            let path = format!("{PATH}/{}/cache", id_of(&find(&client, &workflow).await?));
+            let query: Vec<(&str, String)> = component.into_iter().map(|id| ("component", id)).collect();
+            let answer = client.ask(Method::DELETE, &path, &query, None).await?;
+            let removed = answer.get("removed").and_then(Value::as_u64).unwrap_or_default();
+            output::say(format_args!("{removed} cached results of {workflow} were removed"));
         }
         Verb::Delete { workflow } => {
             let path = format!("{PATH}/{}", id_of(&find(&client, &workflow).await?));

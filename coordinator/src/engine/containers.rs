@@ -404,7 +404,7 @@ impl Turning<'_> {
     }
 
     /// The rest is decided in a turn of its own.
-    fn go_on(&mut self) {
+    pub(super) fn go_on(&mut self) {
         if !self.goes_on {
             self.goes_on = true;
             if !planted!(B44RestOfATurnForgotten) {

@@ -245,8 +245,11 @@ impl Turning<'_> {
                 continue;
             }
             *tried += 1;
-            match self.execution.component(place).runs {
+            let runs = self.execution.component(place).runs;
+            match runs {
                 Runs::External => self.offer(place)?,
+                // Whoever it waited for may have given what it would.
+                _ if self.recalled(place)? => {}
                 _ => {
                     let (attempt, dispatch) = super::tasks::next_dispatch(self.execution, place);
                     self.send(place, attempt, dispatch)?;

@@ -3,6 +3,7 @@
 //! [`decide`] reads no clock, no random source and no store, and awaits nothing. The same state and
 //! input give the same turn on every machine, which is what lets a crash be repaired by deciding again.
 
+mod caching;
 mod children;
 mod containers;
 mod control;
@@ -35,6 +36,7 @@ use shared::{
     expression::{EvaluationError, Rendered},
     ids::{ExecutionId, MessageId, PayloadId, TenantId},
     port::{
+        cache::{CacheEntry, CacheKey},
         queue::Audience,
         rates::{Permit, PermitAsk},
         store::{
@@ -48,6 +50,7 @@ use shared::{
 };
 
 use crate::rows::RowsAsk;
+pub use caching::Cached;
 pub use limits::Full;
 use scope::StateScope;
 
@@ -77,6 +80,8 @@ pub struct Rules {
     pub cancel_grace: Duration,
     /// Whether short pure components in a row travel as one task.
     pub fusion: bool,
+    /// Whether results are used again.
+    pub cache: bool,
     /// What is too much for one turn or for a journal.
     pub limits: Limits,
 }
@@ -110,6 +115,7 @@ impl Default for Rules {
             lease: Duration::from_mins(1),
             cancel_grace: Duration::from_secs(10),
             fusion: true,
+            cache: true,
             limits: Limits::default(),
         }
     }
@@ -131,6 +137,8 @@ pub struct Surroundings<'a> {
     pub queue_is_deep: bool,
     /// Keys of which the store refused a place when the same was decided before.
     pub full: &'a Full,
+    /// What stands in the cache under the keys that the same decision asked for; absent when it has not.
+    pub cached: Option<&'a Cached>,
 }
 
 /// One thing that may change an execution.
@@ -242,6 +250,8 @@ pub struct Decision {
     /// What people are asked, as it stands now.
     pub people: Vec<HumanTaskChange>,
     pub waits: Vec<WaitChange>,
+    /// Results that other executions may use.
+    pub cache: Vec<CacheEntry>,
     /// Values that the events refer to, to be kept before the turn.
     pub payloads: Vec<(PayloadId, Vec<u8>)>,
 }
@@ -253,6 +263,8 @@ pub enum Needs {
     Payloads(Vec<PayloadId>),
     /// This row set, cut into lists, and what became of it among the loaded payloads.
     Rows(RowsAsk),
+    /// What stands in the cache under these keys, expired or not.
+    Cached(Vec<CacheKey>),
 }
 
 /// Decides what `input`, which came with message `cause`, adds to `execution`, and applies it.
@@ -278,12 +290,14 @@ pub fn decide(
         stopped: Vec::new(),
         begun: None,
         ordered: 0,
+        unknown: Vec::new(),
         goes_on: false,
     };
     match turning.decide(inputs) {
-        Ok(()) => {}
+        Ok(()) if turning.unknown.is_empty() => {}
+        Ok(()) => return Err(Needs::Cached(turning.unknown)),
         Err(Needs::Payloads(ids)) => return Err(Needs::Payloads(turning.in_parts(ids))),
-        Err(rows @ Needs::Rows(_)) => return Err(rows),
+        Err(other) => return Err(other),
     }
     turning.tell_stopped();
     turning.give_back();
@@ -405,6 +419,8 @@ struct Turning<'a> {
     begun: Option<Place>,
     /// Tasks ordered so far.
     ordered: u32,
+    /// Keys of the cache that were not asked for yet.
+    unknown: Vec<CacheKey>,
     /// Whether the rest was put off to a turn of its own.
     goes_on: bool,
 }

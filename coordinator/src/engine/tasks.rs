@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use shared::{
-    component::{Failure, FailureClass},
+    component::{Failure, FailureClass, LogLevel},
     execution::{Event, Execution, Payload, Phase, Place, ROOT, ReplayError, Status, TimerKey},
     expression::EvaluationError,
     port::{
@@ -16,7 +16,9 @@ use shared::{
 };
 
 use super::{
-    Command, Loaded, Needs, POISON_LOSSES, Turning, fusion,
+    Command, Loaded, Needs, POISON_LOSSES, Turning,
+    caching::Kept,
+    fusion,
     limits::{self, Stand},
     pausing, rendered,
 };
@@ -190,7 +192,9 @@ impl Turning<'_> {
         ports: &[String],
     ) -> Result<(), Needs> {
         let component = self.execution.component(place);
-        let ports = ports.iter().filter(|port| component.ports.contains(port)).cloned().collect();
+        let ports: Vec<String> =
+            ports.iter().filter(|port| component.ports.contains(port)).cloned().collect();
+        self.keep_result(place, output, &ports)?;
         self.finished(place, result.attempt, Status::Completed, None, Some(result));
         self.drop_task_timers(place);
         self.emit(Event::TaskCompleted {
@@ -336,7 +340,21 @@ impl Turning<'_> {
                     }
                     true
                 }
-                (Some(_), AskKind::Lease) => false,
+                // Its message was sent twice, as after a crash between commit and publish, and both copies began.
+                (Some(_), AskKind::Lease) => {
+                    self.made.late.push(LateResult {
+                        execution: self.execution.id,
+                        task,
+                        attempt,
+                        dispatch: state.dispatch,
+                        worker,
+                        at: self.around.now,
+                        ending: "stopped".to_owned(),
+                        reason: "it began a copy of the task, of which another worker has the lease"
+                            .to_owned(),
+                    });
+                    false
+                }
             };
         }
         self.made
@@ -599,7 +617,16 @@ impl Turning<'_> {
         let paused = self.execution.is_paused() && !planted!(B60TimersFireInAPause);
         if (self.begun == Some(place) || self.is_never_sent(place)) && !paused {
             let (attempt, dispatch) = next_dispatch(self.execution, place);
-            self.emit(Event::TaskDispatched { task: self.key(place), attempt, dispatch, slot: None });
+            self.emit(Event::TaskDispatched {
+                task: self.key(place),
+                attempt,
+                dispatch,
+                slot: None,
+                cache: None,
+            });
+            return Ok(());
+        }
+        if !paused && self.recalled(place)? {
             return Ok(());
         }
         if paused || self.ordered >= self.around.room {
@@ -613,13 +640,23 @@ impl Turning<'_> {
     }
 
     pub(super) fn send(&mut self, place: Place, attempt: u32, dispatch: u32) -> Result<(), Needs> {
-        match make_task(self.execution, &self.payloads, place, attempt, dispatch) {
-            Ok(mut task) => {
+        let task = make_task(self.execution, &self.payloads, place, attempt, dispatch);
+        match task.and_then(|task| Ok((task, self.kept_under(place)?))) {
+            Ok((mut task, kept)) => {
                 let Stand::Runs(slot) = self.place_for(place)? else { return Ok(()) };
+                let cache = match kept {
+                    Kept::Under(hash) => Some(hash),
+                    Kept::Nowhere => None,
+                    Kept::TooLarge => {
+                        let task = self.key(place);
+                        self.note(LogLevel::Info, format!("what {task} gives is not cached: its key holds an output that is larger than 64 KiB"));
+                        None
+                    }
+                };
                 if self.around.rules.fusion {
                     task.chain = fusion::chain(self.execution, &self.payloads, place);
                 }
-                self.emit(Event::TaskDispatched { task: self.key(place), attempt, dispatch, slot });
+                self.emit(Event::TaskDispatched { task: self.key(place), attempt, dispatch, slot, cache });
                 self.made.commands.push(Command::Dispatch(Box::new(task)));
                 self.ordered += 1;
             }

@@ -1,5 +1,6 @@
 //! The rules, a test each. Here is the driver; the rows of the reference are in the modules.
 
+mod caching;
 mod cancel;
 mod containers;
 mod decided;
@@ -201,6 +202,7 @@ struct Case {
     room: u32,
     queue_is_deep: bool,
     full: Full,
+    cached: Option<super::Cached>,
     queue_lost_before: Option<Timestamp>,
     payloads: super::Loaded,
     timers: BTreeMap<TimerKey, Timestamp>,
@@ -278,6 +280,7 @@ impl Case {
             room: 1_000,
             queue_is_deep: false,
             full: Full::new(),
+            cached: None,
             queue_lost_before: None,
             payloads: HashMap::new(),
             timers: BTreeMap::new(),
@@ -316,6 +319,7 @@ impl Case {
             queue_lost_before: self.queue_lost_before,
             queue_is_deep: self.queue_is_deep,
             full: &self.full,
+            cached: self.cached.as_ref(),
         }
     }
 

@@ -478,6 +478,7 @@ impl Watch for History {
             Event::TaskReady { task }
             | Event::TaskLimited { task, .. }
             | Event::TaskDispatched { task, .. }
+            | Event::TaskCached { task, .. }
             | Event::TaskOffered { task, .. }
             | Event::Opened { task, .. }
             | Event::Delayed { task, .. }
@@ -528,7 +529,9 @@ impl Watch for History {
             self.counted.push((task.clone(), *attempt));
         }
         match event {
-            Event::TaskCompleted { output, ports, .. } | Event::Decided { output, ports, .. } => {
+            Event::TaskCompleted { output, ports, .. }
+            | Event::TaskCached { output, ports, .. }
+            | Event::Decided { output, ports, .. } => {
                 if let Some(place) = place {
                     self.completes(state, place, turn, output, ports);
                 }

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a run says what it did, and with which seed a fault was found")]
 
 mod broker;
+mod caching;
 mod check;
 mod moves;
 mod reach;
@@ -141,6 +142,8 @@ pub(crate) struct Tally {
     pub(crate) followed: u64,
     /// Permits that let somebody through.
     pub(crate) permits: u64,
+    /// Results that were used again.
+    pub(crate) cached: u64,
     /// Executions moved to another version, and moves that were refused when they were decided.
     pub(crate) moved: u64,
     pub(crate) not_moved: u64,
@@ -182,6 +185,7 @@ impl Tally {
             without_a_place,
             followed,
             permits,
+            cached,
             moved,
             not_moved,
         } = other;
@@ -218,6 +222,7 @@ impl Tally {
         self.without_a_place += without_a_place;
         self.followed += followed;
         self.permits += permits;
+        self.cached += cached;
         self.moved += moved;
         self.not_moved += not_moved;
     }

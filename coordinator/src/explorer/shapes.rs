@@ -618,6 +618,52 @@ components:
   yes: { type: work, needs: [once.admitted] }
   no: { type: work, needs: [once.refused] }
 ",
+    // Results that are used again: in later rounds and by other executions, before they expire and not after; under
+    // keys that change while the task runs; beside a place that is waited for.
+    r"
+workflow: v1
+name: cached
+parameters: { key: { type: string, default: k } }
+components:
+  l:
+    type: loop
+    config: { items: [1, 2, 1, 1, 2], max_parallel: 2 }
+    components:
+      a:
+        type: work
+        config: { gives: '${{ item * 10 }}' }
+        cache: { key: '${{ item }}', ttl: 1h }
+      pause: { type: delay, needs: [a], config: { for: 3s } }
+      b:
+        type: work
+        needs: [pause]
+        config: { gives: '${{ [item, ''a rather long output of it''] }}' }
+        cache: { ttl: 2s }
+      c:
+        type: work
+        needs: [b]
+        config: { fail_first: 1, gives: '${{ components.b.output }}' }
+        retry: { max_attempts: 2, backoff: fixed, initial: 3s, on: [unavailable] }
+        cache: { key: '${{ components.b.output | length if item == 1 else none }}' }
+  r:
+    type: for_loop
+    config: { from: 1, to: 4, max_parallel: 1 }
+    components:
+      x: { type: work }
+      y: { type: work }
+      either:
+        type: work
+        needs: [x, y]
+        join: any
+        config: { gives: '${{ components.y.status }}' }
+        cache: { key: '${{ components.y.status }}' }
+  once:
+    type: work
+    config: { gives: '${{ parameters.key }}' }
+    concurrency: { key: '${{ parameters.key }}', limit: 1 }
+    cache: { key: '${{ parameters.key }}', ttl: 30s }
+  last: { type: work, needs: [l, r, once], config: { seen: '${{ components.l.output }}' }, cache: {} }
+",
     // Two places for the tasks of all rounds and executions, kept over lost workers and given back in a backoff.
     r"
 workflow: v1
@@ -945,6 +991,42 @@ components:
   no: { type: work, needs: [single.refused] }
 ",
         &[("brief", "short"), ("once", "single")],
+    ),
+    // What is used again is another.
+    (
+        r"
+workflow: v1
+name: cached
+parameters: { key: { type: string, default: k } }
+components:
+  l:
+    type: loop
+    config: { items: [1, 2, 1, 1, 2], max_parallel: 2 }
+    components:
+      a:
+        type: work
+        config: { gives: '${{ item * 10 }}' }
+        cache: { key: '${{ item }}', ttl: 1h }
+      pause: { type: delay, needs: [a], config: { for: 3s } }
+      b:
+        type: work
+        needs: [pause]
+        config: { gives: '${{ [item, ''a rather long output of it''] }}' }
+        cache: { ttl: 2s }
+      c:
+        type: work
+        needs: [b]
+        config: { fail_first: 1, gives: '${{ components.b.output }}' }
+        retry: { max_attempts: 2, backoff: fixed, initial: 3s, on: [unavailable] }
+        cache: { key: '${{ components.b.output | length if item == 1 else none }}' }
+  single:
+    type: work
+    config: { gives: '${{ parameters.key }}-2' }
+    concurrency: { key: '${{ parameters.key }}', limit: 1 }
+    cache: { key: '${{ parameters.key }}', ttl: 30s }
+  last: { type: work, needs: [l, single], config: { seen: '${{ components.single.output }}' }, cache: {} }
+",
+        &[("once", "single")],
     ),
     // Other places.
     (

@@ -9,7 +9,8 @@ use serde_json::Value;
 use shared::{
     component::Failure,
     execution::{Event, Payload, Received, Status, TaskKey, TimerKey, Turn},
-    ids::{ExecutionId, PayloadId, RequestId, Token},
+    ids::{ExecutionId, PayloadId, RequestId, Token, WorkflowId},
+    port::cache::{CacheEntry, CacheKey, CachedResult},
     port::rates::RateRows,
     port::slots::SlotRows,
     port::store::{Commit, HumanTaskChange, HumanTaskStatus, Kept, TimerChange, WaitChange},
@@ -57,6 +58,8 @@ pub(super) struct Storage {
     pub(super) people: BTreeMap<(ExecutionId, TaskKey), HumanTaskChange>,
     pub(super) waits: BTreeMap<(ExecutionId, TaskKey), Awaited>,
     pub(super) rates: RateRows,
+    /// Results to be used again. None is removed.
+    pub(super) cache: HashMap<(WorkflowId, CacheKey), CachedResult>,
     /// Events that were published, with when.
     pub(super) events: Vec<(Timestamp, Received)>,
     /// Children that were asked to end while they were open, or found ended.
@@ -184,6 +187,9 @@ impl Storage {
         if !has(Bug::B16AcknowledgedCommitRolledBack) || commit.turn.seq % 7 != 3 {
             journal.push(commit.turn.clone());
             self.turns += 1;
+        }
+        for CacheEntry { key, result } in &commit.cache {
+            self.cache.insert((commit.workflow, key.clone()), result.clone());
         }
         let Some(row) = self.rows.get_mut(&id) else { return Kept::Committed };
         if let Some(change) = &commit.change {

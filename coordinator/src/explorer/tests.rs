@@ -78,6 +78,7 @@ fn is_not_hollow(tally: &Tally) {
         (tally.retries, "retries"),
         (tally.carried, "carried results"),
         (tally.refused, "refused retries"),
+        (tally.cached, "results used again"),
         (tally.moved, "moves"),
         (tally.not_moved, "refused moves"),
     ] {

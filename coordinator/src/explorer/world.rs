@@ -672,10 +672,18 @@ impl World {
                 }
             }
             let mut decided = None;
+            let mut cached = None;
             for _ in 0..8 {
                 let dice = &mut self.dice;
                 let mut fresh = || PayloadId::from_uuid(dice.uuid());
-                match self.coordinators[index].desk.decide(work, now, false, &payloads, &mut fresh) {
+                match self.coordinators[index].desk.decide(
+                    work,
+                    now,
+                    false,
+                    &payloads,
+                    cached.as_ref(),
+                    &mut fresh,
+                ) {
                     Ok(Some(done)) => {
                         decided = Some(done);
                         break;
@@ -692,6 +700,7 @@ impl World {
                             self.read(index, work.execution);
                         }
                     }
+                    Err(Needs::Cached(keys)) => cached = Some(self.find_cached(work.execution, keys)),
                 }
                 if self.violation.is_some() {
                     break;
@@ -1643,6 +1652,7 @@ impl World {
                 "I13" => "I13",
                 "I30" => "I30",
                 "I32" => "I32",
+                "I34" => "I34",
                 _ => "I0",
             };
             self.broken(invariant, first.message);
@@ -1652,6 +1662,9 @@ impl World {
         }
         self.check_children();
         if let Some((invariant, message)) = self.check_carried() {
+            self.broken(invariant, message);
+        }
+        if let Some((invariant, message)) = self.check_cached() {
             self.broken(invariant, message);
         }
         for index in 0..self.clients.len() {

@@ -126,6 +126,7 @@ impl World {
             sweep_at: None,
             people: Vec::new(),
             waits: Vec::new(),
+            cache: Vec::new(),
         };
         assert_eq!(self.store.commit(vec![commit]).await.expect("an answer"), [Kept::Committed]);
     }

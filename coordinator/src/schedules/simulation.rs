@@ -567,6 +567,7 @@ impl<'a> World<'a> {
             let commit = Commit {
                 people: Vec::new(),
                 waits: Vec::new(),
+                cache: Vec::new(),
                 turn: Turn {
                     seq: 2,
                     cause: MessageId::generate(),

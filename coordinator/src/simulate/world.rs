@@ -96,8 +96,8 @@ impl<'a> World<'a> {
             now: setup.at,
             setup,
             first,
-            // Every task is answered by itself here.
-            rules: Rules { limits, fusion: false, ..Rules::default() },
+            // Every task is answered by itself here, and nobody gave anything before.
+            rules: Rules { limits, fusion: false, cache: false, ..Rules::default() },
             coming: BTreeMap::new(),
             timers: BTreeMap::new(),
             rates: RateRows::default(),
@@ -187,11 +187,12 @@ impl<'a> World<'a> {
             queue_lost_before: None,
             queue_is_deep: false,
             full: &Full::new(),
+            cached: None,
         };
         let decision = match decide(execution, std::slice::from_ref(input), cause, &around) {
             Ok(decision) => decision,
             // Everything that was laid aside is loaded; what else there is, no simulation has.
-            Err(Needs::Payloads(_) | Needs::Rows(_)) => {
+            Err(Needs::Payloads(_) | Needs::Rows(_) | Needs::Cached(_)) => {
                 self.stuck.push(Stuck::Stored);
                 return;
             }

@@ -458,6 +458,21 @@ pub enum Event {
         /// The key of which it takes a place; absent when it has one, or needs none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         slot: Option<String>,
+        /// What its result is kept under in the cache.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cache: Option<String>,
+    },
+    /// A task does not run: what another execution completed it with is used again.
+    TaskCached {
+        task: TaskKey,
+        /// What the result was kept under.
+        key: String,
+        /// The execution that ran it, and when it completed there.
+        from: ExecutionId,
+        at: Timestamp,
+        output: Payload,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ports: Vec<String>,
     },
     /// A worker may run an `at_most_once` attempt: the one durable grant of it.
     TaskGranted { task: TaskKey, attempt: u32, worker: WorkerId, token: Token },
@@ -687,6 +702,7 @@ impl Event {
             | Self::TaskLimited { task, .. }
             | Self::TaskOffered { task, .. }
             | Self::TaskDispatched { task, .. }
+            | Self::TaskCached { task, .. }
             | Self::TaskGranted { task, .. }
             | Self::TaskLeased { task, .. }
             | Self::TaskLost { task, .. }

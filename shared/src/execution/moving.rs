@@ -683,7 +683,7 @@ fn difference(
             let each = component.needs.iter();
             each.map(|need| (of.components[need.from].id.to_string(), port(need))).collect()
         };
-        let same: [(&str, bool); 11] = [
+        let same: [(&str, bool); 12] = [
             ("needs", needs(from, a) == needs(to, b)),
             ("join", a.join == b.join),
             ("when", a.when == b.when),
@@ -694,6 +694,7 @@ fn difference(
             ("delivery", a.delivery == b.delivery),
             ("worker", a.placement == b.placement),
             ("concurrency", a.concurrency == b.concurrency),
+            ("cache", a.cache == b.cache),
             ("compensate", a.compensate.is_some() == b.compensate.is_some()),
         ];
         if let Some((field, _)) = same.iter().find(|(_, same)| !same) {

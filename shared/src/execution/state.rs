@@ -178,6 +178,8 @@ pub struct ComponentState {
     /// Own ports that fired.
     pub ports: Vec<String>,
     pub failure: Option<Box<Failure>>,
+    /// What the result of the present attempt is kept under in the cache.
+    pub cache_key: Option<Box<str>>,
     /// The worker whose result counted last, and when that run began: a second run of the attempt is told
     /// from a second copy of its result by them.
     pub answered_by: Option<(WorkerId, Timestamp)>,
@@ -638,6 +640,7 @@ impl Execution {
             output: None,
             ports: Vec::new(),
             failure: None,
+            cache_key: None,
             answered_by: None,
             since: at,
             returned: false,
@@ -881,7 +884,7 @@ impl Execution {
                 self.hold(place, slot.as_deref());
                 self.begin(task, Phase::Offered, at)?;
             }
-            Event::TaskDispatched { task, attempt, dispatch, slot } => {
+            Event::TaskDispatched { task, attempt, dispatch, slot, cache } => {
                 let place = self.place_of(task)?;
                 self.hold(place, slot.as_deref());
                 let state = self.at_mut(place);
@@ -896,6 +899,7 @@ impl Execution {
                 state.dispatched_at = at;
                 state.cause = cause;
                 state.returned = false;
+                state.cache_key = cache.as_deref().map(Into::into);
                 self.set_phase(place, Phase::Dispatched);
             }
             Event::TaskGranted { task, worker, token, .. } => {
@@ -937,7 +941,7 @@ impl Execution {
                 self.at_mut(place).answered_by = Some((*worker, *started_at));
                 self.complete(place, output.clone(), ports.clone());
             }
-            Event::Decided { task, output, ports, .. } => {
+            Event::Decided { task, output, ports, .. } | Event::TaskCached { task, output, ports, .. } => {
                 let place = self.place_of(task)?;
                 self.complete(place, output.clone(), ports.clone());
             }

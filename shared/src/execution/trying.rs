@@ -242,8 +242,9 @@ fn depends_on(part: &Workflow, index: usize) -> BTreeSet<usize> {
         }
         component.when.iter().flat_map(Expression::references).for_each(&mut look);
         component.config.references().into_iter().for_each(&mut look);
-        let key = component.concurrency.as_ref().map(|concurrency| concurrency.key.references());
-        key.into_iter().flatten().for_each(&mut look);
+        let place = component.concurrency.as_ref().map(|concurrency| concurrency.key.references());
+        let kept = component.cache.as_ref().and_then(|caching| Some(caching.key.as_ref()?.references()));
+        place.into_iter().chain(kept).flatten().for_each(&mut look);
         // These are kept as texts until they are asked.
         for field in ["condition", "filter"] {
             let source = component.config.constant_field(field).and_then(Value::as_str);

@@ -7,7 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use super::slots::{FullSlot, SlotClaim, SlotOwner, SlotOwners};
-use super::{Cause, history::History, people::People, rates::Rates, triggers::TriggerDraft};
+use super::{
+    Cause,
+    cache::{CacheEntry, StepCache},
+    history::History,
+    people::People,
+    rates::Rates,
+    triggers::TriggerDraft,
+};
 pub use super::{triggers::Triggers, versions::Versions};
 use crate::{
     component::Failure,
@@ -57,6 +64,7 @@ pub trait Store:
     + Triggers
     + History
     + Rates
+    + StepCache
 {
 }
 impl<
@@ -72,7 +80,8 @@ impl<
         + People
         + Triggers
         + History
-        + Rates,
+        + Rates
+        + StepCache,
 > Store for T
 {
 }
@@ -176,6 +185,8 @@ pub struct Commit {
     pub people: Vec<HumanTaskChange>,
     /// Events that are waited for. Those of the execution end with it.
     pub waits: Vec<WaitChange>,
+    /// Results that other executions of the workflow may use.
+    pub cache: Vec<CacheEntry>,
 }
 
 impl Commit {
@@ -282,7 +293,7 @@ pub struct LateResult {
     pub dispatch: u32,
     pub worker: WorkerId,
     pub at: Timestamp,
-    /// What the result was: `completed`, `failed`, `lost`.
+    /// What the result was: `completed`, `failed`, `lost`, `returned`; `stopped` for a copy that gave none.
     pub ending: String,
     /// Why it was dropped.
     pub reason: String,
@@ -413,7 +424,7 @@ pub trait Sweeps: Send + Sync {
     /// How late the sweep is: the age of the oldest execution due for it.
     async fn sweep_lag(&self) -> Result<Duration, StoreError>;
 
-    /// Makes partitions ahead and removes idempotency keys that have run out.
+    /// Makes partitions ahead and removes idempotency keys and cached results that have run out.
     async fn maintain(&self) -> Result<(), StoreError>;
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests end their tasks with their runtime")]
 
+pub mod cache;
 pub mod history;
 pub mod people;
 pub mod progress;

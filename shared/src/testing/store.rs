@@ -82,6 +82,7 @@ macro_rules! store_conformance {
             all_slots_or_none
             a_refusal_names_those_in_the_way_when_asked
             who_stands_in_line_is_shown_and_called
+            what_is_given_back_in_the_batch_that_took_it_is_free
             who_need_not_wait_is_told
             a_line_goes_by_priority_then_time
             groups_of_a_line_take_turns
@@ -231,6 +232,7 @@ pub(super) fn turn(workflow: &WorkflowRow, execution: ExecutionId, seq: u32) -> 
     Commit {
         people: Vec::new(),
         waits: Vec::new(),
+        cache: Vec::new(),
         turn: Turn {
             execution,
             seq,
@@ -869,6 +871,39 @@ pub async fn a_refusal_names_those_in_the_way_when_asked(store: DynStore) {
     let owners = SlotOwners { holders: vec![owner(first, task, 10)], waiting: vec![owner(second, None, 20)] };
     let full = HashMap::from([("key".to_owned(), FullSlot { free: 0, owners })]);
     assert_eq!(keep_any(&store, late).await, Kept::Refused { full });
+}
+
+pub async fn what_is_given_back_in_the_batch_that_took_it_is_free(store: DynStore) {
+    let (workflow, first) = execution(&store).await;
+    let second = another(&store, &workflow).await;
+    let third = another(&store, &workflow).await;
+    keep(&store, taking(turn(&workflow, first, 2), "key", 1)).await;
+    let given = |mut commit: Commit, task: Option<&str>| {
+        commit.give.push(task.map(|id| TaskKey::of(id.into())));
+        commit
+    };
+    let of_task = |id: &str, key: &str| SlotClaim { task: Some(TaskKey::of(id.into())), ..claim(key, 1) };
+    // It begins to wait, and is cancelled.
+    let cancelled = given(to(turn(&workflow, second, 3), Status::Cancelled), None);
+    let batch = vec![waiting(turn(&workflow, second, 2), claim("key", 1)), cancelled];
+    assert_eq!(store.commit(batch).await.expect("kept"), [Kept::Committed, Kept::Committed]);
+    assert_eq!(line(&store, "key").await, []);
+    // One task takes a place, gives it back and has another; one leaves the line, and comes again.
+    let mut took = turn(&workflow, third, 2);
+    took.take.push(of_task("a", "x"));
+    took.wait.push(of_task("b", "key"));
+    let mut later = given(given(turn(&workflow, third, 3), Some("a")), Some("b"));
+    later.take.push(of_task("a", "y"));
+    let mut last = turn(&workflow, third, 4);
+    last.wait.push(of_task("b", "key"));
+    let kept = store.commit(vec![took, later, last]).await.expect("kept");
+    assert_eq!(kept, [Kept::Committed, Kept::Committed, Kept::Committed]);
+    assert_eq!((holders(&store, "x").await, holders(&store, "y").await), (vec![], vec![third]));
+    assert_eq!(line(&store, "key").await, [third]);
+    let mut ended = to(turn(&workflow, third, 5), Status::Completed);
+    ended.give.push(Some(TaskKey::of("b".into())));
+    keep(&store, ended).await;
+    assert_eq!((line(&store, "key").await, holders(&store, "y").await), (vec![], vec![]));
 }
 
 pub async fn who_stands_in_line_is_shown_and_called(store: DynStore) {

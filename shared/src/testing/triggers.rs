@@ -191,6 +191,7 @@ async fn end(store: &DynStore, workflow: &WorkflowRow, execution: ExecutionId) {
     let commit = Commit {
         people: Vec::new(),
         waits: Vec::new(),
+        cache: Vec::new(),
         turn: first,
         tenant: TENANT,
         workflow: workflow.id,

@@ -51,6 +51,7 @@ pub(crate) const COMPONENT: &[&str] = &[
 ];
 pub(crate) const RETRY: &[&str] = &["max_attempts", "backoff", "initial", "cap", "jitter", "on"];
 pub(crate) const WORKER: &[&str] = &["tags", "pool", "priority"];
+pub(crate) const CACHE: &[&str] = &["key", "ttl"];
 pub(crate) const CONCURRENCY: &[&str] = &["key", "limit", "on_conflict"];
 pub(crate) const PARAMETER: &[&str] = &[
     "type",
@@ -92,7 +93,8 @@ fn ordered(map: &Map<String, Value>, order: &[&str], each: &dyn Fn(&str, &Value)
     Value::Object(result)
 }
 
-fn sorted(value: &Value) -> Value {
+/// The keys of a map in one order, those inside it as they are.
+pub(super) fn sorted(value: &Value) -> Value {
     let Value::Object(map) = value else { return value.clone() };
     let mut keys: Vec<&String> = map.keys().collect();
     keys.sort();
@@ -129,6 +131,7 @@ fn component(map: &Map<String, Value>, catalogue: &Catalogue) -> Value {
         ("config", value) => sorted(value),
         ("retry", value) => under(value, RETRY),
         ("worker", value) => under(value, WORKER),
+        ("cache", value) => under(value, CACHE),
         ("concurrency", value) => under(value, CONCURRENCY),
         ("components" | "catch" | "finally", value) => components(value, catalogue),
         ("compensate", Value::Object(map)) => component(map, catalogue),

@@ -10,6 +10,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
+    cache::{Caching, LONGEST_TTL, SHORTEST_TTL, TTL},
     canonical,
     containers::{Plan, is_container, is_timeless},
     fusion,
@@ -325,6 +326,9 @@ pub(super) struct Draft<'a> {
     pub(super) concurrency: Option<Concurrency>,
     /// What the key of `concurrency` uses.
     pub(super) concurrency_uses: Vec<Use>,
+    cache: Option<Caching>,
+    /// What the key of `cache` uses.
+    pub(super) cache_uses: Vec<Use>,
     pub(super) scope: usize,
     pub(super) position: usize,
     pub(super) scopes: Scopes,
@@ -344,9 +348,6 @@ pub(super) struct Checker<'a> {
     pub(super) trusted: bool,
     pub(super) found: Vec<Found>,
 }
-
-/// A sentence for a field of a chapter that is not built.
-const LATER: &[(&str, &str)] = &[("cache", "remove it")];
 
 pub(super) fn path_of(base: &[&str], rest: &[String]) -> Vec<String> {
     base.iter().map(ToString::to_string).chain(rest.iter().cloned()).collect()
@@ -615,6 +616,7 @@ impl<'a> Checker<'a> {
             return None;
         }
         let Plan { drafts, scopes, by_id, on_failure, finally } = plan;
+        let has_cache = drafts.iter().any(|draft| draft.cache.is_some());
         let points = (scopes.iter().zip(points))
             .flat_map(|(scope, points)| scope.components.iter().copied().zip(points))
             .collect();
@@ -631,6 +633,7 @@ impl<'a> Checker<'a> {
             on_unhandled_failure,
             compensate_on_cancel,
             components: components(drafts, &scopes, points),
+            has_cache,
             may_stop: scopes.iter().any(|scope| scope.on_unhandled_failure == OnUnhandledFailure::Stop),
             scopes,
             on_failure,
@@ -638,22 +641,6 @@ impl<'a> Checker<'a> {
             output,
             by_id,
         })
-    }
-
-    /// Refuses the fields of chapters that are not built.
-    pub(super) fn later(&mut self, map: &Map<String, Value>, names: &[&str], path: &[&str]) {
-        for name in names.iter().filter(|name| map.contains_key(**name)) {
-            let hint = LATER.iter().find(|(later, _)| later == name).map_or("remove it", |(_, hint)| *hint);
-            self.report(
-                Found::new(
-                    "not_supported",
-                    format!("`{name}` is not supported by this build"),
-                    &[path, &[name]].concat(),
-                )
-                .at_key()
-                .suggest(hint),
-            );
-        }
     }
 
     fn labels(&mut self, document: &Map<String, Value>) -> BTreeMap<String, String> {
@@ -918,7 +905,81 @@ impl<'a> Checker<'a> {
             draft.concurrency = Some(concurrency);
             draft.concurrency_uses = uses;
         }
+        self.cache(&mut draft, fields);
         draft
+    }
+
+    /// What `cache` of a component says.
+    fn cache(&mut self, draft: &mut Draft<'_>, fields: &Map<String, Value>) {
+        let path = draft.path.clone();
+        let Some(cache) = self.map(fields, "cache", &path) else { return };
+        let whole = below(&path, "cache");
+        self.fields(cache, canonical::CACHE, &whole, "`cache`");
+        let ttl = self.duration(cache, "ttl", &whole).unwrap_or(TTL);
+        if !(SHORTEST_TTL..=LONGEST_TTL).contains(&ttl) {
+            self.report(Found::new(
+                "duration",
+                "a result is used again for 1s to 365d",
+                &below(&whole, "ttl"),
+            ));
+        }
+        let written = cache.get("key");
+        let key = written.map(|key| {
+            let key_path = below(&whole, "key");
+            if key.is_null() {
+                self.report(
+                    Found::new(
+                        "field_value",
+                        "what has no key is not cached, and this never has one",
+                        &key_path,
+                    )
+                    .suggest("remove `key`: the resolved config is the key then"),
+                );
+            }
+            self.template(key, &key_path, &|_| Field::Template)
+        });
+        let (key, uses) = key.map_or((None, Vec::new()), |(key, uses)| (Some(key), uses));
+        draft.cache_uses = uses;
+        self.cache_place(draft, fields, &whole);
+        if let Some(kind) = draft.kind {
+            let config = canonical::sorted(&draft.config_value);
+            draft.cache = Some(Caching::new(key, ttl, kind.kind, &config, written));
+        }
+    }
+
+    /// Which components have no results that could be used again.
+    fn cache_place(&mut self, draft: &Draft<'_>, fields: &Map<String, Value>, whole: &[&str]) {
+        let Some(kind) = draft.kind else { return };
+        let name = kind.kind;
+        if is_container(name) && (name != "parallel" || fields.contains_key("components")) {
+            // That is said where its other fields are looked at.
+            return;
+        }
+        let on_workers = "give `cache` to components that a worker runs";
+        let wrong = match kind.runs {
+            _ if is_timeless(name) && !is_container(name) => {
+                Some((format!("`{name}` waits for others, and what they say is not used again"), on_workers))
+            }
+            Runs::Coordinator => {
+                Some((format!("`{name}` is decided by the engine, which takes no time"), on_workers))
+            }
+            Runs::External => {
+                Some((format!("`{name}` is carried out outside this platform, each time anew"), on_workers))
+            }
+            Runs::Worker if draft.delivery == Delivery::AtMostOnce => Some((
+                "what is `at_most_once` acts each time, and a result that is used again does nothing"
+                    .to_owned(),
+                "remove `cache`, or write `delivery: at_least_once`",
+            )),
+            Runs::Worker if fields.get("compensate").is_some_and(|undo| !undo.is_null()) => Some((
+                "a result that is used again did nothing that `compensate` could undo".to_owned(),
+                "remove `cache`, or `compensate`",
+            )),
+            Runs::Worker => None,
+        };
+        if let Some((message, suggestion)) = wrong {
+            self.report(Found::new("cache_place", message, whole).at_key().suggest(suggestion));
+        }
     }
 
     /// What only some components can have of `concurrency`.
@@ -1451,6 +1512,8 @@ impl<'a> Draft<'a> {
             placement: Placement { pool: Arc::from("default"), tags: Vec::new(), priority: None },
             concurrency: None,
             concurrency_uses: Vec::new(),
+            cache: None,
+            cache_uses: Vec::new(),
             scope: 0,
             position: 0,
             scopes: Scopes::default(),
@@ -1509,6 +1572,7 @@ fn components(drafts: Vec<Draft<'_>>, scopes: &[Scope], mut points: Vec<(usize, 
                 delivery: draft.delivery,
                 placement: draft.placement,
                 concurrency: draft.concurrency,
+                cache: draft.cache,
                 outgoing,
                 timeout_is_read,
                 scope: draft.scope,

@@ -40,7 +40,7 @@ pub(super) fn is_timeless(kind: &str) -> bool {
 /// Why a field cannot stand on a container, and what to do instead.
 pub(super) const NOT_ON_CONTAINERS: &[(&str, &str, &str)] = &[
     ("retry", "what is inside is tried again, each for itself", "give `retry` to the components inside"),
-    ("cache", "its output is made of what runs inside", "remove it"),
+    ("cache", "its output is made of what runs inside", "give `cache` to the components inside"),
     ("delivery", "no worker runs it", "give `delivery` to the components inside"),
     ("worker", "no worker runs it", "give `worker` to the components inside"),
     (
@@ -312,8 +312,6 @@ impl<'a> Checker<'a> {
         let is_open = is_container(kind) && (kind != "parallel" || fields.contains_key("components"));
         if is_open {
             self.container(&plan.drafts[index], fields, &path);
-        } else {
-            self.later(fields, &["cache"], &path);
         }
         if kind == "try_catch" && !given("catch") && !given("finally") {
             self.report(
@@ -462,7 +460,7 @@ impl<'a> Checker<'a> {
                 "components" | "catch" | "finally" => "it is one component, no container",
                 "compensate" => "what undoes is not undone",
                 "concurrency" => "what undoes waits for nobody",
-                "cache" => "`cache` is not supported by this build",
+                "cache" => "what was done before is not undone by it",
                 _ => continue,
             };
             self.report(

@@ -71,6 +71,24 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
         }),
     );
     definitions.insert(
+        "cache".to_owned(),
+        json!({
+            "description": "What it completes with is used again, for the same key and as long as `ttl` says.",
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "key": {
+                    "description": "Any value, with `${{ }}` where it should tell some from others; the resolved config when it is left out. What gives null is not cached."
+                },
+                "ttl": {
+                    "description": "From 1s to 365d.",
+                    "default": "1d",
+                    "allOf": [{ "$ref": "#/$defs/duration" }]
+                }
+            }
+        }),
+    );
+    definitions.insert(
         "components".to_owned(),
         json!({
             "type": "object",
@@ -143,7 +161,9 @@ pub fn json_schema(catalogue: &Catalogue) -> Value {
                         "pool": { "type": "string" },
                         "priority": { "enum": ["high", "normal", "low"] }
                     }
-                }
+                },
+                "cache": { "$ref": "#/$defs/cache" },
+                "concurrency": { "$ref": "#/$defs/concurrency" }
             },
             "allOf": choices,
         }),

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde_json::Value;
 
 use super::{
-    canonical::{COMPONENT, CONCURRENCY, DOCUMENT, PARAMETER, RETRY, WORKER},
+    canonical::{CACHE, COMPONENT, CONCURRENCY, DOCUMENT, PARAMETER, RETRY, WORKER},
     check::fault_problem,
     problem::Problems,
     text::{self, Comment, Node, Text, Tree},
@@ -181,6 +181,7 @@ impl<'t> Writer<'t> {
                 (Place::Components, _) | (Place::Component, "compensate") => Place::Component,
                 (Place::Component, "retry") => Place::Fixed(RETRY),
                 (Place::Component, "worker") => Place::Fixed(WORKER),
+                (Place::Component, "cache") => Place::Fixed(CACHE),
                 _ => Place::Free,
             };
             match &entry.value.node {

@@ -30,6 +30,7 @@ fn is_plain(component: &Component) -> bool {
         && component.effect == Effect::Pure
         && component.delivery == Delivery::AtLeastOnce
         && component.concurrency.is_none()
+        && component.cache.is_none()
         && component.queue_timeout.is_none()
         && component.total_timeout.is_none()
 }

@@ -3,6 +3,7 @@
 //! The text is the document of record; [`Workflow`] is its parsed, checked, immutable snapshot.
 //! Nothing here runs a component or looks outside.
 
+mod cache;
 mod canonical;
 pub mod cases;
 mod check;
@@ -22,6 +23,7 @@ mod schema;
 mod text;
 pub mod triggers;
 
+pub use cache::Caching;
 pub use check::{MAX_COMPONENTS, Read, compile_snapshot, parse, read, read_value};
 pub use compare::{Change, Difference, Subject, compare};
 pub use containers::{MAX_NESTING, is_container};

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::limits::Concurrency;
+use super::{cache::Caching, limits::Concurrency};
 use crate::{
     component::{Effect, Runs},
     expression::{Expression, Template},
@@ -42,6 +42,8 @@ pub struct Workflow {
     pub scopes: Vec<Scope>,
     /// Whether any of them stops at an unhandled failure.
     pub may_stop: bool,
+    /// Whether results of any component are used again.
+    pub has_cache: bool,
     /// The scope that runs when the execution fails.
     pub on_failure: Option<usize>,
     /// The scope that runs at the end in any case.
@@ -267,6 +269,8 @@ pub struct Component {
     pub placement: Placement,
     /// How many of its tasks run at once, over all executions of the workflow.
     pub concurrency: Option<Concurrency>,
+    /// How its results are used again.
+    pub cache: Option<Caching>,
     /// Connections out: the reader's index and the port, in the order of the readers.
     pub outgoing: Vec<(usize, Output)>,
     /// Whether a connection leaves the `timeout` port.

@@ -266,6 +266,10 @@ impl Checker<'_> {
             for used in &draft.concurrency_uses {
                 self.uses(used, &key, names, &plan.by_id, Some(&seen));
             }
+            let key = below(&below(&draft.path, "cache"), "key");
+            for used in &draft.cache_uses {
+                self.uses(used, &key, names, &plan.by_id, Some(&seen));
+            }
             if let Some(when) = &draft.when {
                 let used = Use {
                     path: Vec::new(),

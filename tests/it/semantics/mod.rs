@@ -4,6 +4,7 @@
 //! Each row is a document whose components are named in it, and what becomes of them is read in the snapshot that
 //! everybody who watches an execution gets. `@call(name?script)` in a document is an `http_request` to the probe.
 
+mod caching;
 mod containers;
 mod document;
 mod example;

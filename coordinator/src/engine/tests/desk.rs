@@ -72,7 +72,7 @@ impl Office {
             number += 1;
             PayloadId::from_uuid(uuid::Uuid::from_u128(0x6000 + number))
         };
-        let decided = match self.desk.decide(work, self.now, false, &HashMap::new(), &mut new_payload) {
+        let decided = match self.desk.decide(work, self.now, false, &HashMap::new(), None, &mut new_payload) {
             Ok(Some(decided)) => decided,
             Ok(None) => panic!("the state is fresh"),
             Err(needs) => panic!("{needs:?}"),

@@ -272,7 +272,10 @@ fn an_attempt_whose_grant_never_arrived_did_not_run() {
 fn a_leased_task_is_fenced_by_its_token_and_outlives_silence() {
     let mut case = Case::start("a: { type: work }");
     assert!(case.ask("a", AskKind::Lease, 1));
+    assert!(case.late.is_empty());
     assert!(!case.ask("a", AskKind::Lease, 2));
+    let copy = "it began a copy of the task, of which another worker has the lease";
+    assert_eq!(case.late, [copy]);
     assert!(case.ask("a", AskKind::Lease, 1), "the same question again");
     assert_eq!(case.timer(&TimerKey::Lease(case.key("a"))), Some(seconds(60)));
     case.now = case.now.after(seconds(3_600));
