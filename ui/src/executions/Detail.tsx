@@ -44,13 +44,15 @@ function Large({ href, size }: { href: string; size: number }) {
   return <JsonView value={payload.data.text} label="output" />;
 }
 
-function Output({ attempt }: { attempt: Attempt | undefined }) {
+/** What an attempt gave. */
+export function Output({ attempt }: { attempt: Attempt | undefined }) {
   if (attempt?.output_reference) return <Large href={attempt.output_reference.href} size={attempt.output_reference.size} />;
   if (!attempt || attempt.output === undefined) return <p className="dim">Nothing yet.</p>;
   return <JsonView value={attempt.output} label="output" />;
 }
 
-function AttemptView({ attempt }: { attempt: Attempt }) {
+/** How an attempt went. */
+export function AttemptView({ attempt }: { attempt: Attempt }) {
   return (
     <div className="attempt">
       <div className="attempt-head">

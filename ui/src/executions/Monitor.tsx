@@ -1,15 +1,16 @@
+import '../styles/monitor.css';
+
 import { Button, Progress, Tabs } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
-import { useMemo, useState } from 'react';
+import { lazy, Suspense, useMemo, useState } from 'react';
 
 import { answer, api, type Execution } from '../api/client';
 import { useLive, type Connection } from '../api/live';
 import { componentsQuery, executionQuery, humanTasksQuery, MOST_ATTEMPTS, tasksQuery, versionQuery, whyQuery } from '../api/queries';
 import { read, textOfDefinition } from '../model/document';
 import { Types } from '../model/ports';
-import { HumanTaskCard } from '../people/HumanTask';
 import type { MonitorTab } from '../router';
 import { useOffer, type Command } from '../ui/commands';
 import { shortId } from '../ui/format';
@@ -31,6 +32,8 @@ import { Logs } from './Logs';
 import type { From } from './Retry';
 import { Tasks } from './Tasks';
 import { Timeline } from './Timeline';
+
+const HumanTaskCard = lazy(() => import('../people/HumanTask').then((part) => ({ default: part.HumanTaskCard })));
 
 const route = getRouteApi('/executions/$id');
 
@@ -404,11 +407,13 @@ export function Monitor() {
             </Tabs.Panel>
             <Tabs.Panel value="people" className="scroll-box">
               {people.data?.items.length === 0 && <Empty icon="person" title="Nobody is asked anything." />}
-              <div className="cards">
-                {people.data?.items.map((task) => (
-                  <HumanTaskCard key={task.id} task={task} />
-                ))}
-              </div>
+              <Suspense fallback={<Loading rows={4} />}>
+                <div className="cards">
+                  {people.data?.items.map((task) => (
+                    <HumanTaskCard key={task.id} task={task} />
+                  ))}
+                </div>
+              </Suspense>
             </Tabs.Panel>
           </Tabs>
         </div>
