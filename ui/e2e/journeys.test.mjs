@@ -344,7 +344,7 @@ journey('to try only one component, what comes before it needs data', {}, async 
   // What was never published says why it cannot be tried.
   await open(page, '/workflows/new');
   await page.getByRole('option', { name: 'noop' }).click();
-  await page.getByRole('button', { name: 'Try up to noop' }).click();
+  await page.getByRole('button', { name: 'Try up to noop' }).press('Enter');
   await page.getByText(/Publish it once/).waitFor();
 });
 

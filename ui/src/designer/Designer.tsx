@@ -567,8 +567,12 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   latest.current = { only, keys, pasteText, removeSelected, selection, text, workflow };
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => latest.current.keys(event);
-    const beforeKey = () => {
+    const beforeKey = (event: KeyboardEvent) => {
       chosenBefore.current = latest.current.only;
+      if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return;
+      // Before the canvas, which takes it as Ctrl with a click: that would select something else.
+      latest.current.keys(event);
+      if (event.defaultPrevented) event.stopPropagation();
     };
     const onCopy = (event: ClipboardEvent) => {
       const now = latest.current;
