@@ -410,6 +410,34 @@ journey('the first failure is on the first screen', {}, async (page) => {
   await page.goBack();
 });
 
+journey('an execution is seen as it was at any moment, and the link carries that', {}, async (page) => {
+  await open(page, `/executions/${invoice.executions[0]}?tab=journal`);
+  await status(page, 'Failed');
+  const slider = page.getByRole('slider', { name: 'Moment of the execution' });
+  await slider.focus();
+  await page.keyboard.press('Home');
+  await page.waitForURL(/at=1\b/);
+  await node(page, 'refuse').getByText('Waiting').waitFor();
+  assert.equal(await page.locator('.banner.is-failure').count(), 0);
+  await page.keyboard.press('ArrowRight');
+  await page.waitForURL(/at=2\b/);
+  await page.locator('.turn.is-shown .turn-number', { hasText: /^2$/ }).waitFor();
+  await accessible(page, 'a moment of the past');
+
+  await page.reload();
+  await page.locator('.travel.is-past', { hasText: 'Turn 2 of' }).waitFor();
+  await node(page, 'refuse').getByText('Waiting').waitFor();
+  await node(page, 'refuse').click();
+  await page.locator('.detail .status', { hasText: 'Waiting' }).waitFor();
+  await page.locator('.detail', { hasText: 'It has not begun.' }).waitFor();
+
+  await page.getByRole('button', { name: 'Play the journal' }).click();
+  await status(page, 'Failed');
+  await page.getByRole('button', { name: /^Back to now/ }).click();
+  await page.waitForURL((url) => !url.searchParams.has('at'));
+  await node(page, 'refuse').getByText('Failed').waitFor();
+});
+
 journey('what failed is done again, and what completed is kept', {}, async (page) => {
   await open(page, `/executions/${invoice.executions[0]}`);
   await status(page, 'Failed');

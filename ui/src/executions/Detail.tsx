@@ -134,6 +134,7 @@ export function Detail({
   workflow,
   tasks,
   all,
+  state,
   onRetry,
   onClose,
 }: {
@@ -142,6 +143,8 @@ export function Detail({
   /** Its own tasks: several inside loops. */
   tasks: Task[];
   all: Task[];
+  /** Where it stands, when that is known. */
+  state: string | undefined;
   /** Present when the execution has ended and this component can be named. */
   onRetry?: () => void;
   onClose: () => void;
@@ -160,6 +163,7 @@ export function Detail({
           <p className="dim">
             <code>{component.id}</code> · {component.type}
           </p>
+          {state !== undefined && <Status status={state} />}
         </div>
         <span className="spacer" />
         <CloseButton size="sm" aria-label="Close the details" onClick={onClose} />
