@@ -33,10 +33,11 @@ export function launch() {
   return chromium.launch({ executablePath: executable(), args: QUIET });
 }
 
-/** What the browser writes down and is expected: a workflow without a draft, a draft that was overtaken, and no network. */
+/** What the browser writes down and is expected: a workflow without a draft, a draft that was overtaken, a try without data, and no network. */
 const EXPECTED = [
   { said: /404/, of: /\/draft$/ },
   { said: /412/, of: /\/draft$/ },
+  { said: /409/, of: /\/try$/ },
   { said: /ERR_INTERNET_DISCONNECTED/, of: /\/api\// },
 ];
 

@@ -283,6 +283,71 @@ journey('expressions are completed with what ran before, and show what it gave l
   await page.locator('.source-look', { hasText: 'last: 120' }).waitFor();
 });
 
+journey('a component is tried with what comes before it, and what that gave is pinned', {}, async (page) => {
+  const { id } = await server.workflow(GREET.replace('name: greet', 'name: tried'));
+  await open(page, `/workflows/${id}/edit`);
+  await node(page, 'say').click();
+  await page.keyboard.press('Control+Enter');
+  const panel = page.getByRole('region', { name: 'Try' });
+  await panel.locator('.try-head .status', { hasText: 'Completed' }).waitFor({ timeout: 20_000 });
+  for (const each of ['words', 'say']) await node(page, each).getByText('Completed').waitFor();
+  await accessible(page, 'a try');
+  await panel.getByRole('tab', { name: 'Log' }).click();
+  await panel.locator('.log-line', { hasText: 'Hello, world!' }).waitFor();
+
+  // What another component gave is shown when it is selected, and is pinned.
+  await node(page, 'words').click();
+  await panel.getByRole('tab', { name: 'What words gave' }).click();
+  await panel.getByLabel('output', { exact: true }).getByText('Hello, world!').waitFor();
+  await panel.getByRole('button', { name: 'Pin this output' }).click();
+  await node(page, 'words').getByTitle(/Its data is pinned/).waitFor();
+  await panel.getByRole('tab', { name: 'Pinned data' }).click();
+  const field = panel.getByLabel('Output, as JSON');
+  await field.fill('{ "text": ');
+  await panel.getByRole('button', { name: 'Keep' }).click();
+  await panel.getByText(/That is not JSON/).waitFor();
+  await field.fill('{ "text": "Hello, pin!" }');
+  await panel.getByRole('button', { name: 'Keep' }).click();
+  await accessible(page, 'pinned data');
+
+  // Pins survive a reload, are what expressions show, and are not in the document.
+  await page.reload();
+  await node(page, 'words').getByTitle(/Its data is pinned/).waitFor();
+  await node(page, 'say').click();
+  await page.getByLabel('Message', { exact: false }).first().focus();
+  await page.getByLabel('With the last execution').getByText('Hello, pin!').waitFor();
+  assert.doesNotMatch((await server.api('GET', `/workflows/${id}`)).definition, /Hello, pin!/);
+
+  await page.keyboard.press('Control+Shift+Enter');
+  await panel.locator('.try-head .status', { hasText: 'Completed' }).waitFor({ timeout: 20_000 });
+  await node(page, 'words').getByText('Pinned').waitFor();
+  await panel.getByRole('tab', { name: 'Log' }).click();
+  await panel.locator('.log-line', { hasText: 'Hello, pin!' }).waitFor();
+  await panel.getByRole('tab', { name: 'Plan' }).click();
+  await panel.locator('.try-plan .is-pinned', { hasText: 'words' }).waitFor();
+  await panel.getByRole('link', { name: /^Execution/ }).click();
+  await status(page, 'Completed');
+});
+
+journey('to try only one component, what comes before it needs data', {}, async (page) => {
+  const { id } = await server.workflow(GREET.replace('name: greet', 'name: tried-alone'));
+  await open(page, `/workflows/${id}/edit`);
+  await node(page, 'say').click({ button: 'right' });
+  const menu = page.getByRole('menu', { name: 'Actions of say' });
+  await accessible(page, 'the menu of a component');
+  await menu.getByRole('menuitem', { name: /^Try only say/ }).click();
+  const panel = page.getByRole('region', { name: 'Try' });
+  const refused = panel.getByRole('alert');
+  await refused.getByRole('button', { name: 'words' }).click();
+  await page.getByRole('heading', { name: 'words' }).waitFor();
+
+  // What was never published says why it cannot be tried.
+  await open(page, '/workflows/new');
+  await page.getByRole('option', { name: 'noop' }).click();
+  await page.getByRole('button', { name: 'Try up to noop' }).press('Enter');
+  await page.getByText(/Publish it once/).waitFor();
+});
+
 journey('a large drawing is an overview from afar, and components from near', {}, async (page) => {
   const chain = Array.from({ length: 220 }, (_, at) => `  c${at}:\n    type: noop\n${at > 0 ? `    needs: [c${at - 1}]\n` : ''}`).join('');
   const { id } = await server.workflow(`workflow: v1\nname: large\ncomponents:\n${chain}`);
@@ -343,6 +408,34 @@ journey('the first failure is on the first screen', {}, async (page) => {
   await page.getByRole('tab', { name: 'Journal' }).click();
   await page.locator('.turn-event', { hasText: 'accepted' }).waitFor();
   await page.goBack();
+});
+
+journey('an execution is seen as it was at any moment, and the link carries that', {}, async (page) => {
+  await open(page, `/executions/${invoice.executions[0]}?tab=journal`);
+  await status(page, 'Failed');
+  const slider = page.getByRole('slider', { name: 'Moment of the execution' });
+  await slider.focus();
+  await page.keyboard.press('Home');
+  await page.waitForURL(/at=1\b/);
+  await node(page, 'refuse').getByText('Waiting').waitFor();
+  assert.equal(await page.locator('.banner.is-failure').count(), 0);
+  await page.keyboard.press('ArrowRight');
+  await page.waitForURL(/at=2\b/);
+  await page.locator('.turn.is-shown .turn-number', { hasText: /^2$/ }).waitFor();
+  await accessible(page, 'a moment of the past');
+
+  await page.reload();
+  await page.locator('.travel.is-past', { hasText: 'Turn 2 of' }).waitFor();
+  await node(page, 'refuse').getByText('Waiting').waitFor();
+  await node(page, 'refuse').click();
+  await page.locator('.detail .status', { hasText: 'Waiting' }).waitFor();
+  await page.locator('.detail', { hasText: 'It has not begun.' }).waitFor();
+
+  await page.getByRole('button', { name: 'Play the journal' }).click();
+  await status(page, 'Failed');
+  await page.getByRole('button', { name: /^Back to now/ }).click();
+  await page.waitForURL((url) => !url.searchParams.has('at'));
+  await node(page, 'refuse').getByText('Failed').waitFor();
 });
 
 journey('what failed is done again, and what completed is kept', {}, async (page) => {

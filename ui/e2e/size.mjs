@@ -24,8 +24,8 @@ const kilobytes = (names) => [...names].reduce((sum, name) => sum + size.get(nam
 const shell = closure(files.filter((name) => page.includes(name)));
 const route = (prefix) => {
   const entry = files.filter((name) => name.startsWith(`${prefix}-`));
-  const canvas = files.filter((name) => /^canvas-.*\.css$/.test(name));
-  return new Set([...shell, ...closure(entry), ...canvas]);
+  const styles = files.filter((name) => name.endsWith('.css') && (/^canvas-/.test(name) || (prefix === 'Monitor' && /^(monitor|logs)-/i.test(name))));
+  return new Set([...shell, ...closure(entry), ...styles]);
 };
 
 let over = 0;

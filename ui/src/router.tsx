@@ -1,5 +1,6 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, redirect } from '@tanstack/react-router';
 
+import { turnOf } from './executions/travel';
 import { Shell } from './ui/Shell';
 import { Empty, Failed, Loading } from './ui/States';
 
@@ -70,12 +71,13 @@ const TABS: readonly string[] = ['timeline', 'tasks', 'logs', 'data', 'journal',
 const monitor = createRoute({
   getParentRoute: () => root,
   path: '/executions/$id',
-  validateSearch: (search: Record<string, unknown>): { tab?: MonitorTab; task?: string; level?: string; find?: string; line?: string } => ({
+  validateSearch: (search: Record<string, unknown>): { tab?: MonitorTab; task?: string; level?: string; find?: string; line?: string; at?: number } => ({
     ...(TABS.includes(String(search['tab'])) && { tab: search['tab'] as MonitorTab }),
     ...(text(search['task']) && { task: text(search['task'])! }),
     ...(text(search['level']) && { level: text(search['level'])! }),
     ...(text(search['find']) && { find: text(search['find'])! }),
     ...(text(search['line']) && { line: text(search['line'])! }),
+    ...(turnOf(search['at']) && { at: turnOf(search['at'])! }),
   }),
   component: lazyRouteComponent(() => import('./executions/Monitor'), 'Monitor'),
 });

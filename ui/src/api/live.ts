@@ -23,8 +23,8 @@ export function see(before: Sight | undefined, kind: 'snapshot' | 'update' | 'en
 
 export type Connection = 'connecting' | 'live' | 'lost';
 
-/** Watches an execution until its end. Changes are shown once a frame, and lists of it are read again at most once a second. */
-export function useLive(id: string): { sight: Sight | undefined; connection: Connection } {
+/** Watches an execution, when there is one, until its end. Changes are shown once a frame, and lists of it are read again at most once a second. */
+export function useLive(id: string | undefined): { sight: Sight | undefined; connection: Connection } {
   const client = useQueryClient();
   const [sight, setSight] = useState<Sight>();
   const [connection, setConnection] = useState<Connection>('connecting');
@@ -35,6 +35,7 @@ export function useLive(id: string): { sight: Sight | undefined; connection: Con
     let refresh: ReturnType<typeof setTimeout> | undefined;
     setSight(undefined);
     setConnection('connecting');
+    if (id === undefined) return undefined;
 
     const source = new EventSource(`/api/v1/executions/${encodeURIComponent(id)}/events`);
     let pause = 1_000;

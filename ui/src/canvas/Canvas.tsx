@@ -57,6 +57,8 @@ export interface Card {
   note?: ReactNode;
   /** What this component is made to undo with. */
   compensated: boolean;
+  /** Something stands for what it would give, when something is tried. */
+  pinned?: boolean;
   /** Of a container: how many components it holds, and whether they are folded away. */
   holds?: { count: number; isFolded: boolean } | undefined;
 }
@@ -165,6 +167,11 @@ function Head({ card }: { card: Card }) {
         >
           <Icon name={card.holds.isFolded ? 'chevron' : 'down'} size={11} />
         </button>
+      )}
+      {card.pinned && (
+        <span className="card-mark" title="Its data is pinned: a try does not run it">
+          <Icon name="pin" size={12} />
+        </span>
       )}
       {card.compensated && (
         <span className="card-mark" title="It is undone when the execution fails later">
@@ -275,6 +282,8 @@ interface CanvasProps {
   onSelect: (ids: Set<string>, lines: Set<string>) => void;
   onOpen?: ((id: string) => void) | undefined;
   onFold?: ((id: string) => void) | undefined;
+  /** What can be done with a component was asked for, at a place of the window. */
+  onMenu?: ((id: string, at: [number, number]) => void) | undefined;
   edits?: Edits | undefined;
   /** Who else looks at it. */
   people?: readonly Person[] | undefined;
@@ -305,7 +314,7 @@ function Refusal() {
 const refusal: { current: string | undefined } = { current: undefined };
 const useRefusal = () => refusal;
 
-function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen, edits, people, onPoint, label, handle, children }: CanvasProps) {
+function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen, onMenu, edits, people, onPoint, label, handle, children }: CanvasProps) {
   const flow = useReactFlow<CardNode, Edge<LineData>>();
   const scheme = useComputedColorScheme('light');
   const [dragged, setDragged] = useState<ReadonlyMap<string, { x: number; y: number }>>(new Map());
@@ -420,7 +429,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         selectable: item.kind !== 'scope',
         focusable: item.kind !== 'scope',
         connectable: editable,
-        ariaLabel: `${card.title}, ${card.type}${state}${wrong}`,
+        ariaLabel: `${card.title}, ${card.type}${card.pinned ? ', pinned data' : ''}${state}${wrong}`,
         ...(item.parent !== undefined && { parentId: item.parent }),
         ...(item.kind !== 'component' && { zIndex: -1, className: 'is-frame' }),
         ...(item.parent !== undefined && item.kind === 'component' && { zIndex: 1 }),
@@ -643,6 +652,13 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         }}
         onMoveStart={() => moves(true)}
         onMoveEnd={() => moves(false)}
+        {...(onMenu && {
+          onNodeContextMenu: (event: MouseEvent, node: { id: string }) => {
+            if (node.id.includes('#')) return;
+            event.preventDefault();
+            onMenu(node.id, [event.clientX, event.clientY]);
+          },
+        })}
         onNodeDoubleClick={(_, node) => onOpen?.(node.id)}
         onConnect={(connection) => edits?.onConnect(lineOf(connection))}
         isValidConnection={(connection) => {

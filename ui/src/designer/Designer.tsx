@@ -45,14 +45,19 @@ import { onDemand } from '../ui/onDemand';
 import { Loading } from '../ui/States';
 import type { Changes } from './Inspector';
 import { useLastData } from './lastExecution';
-import { Outline } from './Outline';
 import { Palette } from './Palette';
 import { firstConfig, remember } from './palette';
-import { Problems } from './Problems';
+import { usePins, withPins } from './pins';
 import { place, type Placed } from './problems';
+import type { Asked } from './Try';
+import type { Standing } from './tries';
 import type { DocumentState } from './useDocument';
 import { useValidation } from './useValidation';
 
+const Outline = lazy(() => import('./Outline').then((part) => ({ default: part.Outline })));
+const Problems = lazy(() => import('./Problems').then((part) => ({ default: part.Problems })));
+const Menu = lazy(() => import('./Menu'));
+const Try = lazy(() => import('./Try'));
 const Source = lazy(() => import('./Source'));
 const Inspector = lazy(() => import('./Inspector').then((part) => ({ default: part.Inspector })));
 const Shortcuts = onDemand(() => import('./Shortcuts').then((part) => part.Shortcuts));
@@ -86,6 +91,9 @@ interface QuickAdd {
 type View = 'outline' | 'canvas' | 'source' | 'add';
 
 const NOTHING: ReadonlySet<string> = new Set();
+const NOWHERE: ReadonlyMap<string, Standing> = new Map();
+/** The actions of a component's own menu. */
+const MENU = ['try', 'try-only', 'pin', 'into', 'fold', 'duplicate', 'delete'];
 
 const isText = (target: EventTarget | null) =>
   target instanceof HTMLElement && (target.isContentEditable || ['INPUT', 'TEXTAREA', 'SELECT'].includes(target.tagName));
@@ -123,8 +131,15 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   const [folded, setFolded] = useState<ReadonlySet<string>>(NOTHING);
   const [at, setAt] = useState<string>();
   const canvas = useRef<CanvasHandle>(null);
+  const [asked, setAsked] = useState<Asked>();
+  const [standing, setStanding] = useState(NOWHERE);
+  const [menu, setMenu] = useState<[number, number]>();
   const validation = useValidation(text);
-  const last = useLastData(back);
+  const lived = useLastData(back);
+  const pinned = usePins(back);
+  const { pins } = pinned;
+  // What is pinned is what a component gave last.
+  const last = useMemo(() => ({ ...lived, data: withPins(lived.data, pins) }), [lived, pins]);
   const isNarrow = useMediaQuery('(max-width: 900px)', false, { getInitialValueInEffect: false });
 
   const placed = useMemo(() => place([...validation.problems, ...validation.warnings], workflow), [validation.problems, validation.warnings, workflow]);
@@ -174,6 +189,9 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
             mistakes: errors,
             warnings: own.length - errors,
             compensated: component.fields['compensate'] !== undefined,
+            ...(pins[item.id] && { pinned: true }),
+            status: standing.get(item.id)?.state,
+            note: standing.get(item.id)?.note,
             ...(held && { holds: { count: held.size - 1, isFolded } }),
           }
         : {
@@ -196,7 +214,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     }
     kept.current = keep;
     return next;
-  }, [items, graph, workflow, placed, types, folded]);
+  }, [items, graph, workflow, placed, types, folded, standing, pins]);
 
   const lines = useMemo<Line[]>(
     () =>
@@ -331,6 +349,8 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     rename: (from, to) => {
       settled.current.set(to, settled.current.get(from) ?? [0, 0]);
       draw(rename(text, workflow, from, to), `Rename ${from}`);
+      pinned.rename(from, to);
+      setAsked((before) => (before?.component === from ? { ...before, component: to } : before));
       select(new Set([to]));
     },
     connect: (connection) => draw(connect(text, workflow, connection), `Connect ${connection.from} and ${connection.to}`),
@@ -445,6 +465,20 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     if (next) pick(next);
   };
 
+  const tryReason =
+    back === undefined
+      ? 'Publish it once: only a workflow that is on the server can be tried.'
+      : mistake
+        ? 'The text is not YAML.'
+        : only === undefined
+          ? 'Select a component to try.'
+          : undefined;
+  const tryIt = (alone: boolean, isPin = false) => {
+    if (tryReason !== undefined || only === undefined) say(tryReason ?? '');
+    else setAsked((before) => ({ component: only, only: alone, isPin, number: (before?.number ?? 0) + 1 }));
+  };
+
+  const closeMenu = useCallback(() => setMenu(undefined), []);
   const openQuick = () => {
     const box = globalThis.document.querySelector('.designer-canvas')?.getBoundingClientRect();
     setQuick({ screen: [(box?.x ?? 0) + (box?.width ?? 0) / 2 - 140, (box?.y ?? 0) + 60], at: undefined, from: undefined });
@@ -459,6 +493,9 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
       run: publish.run,
     },
     ...(execute ? [{ id: 'execute', label: 'Execute', icon: 'play' as IconName, run: execute.run }] : []),
+    { id: 'try', label: `Try up to ${only ?? 'what is selected'}`, icon: 'play', keys: 'Ctrl Enter', reason: tryReason, run: () => tryIt(false) },
+    { id: 'try-only', label: `Try only ${only ?? 'what is selected'}`, icon: 'bolt', keys: 'Ctrl Shift Enter', reason: tryReason, run: () => tryIt(true) },
+    { id: 'pin', label: only !== undefined && pins[only] ? `Pinned data of ${only}` : `Pin data of ${only ?? 'what is selected'}`, icon: 'pin', reason: tryReason, run: () => tryIt(false, true) },
     { id: 'add', label: 'Add a component', icon: 'plus', keys: '/', run: openQuick },
     { id: 'tidy', label: 'Tidy the drawing', icon: 'tidy', keys: 'Shift L', reason: workflow.components.size === 0 ? 'There is nothing to tidy.' : undefined, run: layOut },
     { id: 'undo', label: 'Undo', icon: 'undo', keys: 'Ctrl Z', reason: !doc.canUndo ? 'There is nothing to undo.' : undefined, run: doc.undo },
@@ -473,6 +510,12 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
           { id: 'fold', label: folded.has(only) ? `Unfold ${only}` : `Fold ${only}`, icon: 'box' as IconName, keys: 'F', run: () => fold(only) },
         ]
       : []),
+    ...(selection.size > 0
+      ? [
+          { id: 'duplicate', label: 'Duplicate what is selected', icon: 'copy' as IconName, keys: 'Ctrl D', run: () => changes.duplicate([...selection]) },
+          { id: 'delete', label: 'Delete what is selected', icon: 'trash' as IconName, keys: 'Del', run: () => changes.remove([...selection]) },
+        ]
+      : []),
     ...(inside !== undefined ? [{ id: 'out', label: `Step out of ${inside}`, icon: 'flow' as IconName, keys: 'Esc', run: stepOut }] : []),
     ...actions,
   ];
@@ -481,12 +524,15 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
 
   // Keys. Those of one letter work on the canvas and the outline alone, so that they are in nobody's way elsewhere.
   const keys = (event: KeyboardEvent) => {
-    if (isText(event.target) || event.defaultPrevented || quick || keysOpen || globalThis.document.querySelector('[role="dialog"]')) return;
+    if (event.defaultPrevented || quick || keysOpen || globalThis.document.querySelector('[role="dialog"], [role="menu"]')) return;
     const mod = event.ctrlKey || event.metaKey;
     const take = (act: () => void) => {
       event.preventDefault();
       act();
     };
+    // In a field as well: what was typed is in the document already.
+    if (mod && event.key === 'Enter') return take(() => tryIt(event.shiftKey));
+    if (isText(event.target)) return undefined;
     const key = event.key.toLowerCase();
     if (mod && key === 'z') return take(event.shiftKey ? doc.redo : doc.undo);
     if (mod && key === 'y') return take(doc.redo);
@@ -521,8 +567,12 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   latest.current = { only, keys, pasteText, removeSelected, selection, text, workflow };
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => latest.current.keys(event);
-    const beforeKey = () => {
+    const beforeKey = (event: KeyboardEvent) => {
       chosenBefore.current = latest.current.only;
+      if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return;
+      // Before the canvas, which takes it as Ctrl with a click: that would select something else.
+      latest.current.keys(event);
+      if (event.defaultPrevented) event.stopPropagation();
     };
     const onCopy = (event: ClipboardEvent) => {
       const now = latest.current;
@@ -624,7 +674,9 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
               <Palette types={types.all} onAdd={(type) => add(type, {})} />
             </Tabs.Panel>
             <Tabs.Panel value="outline">
-              <Outline workflow={workflow} types={types} placed={placed} selection={selection} onSelect={choose} />
+              <Suspense fallback={<Loading rows={6} />}>
+                <Outline workflow={workflow} types={types} placed={placed} pins={pins} standing={standing} selection={selection} onSelect={choose} />
+              </Suspense>
             </Tabs.Panel>
           </Tabs>
         </div>
@@ -670,6 +722,10 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
             onSelect={select}
             onOpen={stepInto}
             onFold={fold}
+            onMenu={(id, at) => {
+              select(new Set([id]));
+              setMenu(at);
+            }}
             handle={canvas}
             people={inside === undefined ? people : people.map((person) => ({ ...person, at: undefined }))}
             onPoint={(at) => onPlace({ at: inside === undefined ? at : undefined })}
@@ -702,7 +758,11 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
               <Icon name={problemsOpen ? 'down' : 'chevron'} size={11} />
               <ProblemsWord placed={placed.length} errors={errors} validation={validation} mistake={mistake} />
             </button>
-            {problemsOpen && placed.length > 0 && <Problems placed={placed} current={current} onGo={goToProblem} />}
+            {problemsOpen && placed.length > 0 && (
+              <Suspense fallback={<Loading rows={2} />}>
+                <Problems placed={placed} current={current} onGo={goToProblem} />
+              </Suspense>
+            )}
           </div>
         </div>
         {(sourceOpen || view === 'source') && (
@@ -743,12 +803,30 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
                 line={line}
                 placed={placed}
                 changes={changes}
+                deeds={commands.filter((each) => each.id.startsWith('try') || each.id === 'pin')}
                 onClose={() => select(NOTHING)}
               />
             </Suspense>
           </LastDataContext>
         </aside>
       </div>
+      {asked && back !== undefined && workflow.components.has(asked.component) && (
+        <Suspense fallback={<Loading rows={3} />}>
+          <Try
+            id={back}
+            text={text}
+            workflow={workflow}
+            types={types}
+            asked={asked}
+            shown={only ?? asked.component}
+            pins={pinned}
+            last={lived}
+            onStanding={setStanding}
+            onPick={pick}
+            onClose={() => setAsked(undefined)}
+          />
+        </Suspense>
+      )}
       <div className="designer-views">
         {(
           [
@@ -776,6 +854,11 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
         >
           <Palette types={types.all} autoFocus onEscape={() => setQuick(undefined)} onAdd={(type) => add(type, { at: quick.at, from: quick.from })} />
         </div>
+      )}
+      {menu && only !== undefined && (
+        <Suspense fallback={null}>
+          <Menu label={`Actions of ${only}`} at={menu} commands={commands.filter((each) => MENU.includes(each.id))} onClose={closeMenu} />
+        </Suspense>
       )}
       <Shortcuts opened={keysOpen} close={() => setKeysOpen(false)} />
     </div>

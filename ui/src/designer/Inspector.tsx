@@ -9,7 +9,9 @@ import { FOLDED, ownPorts, references, type Types } from '../model/ports';
 import { SchemaForm } from '../schema-form/SchemaForm';
 import type { JsonSchema } from '../schema-form/schema';
 import { Choice } from '../ui/Choice';
+import type { Command } from '../ui/commands';
 import { Icon } from '../ui/Icon';
+import { say } from '../ui/notify';
 import { ofField, said, type Placed } from './problems';
 
 /** Fields of a component that say when and how it runs, in the order of the form. */
@@ -137,6 +139,7 @@ function ComponentInspector({
   schema,
   placed,
   changes,
+  deeds,
   onClose,
 }: {
   component: Component;
@@ -145,6 +148,7 @@ function ComponentInspector({
   schema: JsonSchema | undefined;
   placed: readonly Placed[];
   changes: Changes;
+  deeds: readonly Command[];
   onClose: () => void;
 }) {
   const type = types.of(component.type);
@@ -166,6 +170,21 @@ function ComponentInspector({
           </span>
           <h2>{component.title ?? component.id}</h2>
           <span className="spacer" />
+          {deeds.map(({ id, label, icon, keys, reason, run }) => (
+            <ActionIcon
+              key={id}
+              data-hint={reason ?? (keys ? `${label} (${keys})` : label)}
+              data-disabled={reason !== undefined || undefined}
+              aria-disabled={reason !== undefined}
+              variant="subtle"
+              color="gray"
+              size="sm"
+              aria-label={label}
+              onClick={() => (reason === undefined ? run() : say(reason))}
+            >
+              <Icon name={icon} size={14} />
+            </ActionIcon>
+          ))}
           <ActionIcon data-hint="Duplicate (Ctrl-D)" variant="subtle" color="gray" size="sm" aria-label="Duplicate" onClick={() => changes.duplicate([component.id])}>
             <Icon name="copy" size={14} />
           </ActionIcon>
@@ -330,9 +349,11 @@ export function Inspector(props: {
   line: Connection | undefined;
   placed: readonly Placed[];
   changes: Changes;
+  /** What can be done with the component that is selected, beside changing it. */
+  deeds: readonly Command[];
   onClose: () => void;
 }) {
-  const { workflow, types, selection, line, placed, changes, onClose } = props;
+  const { workflow, types, selection, line, placed, changes, deeds, onClose } = props;
   const schema = useWorkflowSchema();
   const chosen = [...selection].map((id) => workflow.components.get(id)).filter((each) => each !== undefined);
   if (line) {
@@ -388,6 +409,7 @@ export function Inspector(props: {
         schema={schema}
         placed={placed}
         changes={changes}
+        deeds={deeds}
         onClose={onClose}
       />
     );

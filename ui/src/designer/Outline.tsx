@@ -5,7 +5,10 @@ import { needText, type Component, type Workflow } from '../model/document';
 import type { Types } from '../model/ports';
 import { Icon } from '../ui/Icon';
 import { Empty } from '../ui/States';
+import { Status } from '../ui/Status';
+import type { Pins } from './pins';
 import type { Placed } from './problems';
+import type { Standing } from './tries';
 
 /** Orders a list so that what is needed stands before what needs it. */
 function inOrder(list: Component[]): Component[] {
@@ -33,12 +36,17 @@ export function Outline({
   workflow,
   types,
   placed,
+  pins,
+  standing,
   selection,
   onSelect,
 }: {
   workflow: Workflow;
   types: Types;
   placed: readonly Placed[];
+  pins: Pins;
+  /** Where the components of a try stand. */
+  standing: ReadonlyMap<string, Standing>;
   selection: ReadonlySet<string>;
   onSelect: (ids: Set<string>) => void;
 }) {
@@ -104,6 +112,13 @@ export function Outline({
                   {component.needs.length > 0 && ` · after ${component.needs.map(({ id, port }) => needText(id, port)).join(', ')}`}
                 </span>
               </span>
+              {pins[component.id] && (
+                <span className="card-mark" title="Its data is pinned">
+                  <Icon name="pin" size={12} />
+                  <span className="visually-hidden">pinned data</span>
+                </span>
+              )}
+              {standing.has(component.id) && <Status status={standing.get(component.id)?.state ?? ''} compact />}
               {wrong > 0 && (
                 <span className="card-count bad" aria-label={`${wrong} mistakes`}>
                   {wrong}

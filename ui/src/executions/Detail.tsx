@@ -44,13 +44,15 @@ function Large({ href, size }: { href: string; size: number }) {
   return <JsonView value={payload.data.text} label="output" />;
 }
 
-function Output({ attempt }: { attempt: Attempt | undefined }) {
+/** What an attempt gave. */
+export function Output({ attempt }: { attempt: Attempt | undefined }) {
   if (attempt?.output_reference) return <Large href={attempt.output_reference.href} size={attempt.output_reference.size} />;
   if (!attempt || attempt.output === undefined) return <p className="dim">Nothing yet.</p>;
   return <JsonView value={attempt.output} label="output" />;
 }
 
-function AttemptView({ attempt }: { attempt: Attempt }) {
+/** How an attempt went. */
+export function AttemptView({ attempt }: { attempt: Attempt }) {
   return (
     <div className="attempt">
       <div className="attempt-head">
@@ -132,6 +134,7 @@ export function Detail({
   workflow,
   tasks,
   all,
+  state,
   onRetry,
   onClose,
 }: {
@@ -140,6 +143,8 @@ export function Detail({
   /** Its own tasks: several inside loops. */
   tasks: Task[];
   all: Task[];
+  /** Where it stands, when that is known. */
+  state: string | undefined;
   /** Present when the execution has ended and this component can be named. */
   onRetry?: () => void;
   onClose: () => void;
@@ -158,6 +163,7 @@ export function Detail({
           <p className="dim">
             <code>{component.id}</code> · {component.type}
           </p>
+          {state !== undefined && <Status status={state} />}
         </div>
         <span className="spacer" />
         <CloseButton size="sm" aria-label="Close the details" onClick={onClose} />

@@ -1,6 +1,6 @@
 import { useQuery } from '@tanstack/react-query';
 import { useVirtualizer } from '@tanstack/react-virtual';
-import { useRef, useState } from 'react';
+import { useEffect, useMemo, useRef, useState } from 'react';
 
 import { journalQuery, type Turn } from '../api/queries';
 import { clock, instant } from '../ui/format';
@@ -16,9 +16,10 @@ function named(event: unknown): { name: string; about: string } {
   return { name, about: task?.component ? task.component + (task.iteration ?? []).map((round) => `[${round}]`).join('') : '' };
 }
 
-function TurnView({ turn, opened, toggle }: { turn: Turn; opened: boolean; toggle: () => void }) {
+function TurnView({ turn, at, opened, toggle, onAt }: { turn: Turn; at: number | undefined; opened: boolean; toggle: () => void; onAt: (seq: number) => void }) {
   return (
-    <div className="turn">
+    <div className={`turn${turn.seq === at ? ' is-shown' : at !== undefined && turn.seq > at ? ' is-later' : ''}`} aria-current={turn.seq === at ? 'step' : undefined}>
+      <div className="turn-line">
       <button type="button" className="turn-head" aria-expanded={opened} onClick={toggle}>
         <Icon name={opened ? 'down' : 'chevron'} size={11} />
         <span className="num turn-number">{turn.seq}</span>
@@ -38,18 +39,26 @@ function TurnView({ turn, opened, toggle }: { turn: Turn; opened: boolean; toggl
           {turn.events.length > 12 && <span className="dim">and {turn.events.length - 12} more</span>}
         </span>
       </button>
+      <button type="button" className="turn-then" aria-label={`Show the moment after turn ${turn.seq}`} onClick={() => onAt(turn.seq)}>
+        Show
+      </button>
+      </div>
       {opened && <JsonView value={turn} label={`turn ${turn.seq}`} />}
     </div>
   );
 }
 
 /** The journal, turn by turn: all that is known of an execution is folded from this. */
-export function Journal({ id }: { id: string }) {
+export function Journal({ id, at, onAt }: { id: string; at: number | undefined; onAt: (seq: number) => void }) {
   const journal = useQuery(journalQuery(id));
   const [opened, setOpened] = useState<ReadonlySet<number>>(new Set());
   const box = useRef<HTMLDivElement>(null);
-  const turns = journal.data?.items ?? [];
+  const turns = useMemo(() => journal.data?.items ?? [], [journal.data]);
   const list = useVirtualizer({ count: turns.length, getScrollElement: () => box.current, estimateSize: () => 28, overscan: 10 });
+  const shown = at === undefined ? -1 : turns.findIndex((turn) => turn.seq === at);
+  useEffect(() => {
+    if (shown >= 0) list.scrollToIndex(shown, { align: 'auto' });
+  }, [shown, list]);
   if (journal.isPending) return <Loading rows={6} />;
   if (journal.isError && !journal.data) return <Failed error={journal.error} retry={() => void journal.refetch()} />;
   return (
@@ -62,6 +71,8 @@ export function Journal({ id }: { id: string }) {
             <div key={key} data-index={index} ref={list.measureElement} style={{ position: 'absolute', inset: '0 0 auto 0', transform: `translateY(${start}px)` }}>
               <TurnView
                 turn={turn}
+                at={at}
+                onAt={onAt}
                 opened={opened.has(turn.seq)}
                 toggle={() => {
                   const next = new Set(opened);

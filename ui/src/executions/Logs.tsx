@@ -40,6 +40,7 @@ export function Logs({
   level,
   find,
   line,
+  until,
   onSet,
   isOver,
 }: {
@@ -49,11 +50,16 @@ export function Logs({
   find: string | undefined;
   /** The line that the address names. */
   line: string | undefined;
+  /** The turn that is shown: later lines are not. */
+  until?: number | undefined;
   onSet: (change: { level?: string | undefined; find?: string | undefined; task?: string | undefined; line?: string | undefined }) => void;
   isOver: boolean;
 }) {
   const logs = useQuery(logsQuery(id, level, component));
-  const items = useMemo(() => logs.data?.items ?? [], [logs.data]);
+  const items = useMemo(() => {
+    const all = logs.data?.items ?? [];
+    return until === undefined ? all : all.filter((entry) => entry.seq <= until);
+  }, [logs.data, until]);
   const [follow, setFollow] = useState(!isOver && line === undefined);
   const [wrap, setWrap] = useState(false);
   const [hit, setHit] = useState(0);
@@ -174,7 +180,7 @@ export function Logs({
       ) : logs.isError && !logs.data ? (
         <Failed error={logs.error} retry={() => void logs.refetch()} />
       ) : items.length === 0 ? (
-        <Empty icon="text" title={level || component ? 'No line matches.' : 'Nothing was written yet.'}>
+        <Empty icon="text" title={level || component ? 'No line matches.' : until !== undefined ? 'Nothing had been written by then.' : 'Nothing was written yet.'}>
           {(level || component) && (
             <Button size="xs" variant="default" onClick={() => onSet({ level: undefined, task: undefined, line: undefined })}>
               Show all lines

@@ -1,15 +1,17 @@
+import '../styles/monitor.css';
+
 import { Button, Progress, Tabs } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
-import { useMemo, useState } from 'react';
+import { lazy, Suspense, useMemo, useState } from 'react';
 
 import { answer, api, type Execution } from '../api/client';
-import { useLive, type Connection } from '../api/live';
+import { see, useLive, type Connection } from '../api/live';
+import { momentQuery } from '../api/moment';
 import { componentsQuery, executionQuery, humanTasksQuery, MOST_ATTEMPTS, tasksQuery, versionQuery, whyQuery } from '../api/queries';
 import { read, textOfDefinition } from '../model/document';
 import { Types } from '../model/ports';
-import { HumanTaskCard } from '../people/HumanTask';
 import type { MonitorTab } from '../router';
 import { useOffer, type Command } from '../ui/commands';
 import { shortId } from '../ui/format';
@@ -31,6 +33,10 @@ import { Logs } from './Logs';
 import type { From } from './Retry';
 import { Tasks } from './Tasks';
 import { Timeline } from './Timeline';
+import { TimeTravel } from './TimeTravel';
+import { attemptsAt } from './travel';
+
+const HumanTaskCard = lazy(() => import('../people/HumanTask').then((part) => ({ default: part.HumanTaskCard })));
 
 const route = getRouteApi('/executions/$id');
 
@@ -231,7 +237,13 @@ export function Monitor() {
   const { id } = route.useParams();
   const search = route.useSearch();
   const navigate = useNavigate();
-  const { sight, connection } = useLive(id);
+  const client = useQueryClient();
+  const { sight: present, connection } = useLive(id);
+  const { at } = search;
+  // One question for each turn that is rested on; what is not there yet shows what was there before it.
+  const asked = useQuery({ ...momentQuery(id, at ?? 0), enabled: at !== undefined });
+  const moment = at === undefined ? undefined : asked.data;
+  const sight = useMemo(() => (moment ? see(undefined, 'snapshot', moment) : present), [moment, present]);
   const [retry, setRetry] = useState<From>();
   const execution = useQuery(executionQuery(id));
   const components = useQuery(componentsQuery);
@@ -248,7 +260,9 @@ export function Monitor() {
     [version.data],
   );
   const types = useMemo(() => new Types(components.data?.items ?? []), [components.data]);
-  const tasks = useMemo(() => tasksOf(attempts.data?.items ?? []), [attempts.data]);
+  const all = useMemo(() => tasksOf(attempts.data?.items ?? []), [attempts.data]);
+  const then = moment?.at;
+  const tasks = useMemo(() => (then === undefined ? all : tasksOf(attemptsAt(attempts.data?.items ?? [], Date.parse(then)))), [all, attempts.data, then]);
 
   const set = (change: Partial<typeof search>) =>
     void navigate({
@@ -262,14 +276,16 @@ export function Monitor() {
   if (execution.isError && !execution.data) return <Failed error={execution.error} retry={() => void execution.refetch()} />;
   const known = execution.data;
   // The stream is ahead of what was read last.
-  const status = isFinal(known.status) ? known.status : (sight?.progress.status ?? known.status);
-  const present = { ...known, status };
+  const now = isFinal(known.status) ? known.status : (present?.progress.status ?? known.status);
+  const isOver = isFinal(now);
+  const status = moment?.status ?? now;
   const failing = !isFinal(status) && (sight?.progress.failing ?? known.failing);
-  const isOver = isFinal(status);
   const percent = sight?.progress.progress ?? known.progress ?? (isOver ? 100 : 0);
   const open = people.data?.items.filter((task) => task.status === 'open') ?? [];
   const tab = search.tab ?? (open.length > 0 ? 'people' : 'timeline');
   const chosen = search.task ? workflow?.components.get(search.task) : undefined;
+  const isThen = moment !== undefined;
+  const travel = (to: number | undefined) => set({ at: to } as Partial<typeof search>);
   const select = (task: string | undefined) => set({ task, line: undefined } as Partial<typeof search>);
 
   return (
@@ -297,8 +313,8 @@ export function Monitor() {
             <Icon name="clock" size={12} /> <Took from={known.started_at} to={known.completed_at ?? (isOver ? known.started_at : undefined)} />
           </span>
         </span>
-        <Controls execution={present} onRetry={setRetry} />
-        <RetryDialog execution={present} from={retry} opened={retry !== undefined} close={() => setRetry(undefined)} />
+        <Controls execution={{ ...known, status: now }} onRetry={setRetry} />
+        <RetryDialog execution={{ ...known, status: now }} from={retry} opened={retry !== undefined} close={() => setRetry(undefined)} />
       </div>
       <Progress
         value={percent}
@@ -308,7 +324,18 @@ export function Monitor() {
         color={failing || status === 'failed' ? 'red' : status === 'cancelled' ? 'gray' : isOver ? 'teal' : 'apg'}
         className="monitor-progress"
       />
-      <FailureBanner execution={known} onShow={(component) => select(component)} />
+      {present && (
+        <TimeTravel
+          at={at}
+          last={Math.max(present.progress.seq, moment?.last_seq ?? 0)}
+          moment={moment}
+          isComing={asked.isPlaceholderData || asked.isFetching}
+          error={asked.isError ? asked.error.message : undefined}
+          onAt={travel}
+          onNear={(seq) => void client.prefetchQuery(momentQuery(id, seq))}
+        />
+      )}
+      {(!isThen || failing || isFinal(status)) && <FailureBanner execution={known} onShow={(component) => select(component)} />}
       {(known.retry_of || (known.retried_by?.length ?? 0) > 0) && (
         <div className="banner">
           <Icon name="retry" size={14} />
@@ -331,7 +358,7 @@ export function Monitor() {
           </span>
         </div>
       )}
-      {known.paused && !isOver && (
+      {known.paused && !isOver && !isThen && (
         <div className="banner">
           <Icon name="pause" size={14} />
           <span>
@@ -340,7 +367,7 @@ export function Monitor() {
           </span>
         </div>
       )}
-      <Why id={id} live={!isOver} />
+      <Why id={id} live={!isOver && !isThen} />
       <div className={`monitor-body${chosen ? ' has-detail' : ''}`}>
         <div className="monitor-main">
           <div className="monitor-graph">
@@ -387,28 +414,30 @@ export function Monitor() {
               ) : attempts.isPending ? (
                 <Loading rows={4} />
               ) : (
-                <Timeline execution={known} tasks={tasks} selected={search.task} onSelect={select} />
+                <Timeline execution={known} tasks={all} selected={search.task} at={then} onSelect={select} />
               )}
             </Tabs.Panel>
             <Tabs.Panel value="tasks">
               <Tasks tasks={tasks} selected={search.task} onSelect={select} />
             </Tabs.Panel>
             <Tabs.Panel value="logs">
-              <Logs id={id} component={search.task} level={search.level} find={search.find} line={search.line} onSet={(change) => set(change as Partial<typeof search>)} isOver={isOver} />
+              <Logs id={id} component={search.task} level={search.level} find={search.find} line={search.line} until={isThen ? at : undefined} onSet={(change) => set(change as Partial<typeof search>)} isOver={isOver} />
             </Tabs.Panel>
             <Tabs.Panel value="data">
-              <Data execution={known} />
+              <Data execution={isThen && !isFinal(status) ? { ...known, status, output: undefined, output_reference: null } : known} />
             </Tabs.Panel>
             <Tabs.Panel value="journal">
-              <Journal id={id} />
+              <Journal id={id} at={at} onAt={travel} />
             </Tabs.Panel>
             <Tabs.Panel value="people" className="scroll-box">
               {people.data?.items.length === 0 && <Empty icon="person" title="Nobody is asked anything." />}
-              <div className="cards">
-                {people.data?.items.map((task) => (
-                  <HumanTaskCard key={task.id} task={task} />
-                ))}
-              </div>
+              <Suspense fallback={<Loading rows={4} />}>
+                <div className="cards">
+                  {people.data?.items.map((task) => (
+                    <HumanTaskCard key={task.id} task={task} />
+                  ))}
+                </div>
+              </Suspense>
             </Tabs.Panel>
           </Tabs>
         </div>
@@ -419,6 +448,7 @@ export function Monitor() {
             workflow={workflow}
             tasks={tasks.filter((task) => task.component === chosen.id)}
             all={tasks}
+            state={sight?.components.get(chosen.id)?.state}
             {...(isOver && chosen.scope.parent === null && chosen.scope.name === 'components' ? { onRetry: () => setRetry({ component: chosen.id }) } : {})}
             onClose={() => select(undefined)}
           />

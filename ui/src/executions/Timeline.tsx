@@ -17,11 +17,14 @@ export function Timeline({
   execution,
   tasks,
   selected,
+  at,
   onSelect,
 }: {
   execution: Execution;
   tasks: Task[];
   selected: string | undefined;
+  /** The moment that is shown; undefined is now. */
+  at: string | undefined;
   onSelect: (component: string) => void;
 }) {
   const clock = useNow();
@@ -76,9 +79,10 @@ export function Timeline({
                     {marks.map((at) => (
                       <span key={at} className="timeline-grid" style={{ left: percent(at) }} />
                     ))}
-                    {row.spans.map((each, at) => (
+                    {at !== undefined && <span className="timeline-now" style={{ left: percent(Math.min(span, Math.max(0, Date.parse(at) - origin))) }} />}
+                    {row.spans.map((each, index) => (
                       <span
-                        key={at}
+                        key={index}
                         className={`timeline-bar is-${each.kind} tone-${look(each.status).tone}`}
                         style={{ left: percent(each.from), width: each.kind === 'moment' ? undefined : percent(each.to - each.from) }}
                       />

@@ -25,6 +25,8 @@ const LOOKS: Record<string, Look> = {
   failing: { tone: 'bad', icon: 'alert', word: 'Failing' },
   lost: { tone: 'warn', icon: 'alert', word: 'Lost' },
   returned: { tone: 'quiet', icon: 'retry', word: 'Returned' },
+  carried: { tone: 'good', icon: 'pin', word: 'Carried' },
+  pinned: { tone: 'wait', icon: 'pin', word: 'Pinned' },
   skipped: { tone: 'quiet', icon: 'skip', word: 'Skipped' },
   cancelled: { tone: 'quiet', icon: 'stop', word: 'Cancelled' },
   open: { tone: 'warn', icon: 'person', word: 'Open' },

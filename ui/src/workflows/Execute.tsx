@@ -5,37 +5,15 @@ import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 
-import { answer, api, ApiProblem, type Schemas } from '../api/client';
+import { answer, api, ApiProblem } from '../api/client';
 import { workflowQuery } from '../api/queries';
 import { SchemaForm } from '../schema-form/SchemaForm';
-import type { JsonSchema } from '../schema-form/schema';
 import { check } from '../schema-form/validate';
 import { Choice } from '../ui/Choice';
 import { Icon } from '../ui/Icon';
 import { say } from '../ui/notify';
 import { Failed, Loading } from '../ui/States';
-
-type Parameter = NonNullable<Schemas['Workflow']['parameters']>[number];
-
-/** The JSON Schema that the parameters of a workflow have to fit. */
-export function schemaOf(parameters: Parameter[]): JsonSchema {
-  return {
-    type: 'object',
-    additionalProperties: false,
-    required: parameters.filter((each) => each.required).map((each) => each.name),
-    properties: Object.fromEntries(
-      parameters.map(({ name, type, description, default: without, choices }) => [
-        name,
-        {
-          ...(type !== 'any' && { type }),
-          ...(description && { description }),
-          ...(without !== undefined && without !== null && { default: without }),
-          ...(choices && choices.length > 0 && { enum: choices }),
-        } as JsonSchema,
-      ]),
-    ),
-  };
-}
+import { schemaOf } from './parameters';
 
 function Form({ id, close }: { id: string; close: () => void }) {
   const workflow = useQuery(workflowQuery(id));
