@@ -224,6 +224,12 @@ impl Decided {
         }
     }
 
+    /// Whether the execution is woken once this is kept.
+    fn goes_on(&self) -> bool {
+        let planned = self.planned.iter().flat_map(|planned| &planned.commands);
+        planned.chain(&self.commands).any(|command| matches!(command, Command::GoOn))
+    }
+
     /// Whether anything was refused or found to be nothing new. Such a decision has no turn whose number
     /// could show that the state in memory was old, so it counts only when the state was read after the
     /// message had arrived.
@@ -609,7 +615,9 @@ impl Desk {
             return Ok(None);
         }
         self.outstanding += execution.dispatched.len() as u64;
+        // What wakes itself needs nobody to feed it, and its wake comes again should this process die.
         if !execution.ready.is_empty()
+            && !decided.goes_on()
             && !execution.status.is_terminal()
             && !execution.is_paused()
             && self.hungry_set.insert(execution.id)

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use shared::{
     component::LogLevel,
-    execution::{Event, Payload, Phase, Place, again::payloads_in},
+    execution::{Event, Execution, Payload, Phase, Place, again::payloads_in},
     expression::EvaluationError,
     port::cache::{CacheEntry, CacheKey, CachedResult, LARGEST_CACHED},
 };
@@ -29,6 +29,12 @@ pub(super) enum Kept {
     Under(String),
     /// Its key holds an output that lies in the payload store.
     TooLarge,
+}
+
+/// Whether a task may have been left to a turn that asks for its result.
+pub(super) fn may_be_put_off(execution: &Execution) -> bool {
+    let is_first = |place: &Place| execution.at(*place).attempt == 0;
+    execution.ready.iter().any(|place| is_first(place) && execution.component(*place).cache.is_some())
 }
 
 impl Turning<'_> {

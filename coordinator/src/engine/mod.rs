@@ -342,7 +342,7 @@ pub fn commands_again(
     }
     // Which turn put rounds off is not known; a wake too many changes nothing.
     let has_more = execution.loops.iter().any(|place| containers::has_more(execution, *place));
-    if has_more && !planted!(B57RestNotRepeated) {
+    if has_more && !planted!(B57RestNotRepeated) || caching::may_be_put_off(execution) {
         commands.push(Command::GoOn);
     }
     for place in &execution.dispatched {

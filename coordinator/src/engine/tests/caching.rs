@@ -183,6 +183,9 @@ fn what_only_a_hit_leads_to_is_asked_for_in_a_turn_of_its_own() {
     let start = case.take_with(&rows, &Input::Start);
     case.shows("a completed, b ready");
     assert!(start.commands.contains(&Command::GoOn));
+    let cause = case.turns.last().map(|turn| turn.cause);
+    let again = cause.map(|cause| commands_again(&case.state, cause, &case.payloads));
+    assert_eq!(again, Some(Ok(vec![Command::GoOn])), "the wake comes again");
     case.take_with(&rows, &Input::Wake);
     assert_eq!(case.state.status, Status::Completed);
     assert!(case.sent.is_empty());
