@@ -33,7 +33,7 @@ const node = (page, id) => page.locator(`.react-flow__node[data-id="${id}"]`);
 
 journey('from an empty canvas to an execution that completes, without a mouse', {}, async (page) => {
   await page.goto(server.url);
-  await page.getByRole('heading', { name: 'Workflows' }).waitFor();
+  await page.getByRole('heading', { name: 'Dashboard' }).waitFor();
   await page.getByRole('link', { name: 'New workflow' }).focus();
   await page.keyboard.press('Enter');
   await page.getByText('Add the first component').waitFor();
@@ -562,6 +562,29 @@ journey('a schedule shows its next fires, is paused and resumed, and backfilled 
   await accessible(page, 'a schedule');
 });
 
+journey('the dashboard says how it goes, in figures, words and tables', {}, async (page) => {
+  await open(page, `/executions/${invoice.executions[0]}`);
+  await status(page, 'Failed');
+  await page.getByRole('link', { name: 'Dashboard' }).click();
+  await page.locator('.figure', { hasText: 'Accepted' }).waitFor();
+  const chart = page.getByRole('img', { name: /^Throughput: \d+ accepted and/ });
+  await chart.locator('canvas').waitFor();
+  await page.getByText('Throughput as a table').click();
+  await page.getByRole('region', { name: 'Throughput as a table' }).getByRole('columnheader', { name: 'Accepted' }).waitFor();
+  await page.locator('.dash-card', { hasText: 'Failing and failed' }).getByRole('link', { name: /invoice-check/ }).first().waitFor();
+  await page.locator('.dash-card', { hasText: 'Workers' }).getByText(/slots taken/).waitFor();
+  await page.getByText('Last hour').click();
+  await page.waitForURL(/range=1h/);
+  await page.reload();
+  await page.getByText('within 1 min').first().waitFor();
+  await accessible(page, 'the dashboard');
+  // One workflow alone, by its address.
+  await open(page, `/dashboard?workflow=${invoice.id}`);
+  await page.getByRole('button', { name: 'Figures of all workflows' }).waitFor();
+  await page.locator('.dash-card', { hasText: 'Newest executions' }).getByRole('link', { name: /invoice-check/ }).first().waitFor();
+  assert.equal(await page.locator('.dash-list').getByRole('link', { name: /nightly-import/ }).count(), 0);
+});
+
 journey('everything is found with Ctrl-K', {}, async (page) => {
   await open(page, '/workers');
   await page.getByRole('cell', { name: /of 128/ }).waitFor();
@@ -573,6 +596,7 @@ journey('everything is found with Ctrl-K', {}, async (page) => {
 });
 
 const pages = () => [
+  ['/dashboard', 'Newest executions'],
   ['/workflows', 'New workflow'],
   ['/workflows/new', 'Publish'],
   [`/workflows/${nightly.id}/edit`, 'Publish'],

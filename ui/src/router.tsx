@@ -18,8 +18,18 @@ const home = createRoute({
   getParentRoute: () => root,
   path: '/',
   beforeLoad: () => {
-    throw redirect({ to: '/workflows', replace: true });
+    throw redirect({ to: '/dashboard', replace: true });
   },
+});
+
+const dashboard = createRoute({
+  getParentRoute: () => root,
+  path: '/dashboard',
+  validateSearch: (search: Record<string, unknown>): { range?: string; workflow?: string } => ({
+    ...(text(search['range']) && { range: text(search['range'])! }),
+    ...(text(search['workflow']) && { workflow: text(search['workflow'])! }),
+  }),
+  component: lazyRouteComponent(() => import('./dashboard/Dashboard'), 'Dashboard'),
 });
 
 const workflows = createRoute({
@@ -107,7 +117,7 @@ const workers = createRoute({
 });
 
 export const router = createRouter({
-  routeTree: root.addChildren([home, workflows, newWorkflow, editWorkflow, executions, monitor, schedules, people, workers]),
+  routeTree: root.addChildren([home, dashboard, workflows, newWorkflow, editWorkflow, executions, monitor, schedules, people, workers]),
   basepath: '/workflow_orchestration',
   defaultPreload: 'intent',
   defaultPendingComponent: () => <Loading />,

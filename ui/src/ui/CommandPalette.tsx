@@ -67,6 +67,7 @@ export function CommandPalette({
 
   const pages: SpotlightActionData[] = [
     { id: 'new', label: 'New workflow', leftSection: icon('plus'), onClick: () => void navigate({ to: '/workflows/new' }) },
+    { id: 'dashboard', label: 'Dashboard', leftSection: icon('chart'), onClick: () => void navigate({ to: '/dashboard' }) },
     { id: 'workflows', label: 'Workflows', leftSection: icon('flow'), onClick: () => void navigate({ to: '/workflows' }) },
     { id: 'executions', label: 'Executions', leftSection: icon('list'), onClick: () => void navigate({ to: '/executions' }) },
     {

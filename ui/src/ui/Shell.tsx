@@ -35,6 +35,7 @@ const CommandPalette = onDemand(loadPalette, PaletteField);
 const SideMenu = onDemand(() => import('./SideMenu').then((part) => part.SideMenu));
 
 const PAGES: { to: string; icon: IconName; label: string }[] = [
+  { to: '/dashboard', icon: 'chart', label: 'Dashboard' },
   { to: '/workflows', icon: 'flow', label: 'Workflows' },
   { to: '/executions', icon: 'list', label: 'Executions' },
   { to: '/schedules', icon: 'clock', label: 'Schedules' },
@@ -132,7 +133,7 @@ export function Shell() {
         <ActionIcon className="only-narrow" variant="subtle" color="gray" onClick={menu.open} aria-label="Open the menu">
           <Icon name="menu" />
         </ActionIcon>
-        <Link to="/workflows" className="brand" aria-label="APG Workflow Orchestration">
+        <Link to="/dashboard" className="brand" aria-label="APG Workflow Orchestration">
           <svg width="20" height="20" viewBox="0 0 32 32" aria-hidden="true">
             <rect width="32" height="32" rx="7" className="brand-back" />
             <path d="M9 16h6l5-6M15 16l5 6" stroke="#fff" strokeWidth="2.4" fill="none" strokeLinecap="round" />
