@@ -823,6 +823,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
             last={lived}
             onStanding={setStanding}
             onPick={pick}
+            onReveal={(id) => canvas.current?.reveal(id)}
             onClose={() => setAsked(undefined)}
           />
         </Suspense>

@@ -63,6 +63,7 @@ export default function Try({
   last,
   onStanding,
   onPick,
+  onReveal,
   onClose,
 }: {
   /** The workflow as the server knows it. */
@@ -78,6 +79,7 @@ export default function Try({
   last: LastData;
   onStanding: (standing: ReadonlyMap<string, Standing>) => void;
   onPick: (component: string) => void;
+  onReveal: (component: string) => void;
   onClose: () => void;
 }) {
   const client = useQueryClient();
@@ -135,6 +137,16 @@ export default function Try({
   useEffect(() => {
     if (isOver) void client.invalidateQueries({ queryKey: ['workflow', id, 'last-data'] });
   }, [client, id, isOver]);
+  // The drawing has become lower: what is tried stays in sight, once the canvas knows how large it is.
+  const { component: about } = asked;
+  const reveal = useRef(onReveal);
+  reveal.current = onReveal;
+  useEffect(() => {
+    let frame = requestAnimationFrame(() => {
+      frame = requestAnimationFrame(() => reveal.current(about));
+    });
+    return () => cancelAnimationFrame(frame);
+  }, [about]);
   const { want } = last;
   useEffect(() => want(), [want]);
 

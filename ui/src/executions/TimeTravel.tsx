@@ -75,6 +75,12 @@ export function TimeTravel({
     return () => clearTimeout(timer);
   }, [plays, hand, last, stride, isThere, error]);
 
+  // An address may name a turn that is not written yet.
+  const beyond = !isComing && moment && hand !== undefined && hand > moment.last_seq ? moment.last_seq : undefined;
+  useEffect(() => {
+    if (beyond !== undefined) setHand(Math.max(FIRST, beyond));
+  }, [beyond]);
+
   const go = (to: number) => {
     setPlays(false);
     end.current = last;
