@@ -17,7 +17,7 @@ export interface TryRequest {
 
 export interface TriedComponent {
   component: string;
-  fate: 'runs' | 'pinned' | 'left_out';
+  fate: 'runs' | 'pinned' | 'taken' | 'left_out';
   sentence: string;
 }
 

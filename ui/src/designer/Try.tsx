@@ -354,7 +354,7 @@ export default function Try({
                 <ul className="try-plan">
                   {trial.components.map((each) => (
                     <li key={each.component} className={`is-${each.fate}`}>
-                      <Icon name={each.fate === 'runs' ? 'play' : each.fate === 'pinned' ? 'pin' : 'skip'} size={12} />
+                      <Icon name={each.fate === 'runs' ? 'play' : each.fate === 'left_out' ? 'skip' : 'pin'} size={12} />
                       <button type="button" className="as-link clip" onClick={() => onPick(each.component)}>
                         {each.component}
                       </button>

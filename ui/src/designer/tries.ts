@@ -40,7 +40,7 @@ export function standings(plan: readonly TriedComponent[], workflow: Workflow, s
     for (let at: string | null = id; at !== null && !seen.has(at); at = workflow.components.get(at)?.scope.parent ?? null) {
       const fate = fates.get(at);
       // What stands in a container that is pinned is not run, and was not pinned itself.
-      if (fate) return at !== id && fate === 'pinned' ? 'left_out' : fate;
+      if (fate) return at !== id && (fate === 'pinned' || fate === 'taken') ? 'left_out' : fate;
       seen.add(at);
     }
     return 'left_out' as const;
@@ -50,7 +50,7 @@ export function standings(plan: readonly TriedComponent[], workflow: Workflow, s
     const fate = fateOf(id);
     if (fate === 'left_out') continue;
     const seen = sight?.components.get(id);
-    if (fate === 'pinned') found.set(id, { state: 'pinned', note: '' });
+    if (fate === 'pinned' || fate === 'taken') found.set(id, { state: 'pinned', note: '' });
     else if (seen || fates.has(id)) {
       const words = [seen?.rounds ? `${seen.rounds.ended} of ${seen.rounds.total ?? '?'}` : '', (seen?.attempt ?? 0) > 1 ? `attempt ${seen?.attempt}` : ''];
       found.set(id, { state: seen?.state ?? 'waiting', note: words.filter(Boolean).join(', ') });
