@@ -1021,6 +1021,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workflows/{id}/cache": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Clears the cache of a workflow: what its components gave is not used again.
+         * @description What runs meanwhile is kept when it completes.
+         */
+        delete: operations["cache_clear"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workflows/{id}/compare": {
         parameters: {
             query?: never;
@@ -1407,9 +1427,10 @@ export interface components {
         AttemptView: {
             /**
              * Format: int32
-             * @description From 1; 0 for what the engine decides itself.
+             * @description From 1; 0 for what the engine decides itself, and for what was answered from the cache.
              */
             attempt: number;
+            cached?: components["schemas"]["CachedView"] | null;
             /** @description The execution in which it ended so: this one does that again, and has kept it. */
             carried_from?: string | null;
             /** @description The component. */
@@ -1617,6 +1638,16 @@ export interface components {
             /** @description Why executions of this page were refused, the most frequent first. */
             reasons: components["schemas"]["BulkReason"][];
         };
+        /** @description A result that was used again. */
+        CachedView: {
+            /**
+             * Format: date-time
+             * @description When it gave it.
+             */
+            at: string;
+            /** @description The execution that gave it. */
+            execution: string;
+        };
         /** @description Why it is to be cancelled. An empty body gives no reason. */
         CancelExecution: {
             /**
@@ -1642,6 +1673,14 @@ export interface components {
              * @default null
              */
             as?: string | null;
+        };
+        /** @description What was removed from a cache. */
+        Cleared: {
+            /**
+             * Format: int64
+             * @description How many results.
+             */
+            removed: number;
         };
         /** @description What is different between two documents of a workflow. */
         Comparison: {
@@ -7296,6 +7335,68 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Too much at once; `Retry-After` says when to try again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault of the server. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store or the queue is unavailable; `Retry-After` says when to try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cache_clear: {
+        parameters: {
+            query?: {
+                /** @description Only what this component gave. */
+                component?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The workflow's id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The request cannot be done as it is; `code` says why. */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description How many results were removed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Cleared"];
+                };
             };
             /** @description Too much at once; `Retry-After` says when to try again. */
             429: {
