@@ -37,7 +37,7 @@ export function launch() {
 const EXPECTED = [
   { said: /404/, of: /\/draft$/ },
   { said: /412/, of: /\/draft$/ },
-  { said: /409/, of: /\/try$/ },
+  { said: /422/, of: /\/try$/ },
   { said: /ERR_INTERNET_DISCONNECTED/, of: /\/api\// },
 ];
 
