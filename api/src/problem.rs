@@ -50,6 +50,12 @@ macro_rules! codes {
     };
 }
 
+/// A text with a capital at its beginning.
+pub(crate) fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
 codes! {
     /// The body does not parse as JSON.
     MalformedJson = "malformed_json", 400, "The body is not valid JSON";

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     caller::{Caller, Permission},
-    problem::{Code, Problem},
+    problem::{Code, Problem, capitalized},
 };
 
 /// How an execution is to go on.
@@ -147,9 +147,7 @@ fn shown(plan: &Plan) -> Vec<MovedComponent> {
 }
 
 fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let begun = letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect());
-    format!("{begun}.")
+    format!("{}.", capitalized(text))
 }
 
 /// A refusal before anything was asked of the execution.

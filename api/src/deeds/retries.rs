@@ -24,7 +24,7 @@ use super::{
 use crate::{
     caller::{Caller, Permission},
     documents,
-    problem::{Code, Problem},
+    problem::{Code, Problem, capitalized},
 };
 
 /// Bytes of a payload that are looked through at once.
@@ -173,8 +173,7 @@ fn shown(plan: &Plan, target: &Workflow) -> Vec<RetriedComponent> {
 
 fn refused(refusal: &Refusal) -> Problem {
     let text = refusal.to_string();
-    let mut letters = text.chars();
-    let detail = letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect());
+    let detail = capitalized(&text);
     let code = match refusal {
         Refusal::Open(_) => Code::ExecutionOpen,
         _ => Code::RetryRefused,

@@ -7,24 +7,23 @@ use serde_json::{Map, Value, json};
 use shared::{
     component::{Failure, FailureClass},
     execution::{
-        Accepted, Carry, Mode, Payload, Phase, Place, ROOT, SkipReason, Status, Trial,
+        Accepted, Carry, Mode, Payload, Phase, Place, ROOT, SkipReason, Trial,
         trying::{self, Pin, Refusal, Role, Wanted},
     },
     ids::{ComponentId, ExecutionId, TenantId, WorkflowId},
-    time::Timestamp,
     workflow::{Priority, Workflow},
 };
 use utoipa::ToSchema;
 
 use super::{
     Deeds,
-    accept::{Carried, hash_of, sorted},
+    accept::{Carried, Submission, hash_of, sorted},
     workflows::mistakes,
 };
 use crate::{
     caller::{Caller, Permission},
     documents::{self, Definition, Document},
-    problem::{Code, Problem},
+    problem::{Code, Problem, capitalized},
 };
 
 /// What executions that try something are found by.
@@ -102,25 +101,12 @@ pub(crate) struct TriedComponent {
     pub sentence: &'static str,
 }
 
-/// An accepted execution that tries something.
+/// An accepted execution that tries something. Its document has only what is before the component; it is found by the
+/// tag `try`, and its version is the newest one when it was tried.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Tried {
-    /// The execution. Its document has only what is before the component; it is found by the tag `try`.
-    #[schema(value_type = String)]
-    pub id: ExecutionId,
-    /// Where it stands.
-    #[schema(value_type = String, example = "pending")]
-    pub status: Status,
-    /// The workflow.
-    #[schema(value_type = String)]
-    pub workflow_id: WorkflowId,
-    /// The newest version when it was tried.
-    pub workflow_version: u32,
-    /// When it was accepted.
-    #[schema(value_type = String, format = DateTime)]
-    pub created_at: Timestamp,
-    /// Whether the same `Idempotency-Key` was used before with the same content, so that nothing new was started.
-    pub repeated: bool,
+    #[serde(flatten)]
+    pub submission: Submission,
     /// What becomes of each component that is in it.
     pub components: Vec<TriedComponent>,
 }
@@ -152,8 +138,7 @@ fn refused(refusal: &Refusal) -> Problem {
     let problems = about
         .iter()
         .map(|id| json!({ "code": "try_refused", "severity": "error", "message": text, "path": [id] }));
-    let mut letters = text.chars();
-    let detail = letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect());
+    let detail = capitalized(&text);
     Problem::new(Code::TryRefused, format!("{detail}. Nothing was started."))
         .with_problems(problems.collect())
 }
@@ -249,15 +234,7 @@ impl Deeds {
             }),
         };
         let submission = self.submit(accepted, Carried { events, payloads }, idempotency).await?;
-        Ok(Tried {
-            id: submission.id,
-            status: submission.status,
-            workflow_id: submission.workflow_id,
-            workflow_version: submission.workflow_version,
-            created_at: submission.created_at,
-            repeated: submission.repeated,
-            components: shown(&plan),
-        })
+        Ok(Tried { submission, components: shown(&plan) })
     }
 
     /// Away from the threads that answer requests: a large document takes a while.

@@ -486,9 +486,7 @@ impl Deeds {
         query: CacheQuery,
     ) -> Result<Cleared, Problem> {
         caller.must(Permission::WorkflowEdit)?;
-        if self.store.workflow_get(caller.tenant, id).await?.is_none() {
-            return Err(Problem::not_found(id));
-        }
+        self.workflow_row(caller, id).await?;
         let component = query.component.as_deref().map(ComponentId::new);
         let removed = self.store.cache_clear(caller.tenant, id, component.as_ref()).await?;
         Ok(Cleared { removed })

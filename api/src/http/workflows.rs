@@ -158,7 +158,7 @@ pub(crate) async fn workflow_try(
     Body(body): Body<TryWorkflow>,
 ) -> Result<Response, Problem> {
     let tried = app.deeds.workflow_try(&caller, id, body, key).await?;
-    let location = format!("/api/v1/executions/{}", tried.id);
+    let location = format!("/api/v1/executions/{}", tried.submission.id);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(tried)).into_response())
 }
 

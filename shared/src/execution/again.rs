@@ -631,15 +631,9 @@ fn parameters_read(
         if at != index && !target.enclosing(at).any(|outer| outer == index) {
             continue;
         }
-        component.config.references().into_iter().for_each(&mut look);
+        component.config_references(&mut look);
         if at != index {
             component.when.iter().flat_map(Expression::references).for_each(&mut look);
-        }
-        // These are kept as texts until they are asked.
-        for field in ["condition", "filter"] {
-            let source = component.config.constant_field(field).and_then(Value::as_str);
-            let deferred = source.and_then(|source| Expression::compile(source).ok());
-            deferred.iter().flat_map(Expression::references).for_each(&mut look);
         }
     }
     let joins_start = &*component.kind == "join"

@@ -241,16 +241,10 @@ fn depends_on(part: &Workflow, index: usize) -> BTreeSet<usize> {
             continue;
         }
         component.when.iter().flat_map(Expression::references).for_each(&mut look);
-        component.config.references().into_iter().for_each(&mut look);
+        component.config_references(&mut look);
         let place = component.concurrency.as_ref().map(|concurrency| concurrency.key.references());
         let kept = component.cache.as_ref().and_then(|caching| Some(caching.key.as_ref()?.references()));
         place.into_iter().chain(kept).flatten().for_each(&mut look);
-        // These are kept as texts until they are asked.
-        for field in ["condition", "filter"] {
-            let source = component.config.constant_field(field).and_then(Value::as_str);
-            let deferred = source.and_then(|source| Expression::compile(source).ok());
-            deferred.iter().flat_map(Expression::references).for_each(&mut look);
-        }
     }
     before
 }

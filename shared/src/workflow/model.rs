@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{cache::Caching, limits::Concurrency};
 use crate::{
     component::{Effect, Runs},
-    expression::{Expression, Template},
+    expression::{Expression, Reference, Template},
     ids::ComponentId,
     retry::RetryPolicy,
 };
@@ -290,6 +290,17 @@ pub struct Component {
 impl Component {
     pub const fn is_container(&self) -> bool {
         self.scopes.body.is_some()
+    }
+
+    /// Looks at everything that its config refers to.
+    pub fn config_references(&self, mut look: impl FnMut(&Reference)) {
+        self.config.references().into_iter().for_each(&mut look);
+        // These are kept as texts until they are asked.
+        for field in ["condition", "filter"] {
+            let source = self.config.constant_field(field).and_then(Value::as_str);
+            let deferred = source.and_then(|source| Expression::compile(source).ok());
+            deferred.iter().flat_map(Expression::references).for_each(&mut look);
+        }
     }
 
     /// Whether every round of it has a number: its body's iterations are one longer than its own.

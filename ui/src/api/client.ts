@@ -65,19 +65,3 @@ export async function answer<T>(
   if (outcome.error !== undefined || !outcome.response.ok) throw asProblem(outcome.response, outcome.error);
   return outcome.data as NonNullable<T>;
 }
-
-/** Asks an endpoint that the generated types do not have; what it answers is the caller's word. */
-export async function ask<T>(path: string, init: { method?: string; body?: unknown; signal?: AbortSignal } = {}): Promise<NonNullable<T>> {
-  const { method = 'GET', body, signal } = init;
-  return answer<T>(
-    fetch(path, {
-      method,
-      headers: { accept: 'application/json', ...(body !== undefined && { 'content-type': 'application/json' }) },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-      ...(signal && { signal }),
-    }).then(async (response) => {
-      const text = (await response.json().catch(() => null)) as unknown;
-      return response.ok ? { data: text as T, response } : { error: text, response };
-    }),
-  );
-}

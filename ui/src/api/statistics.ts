@@ -1,34 +1,18 @@
 import { keepPreviousData, queryOptions } from '@tanstack/react-query';
 
 import { RANGES, spanOf, type Range } from '../dashboard/series';
-import { answer, api, ask } from './client';
+import { answer, api, type Schemas } from './client';
 
-export interface Bucket {
-  at: string;
-  accepted: number;
-  completed: number;
-  failed: number;
-  cancelled: number;
-  duration_p50_ms: number | null;
-  duration_p95_ms: number | null;
-  wait_p95_ms: number | null;
-}
-
-export interface Statistics {
-  from: string;
-  to: string;
-  bucket_seconds: number;
-  items: Bucket[];
-  open: { pending: number; running: number; paused: number };
-}
+export type Statistics = Schemas['Statistics'];
+export type Bucket = Schemas['StatisticsItem'];
 
 export const statisticsQuery = (range: Range, workflow: string | undefined) =>
   queryOptions({
     queryKey: ['statistics', range, workflow ?? ''],
     queryFn: ({ signal }) => {
       const { from, to } = spanOf(range, Date.now());
-      const query = new URLSearchParams({ from, to, bucket: String(RANGES[range].bucket), ...(workflow !== undefined && { workflow_id: workflow }) });
-      return ask<Statistics>(`/api/v1/statistics?${query}`, { signal });
+      const query = { from, to, bucket: RANGES[range].bucket, ...(workflow !== undefined && { workflow_id: workflow }) };
+      return answer(api.GET('/api/v1/statistics', { params: { query }, signal }));
     },
     placeholderData: keepPreviousData,
     refetchInterval: range === '1h' ? 10_000 : 60_000,

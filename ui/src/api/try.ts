@@ -1,4 +1,4 @@
-import { ask } from './client';
+import { answer, api, type Schemas } from './client';
 
 export interface Pinned {
   output?: unknown;
@@ -15,21 +15,8 @@ export interface TryRequest {
   data_from?: string;
 }
 
-export interface TriedComponent {
-  component: string;
-  fate: 'runs' | 'pinned' | 'taken' | 'left_out';
-  sentence: string;
-}
-
-export interface Trial {
-  id: string;
-  status: string;
-  workflow_id: string;
-  workflow_version: number;
-  created_at: string;
-  repeated: boolean;
-  components: TriedComponent[];
-}
+export type TriedComponent = Schemas['TriedComponent'];
 
 export const startTry = (workflow: string, body: TryRequest) =>
-  ask<Trial>(`/api/v1/workflows/${encodeURIComponent(workflow)}/try`, { method: 'POST', body });
+  // The description leaves open what parameters and pins hold.
+  answer(api.POST('/api/v1/workflows/{id}/try', { params: { path: { id: workflow } }, body: body as Schemas['TryWorkflow'] }));

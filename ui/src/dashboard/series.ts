@@ -88,7 +88,7 @@ const largest = (values: readonly (number | null)[]): number | undefined => {
 /** The charts of a dashboard, with their sentences. */
 export function drawings(buckets: readonly Bucket[], bucketSeconds: number): Drawing[] {
   const times = buckets.map(({ at }) => Date.parse(at) / 1_000);
-  const of = (name: Exclude<keyof Bucket, 'at'>) => buckets.map((bucket) => bucket[name]);
+  const of = (name: Exclude<keyof Bucket, 'at'>) => buckets.map((bucket) => bucket[name] ?? null);
   const sum = totals(buckets);
   const each = duration(bucketSeconds * 1_000);
   const busiest = largest(of('accepted')) ?? 0;

@@ -19,7 +19,7 @@ it('what a try left out is known from the execution before it', () => {
   const execution = (id: string) => ({ id, parameters: { of: id }, status: 'completed', workflow_name: 'greet', workflow_version: 2 }) as unknown as Execution;
   const attempt = (component: string, given: Partial<Attempt>) => ({ component, attempt: 1, dispatches: 1, status: 'completed', ...given }) as Attempt;
   const seen = together([
-    { execution: execution('try'), attempts: [attempt('a', { output: 'new' }), attempt('b', { status: 'skipped', reason: 'not_tried' })] },
+    { execution: execution('try'), attempts: [attempt('a', { output: 'new' }), attempt('b', { status: 'skipped', pinned: true })] },
     { execution: execution('whole'), attempts: [attempt('a', { output: 'old' }), attempt('b', { output: 'kept' })] },
   ]);
   expect(seen?.data).toMatchObject({ parameters: { of: 'try' }, components: { a: { output: 'new' }, b: { output: 'kept' } } });

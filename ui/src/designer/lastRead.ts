@@ -5,8 +5,8 @@ import type { Data } from '../model/expressions';
 const MOST = 500;
 /** Executions that are looked at, while each of them was a try that left something out. */
 const DEEPEST = 3;
-/** Why a component that a try leaves out was skipped. */
-const NOT_TRIED = 'not_tried';
+/** Whether a try left a component out. */
+const isLeftOut = ({ pinned, status }: Attempt) => pinned === true && status === 'skipped';
 
 /** What expressions of an execution saw, as far as it can be read: of a component in a loop, its last round. */
 export function dataOf(execution: Execution, attempts: readonly Attempt[]): Data {
@@ -40,7 +40,7 @@ export function together(seen: readonly Seen[]): { data: Data; attempts: Readonl
   const attempts = new Map<string, Attempt>();
   const components: Record<string, unknown> = {};
   for (const { execution, attempts: own } of [...seen].reverse()) {
-    const tried = own.filter((each) => each.reason !== NOT_TRIED);
+    const tried = own.filter((each) => !isLeftOut(each));
     for (const each of tried) attempts.set(each.component, each);
     Object.assign(components, dataOf(execution, tried)['components']);
   }
@@ -58,7 +58,7 @@ export async function readLast(workflow: string, signal: AbortSignal) {
       answer(api.GET('/api/v1/executions/{id}/tasks', { params: { ...params, query: { limit: MOST } }, signal })),
     ]);
     seen.push({ execution, attempts: tasks.items });
-    if (!tasks.items.some((each) => each.reason === NOT_TRIED)) break;
+    if (!tasks.items.some(isLeftOut)) break;
   }
   return together(seen);
 }

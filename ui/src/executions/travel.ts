@@ -7,7 +7,7 @@ export function attemptsAt(attempts: readonly Attempt[], at: number): Attempt[] 
   return attempts.flatMap((attempt) => {
     const [ordered, started, finished] = [instant(attempt.dispatched_at), instant(attempt.started_at), instant(attempt.finished_at)];
     const first = ordered ?? started ?? finished;
-    if (first === undefined) return attempt.carried_from ? [attempt] : [];
+    if (first === undefined) return attempt.carried_from || attempt.pinned ? [attempt] : [];
     if (first > at) return [];
     if (finished === undefined || finished <= at) return [attempt];
     const { output: _output, ...rest } = attempt;

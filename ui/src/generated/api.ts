@@ -3075,31 +3075,13 @@ export interface components {
             /** @description Whether nothing else runs. */
             only: boolean;
         };
-        /** @description An accepted execution that tries something. */
-        Tried: {
+        /**
+         * @description An accepted execution that tries something. Its document has only what is before the component; it is found by the
+         *     tag `try`, and its version is the newest one when it was tried.
+         */
+        Tried: components["schemas"]["Submission"] & {
             /** @description What becomes of each component that is in it. */
             components: components["schemas"]["TriedComponent"][];
-            /**
-             * Format: date-time
-             * @description When it was accepted.
-             */
-            created_at: string;
-            /** @description The execution. Its document has only what is before the component; it is found by the tag `try`. */
-            id: string;
-            /** @description Whether the same `Idempotency-Key` was used before with the same content, so that nothing new was started. */
-            repeated: boolean;
-            /**
-             * @description Where it stands.
-             * @example pending
-             */
-            status: string;
-            /** @description The workflow. */
-            workflow_id: string;
-            /**
-             * Format: int32
-             * @description The newest version when it was tried.
-             */
-            workflow_version: number;
         };
         /** @description What becomes of one component. */
         TriedComponent: {
