@@ -7,7 +7,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
@@ -30,8 +30,9 @@ use shared::{
 };
 use shared::{ids::WorkerId, port::queue::Audience, wire::Control};
 
-use crate::engine::{
-    self, Cached, ChildOrder, Command, Decision, Full, Input, Loaded, Needs, Rules, Surroundings,
+use crate::{
+    engine::{self, Cached, ChildOrder, Command, Decision, Full, Input, Loaded, Needs, Rules, Surroundings},
+    held_back::{Fed, HeldBack},
 };
 
 /// One thing a message says about one execution.
@@ -83,6 +84,8 @@ pub struct Work {
     first: Option<Box<Turn>>,
     /// What stands about the places that were refused when it was decided before.
     full: Full,
+    /// Tasks that it may dispatch, when the window was dealt out.
+    dealt: Option<u32>,
 }
 
 impl Work {
@@ -117,7 +120,8 @@ pub fn gather(messages: Vec<(InboxMessage, bool)>) -> (Vec<Work>, Aside) {
         let InboxMessage { id, body, .. } = message;
         let mut add = |execution: ExecutionId, said: Said| -> usize {
             let at = *index.entry(execution).or_insert_with(|| {
-                works.push(Work { execution, matters: Vec::new(), first: None, full: Full::new() });
+                let (matters, full) = (Vec::new(), Full::new());
+                works.push(Work { execution, matters, first: None, full, dealt: None });
                 works.len() - 1
             });
             match works[at].matters.last_mut() {
@@ -207,6 +211,8 @@ pub struct Decided {
     pub sweep_again: Vec<(ExecutionId, Timestamp)>,
     /// An end that a sweep found untold.
     untold: Option<End>,
+    /// Whether a place that came free under a key was left, as the dispatch window had no room.
+    held_back: bool,
 }
 
 impl Decided {
@@ -221,6 +227,7 @@ impl Decided {
             forget: Vec::new(),
             sweep_again: Vec::new(),
             untold: None,
+            held_back: false,
         }
     }
 
@@ -373,11 +380,7 @@ pub struct Desk {
     outstanding: u64,
     /// How many there may be.
     window: u32,
-    /// Executions with tasks held back, by tenant, each once.
-    hungry: BTreeMap<TenantId, VecDeque<ExecutionId>>,
-    hungry_set: HashSet<ExecutionId>,
-    /// The tenant that was given a place last: the one after it is next.
-    served: Option<TenantId>,
+    held_back: HeldBack,
     queue_lost_before: Option<Timestamp>,
     /// Tenants in which somebody listens to the ends of executions.
     heard: HashSet<TenantId>,
@@ -401,9 +404,7 @@ impl Desk {
             fresh: HashSet::new(),
             outstanding: 0,
             window,
-            hungry: BTreeMap::new(),
-            hungry_set: HashSet::new(),
-            served: None,
+            held_back: HeldBack::default(),
             queue_lost_before,
             heard: HashSet::new(),
         }
@@ -511,54 +512,45 @@ impl Desk {
         self.cache.clear();
         self.fresh.clear();
         self.outstanding = 0;
-        self.hungry.clear();
-        self.hungry_set.clear();
+        self.held_back = HeldBack::default();
     }
 
-    /// How many tasks an execution that is being decided may dispatch beside those it has: an even share of
-    /// the room when others are held back.
-    fn room(&self, dispatched: u32) -> u32 {
+    /// How many tasks an execution that is being decided may dispatch beside those it has: what it was dealt, or an
+    /// even share of the room when others of its tenant are held back.
+    fn room(&self, tenant: TenantId, dispatched: u32, dealt: Option<u32>) -> u32 {
         let free = u64::from(self.window).saturating_sub(self.outstanding + u64::from(dispatched)) as u32;
-        let waiting = self.hungry_set.len() as u32;
-        if free == 0 { 0 } else { (free / (waiting + 1)).max(1) }
+        let waiting = self.held_back.len() as u32;
+        match dealt {
+            _ if free == 0 => 0,
+            Some(dealt) => free.min(dealt),
+            // Where another tenant waits, who comes now waits too: `feed` gives each its share in a moment.
+            None if self.held_back.has_others(tenant) => 0,
+            None => (free / (waiting + 1)).max(1),
+        }
     }
 
-    /// Executions that may dispatch held-back tasks now, tenants in turn, each once.
-    pub fn feed(&mut self) -> Vec<ExecutionId> {
-        let mut free = u64::from(self.window).saturating_sub(self.outstanding);
-        let mut fed = Vec::new();
-        while free > 0 && !self.hungry_set.is_empty() {
-            let mut tenants: Vec<TenantId> = self.hungry.keys().copied().collect();
-            let next = tenants.partition_point(|tenant| Some(*tenant) <= self.served);
-            tenants.rotate_left(next);
-            for tenant in tenants {
-                if free == 0 {
-                    break;
-                }
-                let Some(queue) = self.hungry.get_mut(&tenant) else { continue };
-                if let Some(id) = queue.pop_front() {
-                    self.hungry_set.remove(&id);
-                    fed.push(id);
-                    self.served = Some(tenant);
-                    free -= 1;
-                }
-                if queue.is_empty() {
-                    self.hungry.remove(&tenant);
-                }
-            }
-        }
-        fed
+    /// How many tasks are with workers, and how many executions have some that were held back.
+    pub fn held_back(&self) -> (u64, usize) {
+        (self.outstanding, self.held_back.len())
+    }
+
+    /// Executions that may dispatch held-back tasks now, each once. Several tenants take turns, by weight.
+    pub fn feed(&mut self) -> Vec<Fed> {
+        let free = u64::from(self.window).saturating_sub(self.outstanding) as usize;
+        // One, when it is not in memory.
+        let wants = |id: ExecutionId| self.cache.get(&id).map_or(1, |execution| execution.ready.len().max(1));
+        self.held_back.feed(free, wants, |tenant| self.rules.weight(tenant))
     }
 
     /// A batch of one `Wake` for each of these executions.
-    pub fn wakes(executions: Vec<ExecutionId>, cause: impl Fn() -> MessageId) -> Vec<Work> {
-        executions
-            .into_iter()
-            .map(|execution| Work {
+    pub fn wakes(fed: Vec<Fed>, cause: impl Fn() -> MessageId) -> Vec<Work> {
+        fed.into_iter()
+            .map(|Fed { execution, dealt }| Work {
                 execution,
                 matters: vec![Matter { cause: cause(), redelivered: false, said: vec![Said::Wake] }],
                 first: None,
                 full: Full::new(),
+                dealt,
             })
             .collect()
     }
@@ -616,13 +608,16 @@ impl Desk {
         }
         self.outstanding += execution.dispatched.len() as u64;
         // What wakes itself needs nobody to feed it, and its wake comes again should this process die.
-        if !execution.ready.is_empty()
+        let waits = (!execution.ready.is_empty() || decided.held_back)
             && !decided.goes_on()
             && !execution.status.is_terminal()
-            && !execution.is_paused()
-            && self.hungry_set.insert(execution.id)
-        {
-            self.hungry.entry(execution.accepted.tenant).or_default().push_back(execution.id);
+            && !execution.is_paused();
+        let (id, tenant) = (execution.id, execution.accepted.tenant);
+        match outcome {
+            Ok(()) if waits => self.held_back.add(id, tenant, self.rules.weight(tenant)),
+            Ok(()) => self.held_back.remove(id),
+            // It is decided again in a moment.
+            Err(_) => {}
         }
         self.cache.insert(execution.id, execution);
         outcome.map(|()| Some(decided))
@@ -649,7 +644,7 @@ impl Desk {
             let surroundings = Surroundings {
                 rules: &self.rules,
                 now: around.now,
-                room: self.room(execution.dispatched.len() as u32),
+                room: self.room(execution.accepted.tenant, execution.dispatched.len() as u32, work.dealt),
                 payloads: &payloads,
                 queue_is_deep: around.queue_is_deep,
                 queue_lost_before: self.queue_lost_before,
@@ -673,9 +668,11 @@ impl Desk {
                 waits,
                 cache,
                 payloads: laid_aside,
+                held_back,
             } = engine::decide(execution, &inputs, matter.cause, &surroundings)?;
             decided.commands.extend(again);
             decided.late.extend(late);
+            decided.held_back |= held_back;
             let request = matter.said.iter().find_map(|said| match said {
                 Said::Request(id, _) => Some(*id),
                 _ => None,

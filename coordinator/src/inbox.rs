@@ -225,7 +225,8 @@ impl Loop<'_> {
             return Err(StoreError::Unknown("another coordinator was always first".into()));
         }
         // Room in the dispatch window goes to those that were held back, tenants in turn.
-        for _ in 0..RACES {
+        loop {
+            let before = self.desk.held_back();
             let fed = self.desk.feed();
             if fed.is_empty() {
                 break;
@@ -233,6 +234,9 @@ impl Loop<'_> {
             let mut wakes = Desk::wakes(fed, MessageId::generate);
             while !wakes.is_empty() {
                 wakes = self.decide_and_commit(wakes, outgoing).await?;
+            }
+            if self.desk.held_back() == before {
+                break;
             }
         }
         self.desk.tidy(touched.into_iter(), self.config.cached_executions);
@@ -384,14 +388,21 @@ impl Loop<'_> {
                 payloads.insert(id, Arc::clone(value));
             }
         }
-        for _ in 0..RACES {
+        let mut races = 0;
+        // Each time it has something that it had not before, so this comes to an end.
+        loop {
             let (is_deep, found) = (self.queue_is_deep, cached.as_ref());
             match self.desk.decide(work, now, is_deep, &payloads, found, &mut PayloadId::generate) {
                 Ok(Some(decided)) => return Ok(Some(decided)),
                 Ok(None) => {
+                    races += 1;
+                    if races > RACES {
+                        break;
+                    }
                     self.read_again(work.execution).await?;
                 }
                 Err(needs) => {
+                    let had = (payloads.len(), cached.is_some());
                     match needs {
                         Needs::Payloads(ids) => {
                             for id in ids {
@@ -413,6 +424,9 @@ impl Loop<'_> {
                     if self.desk.execution(work.execution).is_none() {
                         // Half a decision spoilt it.
                         self.read_again(work.execution).await?;
+                    }
+                    if had == (payloads.len(), cached.is_some()) {
+                        break;
                     }
                 }
             }

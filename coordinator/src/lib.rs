@@ -23,6 +23,7 @@ pub mod engine;
 #[cfg(test)]
 mod explorer;
 mod files;
+mod held_back;
 mod inbox;
 mod lifecycle;
 mod membership;
@@ -39,14 +40,15 @@ mod store_clock;
 mod streams;
 mod sweeps;
 mod timers;
+mod weight;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shared::{
     component::Catalogue,
-    ids::CoordinatorId,
+    ids::{CoordinatorId, TenantId},
     port::{
         history::DynArchive,
         progress::DynProgress,
@@ -62,6 +64,7 @@ use tracing::info;
 pub use audit::Audit;
 pub use retention::Retention;
 pub use stats::{DURATION_BUCKETS, Stats};
+pub use weight::Weight;
 
 /// How the coordinator admits, paces and repairs.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -76,6 +79,11 @@ pub struct Config {
     /// queue, the broker a short one; further tasks wait as `ready`.
     #[schemars(range(min = 1))]
     pub task_queue_size: u32,
+    /// Shares of tenants, by tenant id: whole numbers from 1 to 1000. Who is not named has 1. Where more waits than
+    /// may run, a tenant of weight 3 gets three places where one of weight 1 gets one: of `task_queue_size` and of
+    /// `max_concurrent_executions`.
+    #[schemars(with = "BTreeMap<String, Weight>")]
+    pub tenant_weights: BTreeMap<TenantId, Weight>,
     /// Whether short components without effects that follow one another travel as one task, which spares a
     /// message and a commit for each. Every one of them still has its own attempts, log and place in the journal.
     pub fusion: bool,
@@ -123,6 +131,7 @@ impl Default for Config {
         Self {
             max_concurrent_executions: 10_000,
             task_queue_size: 1_000,
+            tenant_weights: BTreeMap::new(),
             fusion: true,
             cancel_grace_seconds: 10,
             lease_seconds: 60,
@@ -143,6 +152,11 @@ impl Config {
     fn rules(&self) -> engine::Rules {
         engine::Rules {
             max_concurrent_executions: self.max_concurrent_executions,
+            tenant_weights: self
+                .tenant_weights
+                .iter()
+                .map(|(tenant, weight)| (*tenant, weight.get()))
+                .collect(),
             silence: Duration::from_secs(self.silence_seconds.into()),
             silence_cap: Duration::from_mins(30),
             lease: Duration::from_secs(self.lease_seconds.into()),

@@ -73,6 +73,7 @@ pub(crate) enum Bug {
     B68PausedStaysInLine,
     B69DisplacedNotToldAgain,
     B70LineNotCalled,
+    B85TenantsTakeNoTurns,
     // Of chains and of permits.
     B78FollowerOfAnotherRunCounts,
     B79FollowerNeverSent,
@@ -93,7 +94,7 @@ pub(crate) enum Bug {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 79] = [
+    pub(crate) const ALL: [Self; 81] = [
         Self::B1AppendWithoutSequence,
         Self::B2AckBeforeCommit,
         Self::B3AckBeforeConfirmNoSweep,
@@ -160,9 +161,10 @@ impl Bug {
         Self::B68PausedStaysInLine,
         Self::B69DisplacedNotToldAgain,
         Self::B70LineNotCalled,
+        Self::B85TenantsTakeNoTurns,
         Self::B78FollowerOfAnotherRunCounts,
         Self::B79FollowerNeverSent,
-        // Not B80: a time-out ends the wait that it leaves behind before anything counts as stuck.
+        Self::B80PermitNotAskedAgain,
         Self::B81PermitBeforeItsInstant,
         Self::B82ExpiredResultUsed,
         Self::B83KeptUnderTheKeyOfNow,

@@ -5,6 +5,8 @@
 
 use std::{
     collections::HashMap,
+    io::Write,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -36,6 +38,9 @@ const FAILED: usize = 20;
 const CANCELLED: usize = 5_000;
 /// One of so many has the tag that is searched for.
 const RARE: usize = 10_000;
+
+/// Executions that a simulation goes over, at most.
+const SIMULATED: usize = 20_000;
 
 /// What an execution left, to be copied.
 struct Model {
@@ -89,7 +94,74 @@ pub(crate) async fn run(bench: &Bench<'_>, started: &mut Started, shape: Shape) 
     drop(store);
     started.resume(shape)?;
     client.ready(Duration::from_mins(2)).await?;
-    measure(bench, &models, &ids, filled).await
+    measure(bench, &models, &ids, filled).await?;
+    let single = models.get(2).context("a workflow of one step")?.workflow.to_string();
+    audit(bench, started, &single, count).await?;
+    simulate(bench, started, &single, count).await
+}
+
+/// The audit of all of it, and what those notice of it who run one execution after another meanwhile.
+async fn audit(bench: &Bench<'_>, started: &Started, workflow: &str, count: usize) -> Result<()> {
+    let case = documents::chain(1);
+    let mut alone = Vec::with_capacity(bench.sizes.single);
+    for _ in 0..bench.sizes.single {
+        alone.push(1e3 * bench.once(workflow, &case).await?);
+    }
+    let mut command = started.command("audit");
+    let begun = Instant::now();
+    let mut audit = std::pin::pin!(tokio::task::spawn_blocking(move || (command.output(), begun.elapsed())));
+    let mut beside = Vec::new();
+    let (output, took) = loop {
+        tokio::select! {
+            biased;
+            done = &mut audit => break done?,
+            taken = bench.once(workflow, &case) => beside.push(1e3 * taken?),
+        }
+    };
+    let output = output.context("the audit does not start")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.success(),
+        "the audit found something: {}",
+        said.lines().next().unwrap_or_default()
+    );
+    alone.sort_by(f64::total_cmp);
+    beside.sort_by(f64::total_cmp);
+    let fields = json!({
+        "audit_s": round(took.as_secs_f64(), 2), "n": count, "beside": beside.len(),
+        "alone_p50_ms": round(percentile(&alone, 0.5), 2), "alone_p99_ms": round(percentile(&alone, 0.99), 2),
+        "beside_p50_ms": round(percentile(&beside, 0.5), 2), "beside_p99_ms": round(percentile(&beside, 0.99), 2),
+    });
+    bench.emit("big", fields, None)
+}
+
+/// A changed workflow over its past executions.
+async fn simulate(bench: &Bench<'_>, started: &Started, workflow: &str, count: usize) -> Result<()> {
+    let most = (count / WORKFLOWS / 2).clamp(1, SIMULATED);
+    let mut changed = documents::chain(1).definition;
+    changed["components"]["s1"]["config"]["expression"] = json!("item + 2");
+    let mut command = started.command("simulate");
+    command.args(["--server", &started.url, "--against", "last 30d", "--workflow", workflow, "-o", "json"]);
+    command.args(["--limit", &most.to_string(), "-"]);
+    let begun = Instant::now();
+    let output = tokio::task::spawn_blocking(move || {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        if let Some(mut input) = child.stdin.take() {
+            input.write_all(changed.to_string().as_bytes())?;
+        }
+        child.wait_with_output()
+    });
+    let output = output.await?.context("the simulation does not start")?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let said: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("the simulation: {}", String::from_utf8_lossy(&output.stderr)))?;
+    ensure!(said["compared"] == json!(most), "not all of {most} executions were compared: {said}");
+    let fields = json!({
+        "simulated": most, "changed": said["changed"], "simulate_s": round(seconds, 2),
+        "simulated_per_s": round(most as f64 / seconds, 0),
+    });
+    bench.emit("big", fields, None)
 }
 
 fn now() -> Result<i64> {

@@ -29,7 +29,7 @@ use workloads::{Bench, Sizes};
 #[derive(Debug, Parser)]
 #[command(name = "apg-loadtest", version)]
 struct Args {
-    /// What to run: idle, W1, W2, W3, W4, loop, waiting, scale, big.
+    /// What to run: idle, W1, W2, W3, W4, admission, loop, waiting, scale, big.
     #[arg(long, value_delimiter = ',', default_value = "idle,W1,W2,W3,W4")]
     workloads: Vec<String>,
     /// Start it on private ports with its data in a folder of its own, and stop it afterwards. A cluster

@@ -83,8 +83,21 @@ impl Started {
     pub(crate) fn spawn(&mut self, role: &str) -> Result<()> {
         let number = self.children.len();
         let log = File::create(self.folder.path().join(format!("{role}-{number}.log")))?;
+        let mut command = self.command(role);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("{} {role} does not start", self.apg.display()))?;
+        self.children.push(child);
+        Ok(())
+    }
+
+    /// The binary with a command, and the settings and the database of what was started.
+    pub(crate) fn command(&self, name: &str) -> Command {
         let mut command = Command::new(&self.apg);
-        command.arg(role);
+        command.arg(name);
         for setting in &self.settings {
             command.args(["--set", setting]);
         }
@@ -98,14 +111,7 @@ impl Started {
                 }
             }
         }
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("{} {role} does not start", self.apg.display()))?;
-        self.children.push(child);
-        Ok(())
+        command
     }
 
     /// Asks its processes to leave, and waits until they have.

@@ -123,13 +123,14 @@ impl Bench<'_> {
                 }
                 Ok(())
             }
+            "admission" => self.admission().await,
             "waiting" => self.waiting().await,
             other => anyhow::bail!("there is no workload {other}"),
         }
     }
 
     /// One execution from its submission to its end, in seconds; the check is not timed.
-    async fn once(&self, workflow: &str, case: &Case) -> Result<f64> {
+    pub(crate) async fn once(&self, workflow: &str, case: &Case) -> Result<f64> {
         let begun = Instant::now();
         let execution = self.client.submit(workflow, None).await?;
         self.client.watch(&execution).await?;
@@ -227,13 +228,7 @@ impl Bench<'_> {
         for _ in 0..runs {
             let (took, used) = self.many(&workflow, flows, &case.expected).await?;
             seconds.push(took);
-            total = Some(total.map_or(used, |sum| Used {
-                wall: sum.wall + used.wall,
-                own_cpu: sum.own_cpu + used.own_cpu,
-                services_cpu: sum.services_cpu + used.services_cpu,
-                own_peak: sum.own_peak.max(used.own_peak),
-                peak: sum.peak.max(used.peak),
-            }));
+            total = Some(sum(total, used));
         }
         let used = total.context("W3 needs at least one run")?;
         seconds.sort_by(f64::total_cmp);
@@ -249,6 +244,37 @@ impl Bench<'_> {
             "cpu_ms_per_step": round(1e3 * used.cpu() / all, 3),
         });
         self.emit("W3", fields, Some(&used))
+    }
+
+    /// W3 without a limit and with one under which all have room, in turn: what asking for a place costs.
+    async fn admission(&self) -> Result<()> {
+        let (flows, runs) = (self.sizes.flows, self.sizes.flow_runs.max(2));
+        let free = documents::chain(self.sizes.steps);
+        let mut limited = free.clone();
+        limited.definition["name"] = json!("bench-limited");
+        limited.definition["concurrency"] = json!({ "key": "bench", "limit": flows });
+        let cases = [free, limited];
+        let mut workflows = Vec::new();
+        for case in &cases {
+            let workflow = self.client.save(&case.definition).await?;
+            self.many(&workflow, flows.min(20), &case.expected).await?;
+            workflows.push(workflow);
+        }
+        let mut totals: [Option<Used>; 2] = [None, None];
+        for _ in 0..runs {
+            for ((case, workflow), total) in cases.iter().zip(&workflows).zip(&mut totals) {
+                let (_, used) = self.many(workflow, flows, &case.expected).await?;
+                *total = Some(sum(*total, used));
+            }
+        }
+        let all = (flows * self.sizes.steps * runs) as f64;
+        let [free, limited] = totals.map(|total| total.map_or(0.0, |used| 1e3 * used.cpu() / all));
+        let fields = json!({
+            "flows": flows, "steps": flows * self.sizes.steps, "runs": runs,
+            "free_cpu_ms_per_step": round(free, 4), "limited_cpu_ms_per_step": round(limited, 4),
+            "more_percent": (free > 0.0).then(|| round(100.0 * (limited / free - 1.0), 1)),
+        });
+        self.emit("admission", fields, None)
     }
 
     async fn w4(&self) -> Result<()> {
@@ -407,6 +433,17 @@ pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
     sorted.get(at).copied().unwrap_or_default()
 }
 
+/// What was used in all.
+fn sum(so_far: Option<Used>, used: Used) -> Used {
+    so_far.map_or(used, |sum| Used {
+        wall: sum.wall + used.wall,
+        own_cpu: sum.own_cpu + used.own_cpu,
+        services_cpu: sum.services_cpu + used.services_cpu,
+        own_peak: sum.own_peak.max(used.own_peak),
+        peak: sum.peak.max(used.peak),
+    })
+}
+
 fn first(sorted: &[f64]) -> f64 {
     sorted.first().copied().unwrap_or_default()
 }
@@ -489,7 +526,7 @@ mod tests {
         client.ready(Duration::from_secs(5)).await.expect("it answers");
         let roots = Roots { own: vec![std::process::id()], services: Vec::new() };
         let bench = Bench { client: &client, roots, sizes: &sizes, base: Map::new() };
-        for workload in ["W1", "W3", "W4"] {
+        for workload in ["W1", "W3", "W4", "admission"] {
             bench.run(workload).await.expect("it is measured");
         }
         // It gives something else than a fan-out should.

@@ -6,7 +6,7 @@
 use std::{future::Future, sync::OnceLock};
 
 use chrono::{DateTime, Utc};
-use shared::time::Timestamp;
+use shared::{port::slots::tenants_take_turns, time::Timestamp};
 use sqlx::{
     Database, Decode, Encode, FromRow, PgConnection, Postgres, Sqlite, SqliteConnection, Type,
     encode::IsNull,
@@ -75,6 +75,7 @@ impl<T> Record for T where T: Send + Unpin + for<'r> FromRow<'r, PgRow> + for<'r
 pub(crate) enum Kind {
     Uuid,
     Int,
+    Long,
     Text,
     Bytes,
     At,
@@ -85,6 +86,7 @@ pub(crate) enum Kind {
 pub(crate) enum Cell {
     Uuid(Option<Uuid>),
     Int(Option<i32>),
+    Long(Option<i64>),
     Text(Option<String>),
     Bytes(Option<Vec<u8>>),
     At(Option<Timestamp>),
@@ -104,7 +106,7 @@ macro_rules! into_cell {
         })*
     };
 }
-into_cell!(Uuid => Uuid, i32 => Int, String => Text, Vec<u8> => Bytes, Timestamp => At);
+into_cell!(Uuid => Uuid, i32 => Int, i64 => Long, String => Text, Vec<u8> => Bytes, Timestamp => At);
 
 /// A statement over many rows, which it sees as `t`.
 ///
@@ -139,6 +141,7 @@ impl Batch {
                     let name = match kind {
                         Kind::Uuid => "uuid",
                         Kind::Int => "int4",
+                        Kind::Long => "int8",
                         Kind::Text => "text",
                         Kind::Bytes => "bytea",
                         Kind::At => "timestamptz",
@@ -179,6 +182,7 @@ impl Batch {
         enum Column {
             Uuid(Vec<Option<Uuid>>),
             Int(Vec<Option<i32>>),
+            Long(Vec<Option<i64>>),
             Text(Vec<Option<String>>),
             Bytes(Vec<Option<Vec<u8>>>),
             At(Vec<Option<DateTime<Utc>>>),
@@ -191,6 +195,7 @@ impl Batch {
             .map(|kind| match kind {
                 Kind::Uuid => Column::Uuid(Vec::with_capacity(length)),
                 Kind::Int => Column::Int(Vec::with_capacity(length)),
+                Kind::Long => Column::Long(Vec::with_capacity(length)),
                 Kind::Text => Column::Text(Vec::with_capacity(length)),
                 Kind::Bytes => Column::Bytes(Vec::with_capacity(length)),
                 Kind::At => Column::At(Vec::with_capacity(length)),
@@ -200,6 +205,7 @@ impl Batch {
             match (&mut columns[index % width], cell) {
                 (Column::Uuid(values), Cell::Uuid(value)) => values.push(value),
                 (Column::Int(values), Cell::Int(value)) => values.push(value),
+                (Column::Long(values), Cell::Long(value)) => values.push(value),
                 (Column::Text(values), Cell::Text(value)) => values.push(value),
                 (Column::Bytes(values), Cell::Bytes(value)) => values.push(value),
                 (Column::At(values), Cell::At(value)) => values.push(value.map(Timestamp::to_datetime)),
@@ -209,6 +215,7 @@ impl Batch {
         columns.into_iter().fold(sqlx::query(self.postgres()), |query, column| match column {
             Column::Uuid(values) => query.bind(values),
             Column::Int(values) => query.bind(values),
+            Column::Long(values) => query.bind(values),
             Column::Text(values) => query.bind(values),
             Column::Bytes(values) => query.bind(values),
             Column::At(values) => query.bind(values),
@@ -222,12 +229,16 @@ impl Batch {
         cells.fold(sqlx::query(text), |query, cell| match cell {
             Cell::Uuid(value) => query.bind(value),
             Cell::Int(value) => query.bind(value),
+            Cell::Long(value) => query.bind(value),
             Cell::Text(value) => query.bind(value),
             Cell::Bytes(value) => query.bind(value),
             Cell::At(value) => query.bind(value.map(At)),
         })
     }
 }
+
+/// A row of a line in which tenants take turns.
+pub(crate) type ByTurns = (Uuid, String, At, i32);
 
 /// A connection that runs batches.
 pub(crate) trait Engine: Send {
@@ -251,6 +262,14 @@ pub(crate) trait Engine: Send {
     /// Holds the rows of a slot key and the head of its line: whoever is giving one back, or leaves, has done so
     /// when this answers.
     fn settle_slots(&mut self, key: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// The first of a line in which tenants take turns, in their order: who, the task, since when, and the rank
+    /// within the tenant.
+    fn line_by_turns(
+        &mut self,
+        key: &str,
+        most: i64,
+    ) -> impl Future<Output = Result<Vec<ByTurns>, sqlx::Error>> + Send;
 
     /// What executions leave at their end: slots and timers go. PostgreSQL is asked once.
     fn release(&mut self, ended: Vec<Uuid>) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
@@ -278,6 +297,69 @@ select execution_id
 from wo_slot_waits
 where key = $1
 order by rank, since, execution_id, task limit 16 for key share";
+
+/// How many of a line's head are held.
+const HEAD: i64 = 16;
+
+macro_rules! line_by_turns {
+    (postgres) => {
+        line_by_turns!(
+            @text
+            "\
+cross join lateral (
+    select v.execution_id, v.task, v.since, v.rank,
+        row_number() over (order by v.rank, v.since, v.execution_id, v.task) as nth
+    from wo_slot_waits as v
+    where v.key = $1 and v.grp = l.grp
+    order by v.rank, v.since, v.execution_id, v.task limit $2) as w
+order by l.turn + (w.nth - 1) * l.step, l.grp limit $2"
+        )
+    };
+    (sqlite) => {
+        line_by_turns!(
+            @text
+            "\
+join wo_slot_waits as w on w.rowid in (
+    select v.rowid
+    from wo_slot_waits as v
+    where v.key = $1 and v.grp = l.grp
+    order by v.rank, v.since, v.execution_id, v.task limit $2)
+order by
+    l.turn + (row_number() over (partition by l.grp order by w.rank, w.since, w.execution_id, w.task) - 1) * l.step,
+    l.grp limit $2"
+        )
+    };
+    (@text $rows:literal) => {
+        concat!(
+            "\
+select w.execution_id, w.task, w.since, w.rank
+from (
+    select t.grp, t.turn, t.step
+    from wo_slot_turns as t
+    where t.key = $1 and exists (select 1 from wo_slot_waits as v where v.key = t.key and v.grp = t.grp)
+    order by t.turn, t.grp limit $2) as l
+",
+            $rows
+        )
+    };
+}
+
+/// The first of a line in which tenants take turns, in PostgreSQL's text and in SQLite's. As many tenants as rows are
+/// wanted are next at most, and of each of them as many rows: a long line is not read to its end.
+pub(crate) const LINE_BY_TURNS: (&str, &str) = (line_by_turns!(postgres), line_by_turns!(sqlite));
+
+/// As [`SETTLE_LINE`], where tenants take turns.
+pub(crate) const SETTLE_LINE_BY_TURNS: &str = concat!(
+    "\
+select execution_id
+from wo_slot_waits
+where key = $1 and (execution_id, task) in (
+    select head.execution_id, head.task
+    from (",
+    line_by_turns!(postgres),
+    ") as head)
+for key share"
+);
 
 /// `turns::RELEASE_TIMERS` and its like in one go.
 pub(crate) const RELEASE: &str = "\
@@ -327,7 +409,15 @@ impl Engine for PgConnection {
 
     async fn settle_slots(&mut self, key: &str) -> Result<(), sqlx::Error> {
         sqlx::query(SETTLE_SLOTS).bind(key.to_owned()).fetch_all(&mut *self).await?;
+        if tenants_take_turns(key) {
+            let query = sqlx::query(SETTLE_LINE_BY_TURNS).bind(key.to_owned()).bind(HEAD);
+            return query.fetch_all(self).await.map(|_| ());
+        }
         sqlx::query(SETTLE_LINE).bind(key.to_owned()).fetch_all(self).await.map(|_| ())
+    }
+
+    async fn line_by_turns(&mut self, key: &str, most: i64) -> Result<Vec<ByTurns>, sqlx::Error> {
+        sqlx::query_as(LINE_BY_TURNS.0).bind(key.to_owned()).bind(most).fetch_all(self).await
     }
 
     async fn release(&mut self, ended: Vec<Uuid>) -> Result<(), sqlx::Error> {
@@ -393,6 +483,10 @@ impl Engine for SqliteConnection {
 
     async fn settle_slots(&mut self, _key: &str) -> Result<(), sqlx::Error> {
         Ok(())
+    }
+
+    async fn line_by_turns(&mut self, key: &str, most: i64) -> Result<Vec<ByTurns>, sqlx::Error> {
+        sqlx::query_as(LINE_BY_TURNS.1).bind(key.to_owned()).bind(most).fetch_all(self).await
     }
 
     async fn release(&mut self, ended: Vec<Uuid>) -> Result<(), sqlx::Error> {
@@ -472,6 +566,7 @@ macro_rules! listed {
         pub(crate) mod postgres {
             pub(crate) const STATISTICS: &str = super::STATISTICS.0;
             $($(#[$doc])* pub(crate) const $name: &str = listed!(@text pg $kind $list $text);)*
+            pub(crate) const LINE_BY_TURNS: &str = super::LINE_BY_TURNS.0;
 
             pub(crate) fn ids(ids: impl Iterator<Item = uuid::Uuid>) -> Vec<uuid::Uuid> {
                 ids.collect()
@@ -487,6 +582,7 @@ macro_rules! listed {
         pub(crate) mod sqlite {
             pub(crate) const STATISTICS: &str = super::STATISTICS.1;
             $($(#[$doc])* pub(crate) const $name: &str = listed!(@text lite $kind $list $text);)*
+            pub(crate) const LINE_BY_TURNS: &str = super::LINE_BY_TURNS.1;
 
             fn list<T: std::fmt::Display>(items: impl Iterator<Item = T>) -> String {
                 let items: Vec<String> = items.map(|item| item.to_string()).collect();

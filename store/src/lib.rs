@@ -52,6 +52,7 @@ pub fn statements() -> Vec<(&'static str, &'static str)> {
     ];
     let mut all: Vec<(&str, &str)> = shared.into_iter().flatten().map(|text| (*text, *text)).collect();
     all.extend(dialect::LISTED);
+    all.push(dialect::LINE_BY_TURNS);
     let batches = turns::BATCHES
         .iter()
         .chain(timers::BATCHES)

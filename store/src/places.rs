@@ -5,12 +5,15 @@
 //! So that it finds everyone, a turn that is to stand in line first waits for places that are being given back, and
 //! holds the others until it stands there.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use shared::{
     execution::TaskKey,
     ids::ExecutionId,
-    port::slots::{FullSlot, KeyPlaces, MOST_OWNERS, Places, SlotClaim, SlotOwner, SlotOwners, rank},
+    port::slots::{
+        FullSlot, KeyPlaces, Lane, MOST_OWNERS, Places, SlotClaim, SlotOwner, SlotOwners, Turns, rank,
+        tenants_take_turns,
+    },
     port::store::{Commit, Kept, StoreError},
 };
 use uuid::Uuid;
@@ -18,8 +21,8 @@ use uuid::Uuid;
 use crate::{
     dialect::{At, Batch, Cell, Engine},
     turns::{
-        self, BLOCK, COUNT_SLOTS, Chain, DROP_TURNS, GIVE_SLOTS, HELD_SLOTS, HOLDERS, Halt, JOIN_LINES,
-        LEAVE_LINES, LINE, ROUNDS, Step, TAKE_SLOTS, WAITING,
+        self, BLOCK, COUNT_SLOTS, Chain, DROP_TURNS, FORGET_STANDS, GIVE_SLOTS, HELD_SLOTS, HOLDERS, Halt,
+        JOIN_LINES, KEEP_STANDS, LEAVE_LINES, LINE, ROUNDS, STANDS, Step, TAKE_SLOTS, WAITING,
     },
 };
 
@@ -54,31 +57,45 @@ struct Known {
     /// The last round served of a key, and the last one of a group.
     served: HashMap<String, i64>,
     last: HashMap<(String, String), i64>,
+    /// Of keys whose tenants take turns, when anybody waits: where they stand, and who moved.
+    turns: HashMap<String, Turns<String>>,
+    moved: BTreeSet<(String, String)>,
 }
 
-/// Rows that are written at the end of a transaction, unless a later turn of it takes them back.
+/// Rows that are written at the end of a transaction, unless a later turn of it takes them back: by execution, with
+/// their tasks and keys.
 #[derive(Default)]
-struct Pending<'a>(Vec<(Uuid, String, &'a str, [Cell; 7])>);
+struct Pending<'a>(BTreeMap<Uuid, Vec<PendingRow<'a>>>);
+
+type PendingRow<'a> = (String, &'a str, [Cell; 7]);
 
 impl<'a> Pending<'a> {
     fn add(&mut self, of: Uuid, task: String, key: &'a str, row: [Cell; 7]) {
-        self.0.push((of, task, key, row));
-    }
-
-    fn drop_all(&mut self, of: Uuid, task: &str) {
-        self.0.retain(|(owner, held, ..)| !(*owner == of && held == task));
+        let rows = self.0.entry(of).or_default();
+        // No statement may write a row twice: what is there stays.
+        if !rows.iter().any(|(held, on, _)| *held == task && *on == key) {
+            rows.push((task, key, row));
+        }
     }
 
     fn drop_whole(&mut self, of: Uuid) {
-        self.0.retain(|(owner, ..)| *owner != of);
+        self.0.remove(&of);
+    }
+
+    fn drop_all(&mut self, of: Uuid, task: &str) {
+        if let Some(rows) = self.0.get_mut(&of) {
+            rows.retain(|(held, ..)| held != task);
+        }
     }
 
     fn drop_one(&mut self, of: Uuid, task: &str, key: &str) {
-        self.0.retain(|(owner, held, on, _)| !(*owner == of && held == task && *on == key));
+        if let Some(rows) = self.0.get_mut(&of) {
+            rows.retain(|(held, on, _)| !(held == task && *on == key));
+        }
     }
 
     fn cells(self) -> Vec<Cell> {
-        self.0.into_iter().flat_map(|(.., row)| row).collect()
+        self.0.into_values().flatten().flat_map(|(.., row)| row).collect()
     }
 }
 
@@ -115,7 +132,7 @@ pub(crate) async fn settle(
     // A place that is being given back is free, and whoever gives one back later sees who stands in line.
     let waiting: BTreeSet<&str> =
         open.iter().flat_map(|index| &steps[*index].commit.wait).map(|claim| claim.key.as_str()).collect();
-    for key in waiting {
+    for key in &waiting {
         engine.settle_slots(key).await?;
     }
     let mut known = Known::default();
@@ -126,6 +143,7 @@ pub(crate) async fn settle(
     let keys: BTreeSet<&str> = claims.iter().map(|claim| claim.key.as_str()).collect();
     known.count(engine, keys.into_iter(), &claims).await?;
     known.rounds(engine, &claims).await?;
+    known.stands(engine, &waiting).await?;
 
     let (mut given, mut taken, mut joined) = (Vec::new(), Pending::default(), Pending::default());
     let (mut dropped, mut blocked) = (Vec::new(), Vec::new());
@@ -169,12 +187,15 @@ pub(crate) async fn settle(
                 let served = known.served.get(&claim.key).copied().unwrap_or(0) as i32;
                 if waited.is_some() {
                     given.push((step.id(), task.clone()));
+                    known.serve(claim);
                 }
                 taken.add(step.id(), task, &claim.key, row(step, claim, waited.unwrap_or(served)));
             }
             for claim in &commit.wait {
+                known.join(claim);
+                let rank = known.rank(claim);
                 let task = text(claim.task.as_ref());
-                joined.add(step.id(), task, &claim.key, row(step, claim, known.rank(claim)));
+                joined.add(step.id(), task, &claim.key, row(step, claim, rank));
                 if claim.task.is_none() {
                     let tenant = *commit.tenant.as_uuid();
                     blocked.extend([Cell::from(step.id()), tenant.into(), claim.key.clone().into()]);
@@ -185,6 +206,7 @@ pub(crate) async fn settle(
     give(engine, given).await?;
     engine.run(&TAKE_SLOTS, taken.cells()).await?;
     engine.run(&JOIN_LINES, joined.cells()).await?;
+    known.keep_stands(engine).await?;
     engine.run(&DROP_TURNS, dropped).await?;
     engine.run(&BLOCK, blocked).await?;
     Ok(())
@@ -230,8 +252,13 @@ impl Known {
                 // Each turn of the batch may give some back.
                 let most = (limit - holders).max(0) + of_it.count() as i64 + 1;
                 let most = i32::try_from(most).unwrap_or(i32::MAX);
-                let cells = vec![key.clone().into(), most.into()];
-                for (of, task, rank) in engine.fetch::<(Uuid, String, i32)>(&LINE, cells).await? {
+                let front = if tenants_take_turns(&key) {
+                    let rows = engine.line_by_turns(&key, most.into()).await?;
+                    rows.into_iter().map(|(of, task, _, rank)| (of, task, rank)).collect()
+                } else {
+                    engine.fetch::<(Uuid, String, i32)>(&LINE, vec![key.clone().into(), most.into()]).await?
+                };
+                for (of, task, rank) in front {
                     line.push((ExecutionId::from_uuid(of), read(&task)?));
                     self.ranks.insert((key.clone(), of, task), rank);
                 }
@@ -242,8 +269,9 @@ impl Known {
     }
 
     async fn rounds(&mut self, engine: &mut impl Engine, claims: &[&SlotClaim]) -> Result<(), sqlx::Error> {
+        let in_rounds = claims.iter().filter(|claim| !tenants_take_turns(&claim.key));
         let groups: BTreeSet<(&str, &str)> =
-            claims.iter().filter_map(|claim| Some((claim.key.as_str(), claim.group.as_deref()?))).collect();
+            in_rounds.filter_map(|claim| Some((claim.key.as_str(), claim.group.as_deref()?))).collect();
         let cells =
             groups.iter().flat_map(|(key, group)| [(*key).to_owned().into(), (*group).to_owned().into()]);
         let rounds: Vec<(String, String, i32, i32, i32)> = engine.fetch(&ROUNDS, cells.collect()).await?;
@@ -251,6 +279,70 @@ impl Known {
             self.served.insert(key.clone(), served.into());
             self.last.insert((key, group), held.max(waiting).into());
         }
+        Ok(())
+    }
+
+    /// Reads where tenants stand, of keys that anybody waits for.
+    async fn stands(
+        &mut self,
+        engine: &mut impl Engine,
+        waiting: &BTreeSet<&str>,
+    ) -> Result<(), sqlx::Error> {
+        let has_line = |key: &str| self.places.keys.get(key).is_some_and(|places| !places.line.is_empty());
+        let keys = self.places.keys.keys().map(String::as_str).filter(|key| tenants_take_turns(key));
+        let keys: Vec<String> =
+            keys.filter(|key| waiting.contains(key) || has_line(key)).map(ToOwned::to_owned).collect();
+        for key in keys {
+            let mut turns = Turns::default();
+            let rows: Vec<(String, i64, i64, i64, i64)> =
+                engine.fetch(&STANDS, vec![key.clone().into()]).await?;
+            for (group, turn, step, served, waits) in rows {
+                turns.put(group, Lane { turn, step, served, waits: waits > 0 });
+            }
+            self.turns.insert(key, turns);
+        }
+        Ok(())
+    }
+
+    /// One begins to wait: so does its tenant, perhaps.
+    fn join(&mut self, claim: &SlotClaim) {
+        self.moves(claim, |turns, group| turns.join(group.to_owned(), claim.weight));
+    }
+
+    /// One that waited has its place: its tenant has had a turn.
+    fn serve(&mut self, claim: &SlotClaim) {
+        self.moves(claim, |turns, group| turns.serve(group, claim.weight));
+    }
+
+    fn moves(&mut self, claim: &SlotClaim, moved: impl FnOnce(&mut Turns<String>, &String)) {
+        if let (Some(turns), Some(group)) = (self.turns.get_mut(&claim.key), &claim.group) {
+            moved(turns, group);
+            self.moved.insert((claim.key.clone(), group.clone()));
+        }
+    }
+
+    /// Writes where tenants stand now. Who need not be remembered goes.
+    async fn keep_stands(&mut self, engine: &mut impl Engine) -> Result<(), sqlx::Error> {
+        let mut forgotten = Vec::new();
+        for (key, turns) in &mut self.turns {
+            for group in turns.forget() {
+                forgotten.extend([Cell::from(key.clone()), group.into()]);
+            }
+        }
+        let mut kept = Vec::new();
+        for (key, group) in &self.moved {
+            if let Some(lane) = self.turns.get(key).and_then(|turns| turns.get(group)) {
+                kept.extend([
+                    Cell::from(key.clone()),
+                    group.clone().into(),
+                    lane.turn.into(),
+                    lane.step.into(),
+                    lane.served.into(),
+                ]);
+            }
+        }
+        engine.run(&KEEP_STANDS, kept).await?;
+        engine.run(&FORGET_STANDS, forgotten).await?;
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use shared::{
     execution::Turn,
     ids::ExecutionId,
+    port::slots::tenants_take_turns,
     port::store::{Commit, Journal, Kept, LateResult, StoreError, Stored, Submission, Submitted},
     time::{Clock, SystemClock, Timestamp},
 };
@@ -26,7 +27,7 @@ use uuid::Uuid;
 use crate::{
     Config, Ledger, OpenError, Synchronous,
     config::Place,
-    dialect::At,
+    dialect::{At, ByTurns},
     error, migrate,
     rows::{self, JournalRecord},
     turns::{Entry, Step},
@@ -282,6 +283,15 @@ impl SqlStore {
         }
     }
 
+    /// The first of a line in which tenants take turns.
+    pub(crate) async fn line_by_turns(&self, key: &str, most: i64) -> Result<Vec<ByTurns>, StoreError> {
+        on_pool!(self, |pool, sql| sqlx::query_as(sql::LINE_BY_TURNS)
+            .bind(key)
+            .bind(most)
+            .fetch_all(pool)
+            .await)
+    }
+
     /// The database's clock. SQLite's is this machine's.
     pub(crate) async fn clock(&self) -> Result<Timestamp, StoreError> {
         let Db::Postgres(pool) = &self.inner.db else { return Ok(SystemClock.now()) };
@@ -475,6 +485,16 @@ impl Journal for SqlStore {
     }
 
     async fn next_in_line(&self, key: &str, limit: u32) -> Result<Vec<ExecutionId>, StoreError> {
+        if tenants_take_turns(key) {
+            let free: Option<i64> =
+                on_pool!(self, |pool, sql| sqlx::query_scalar(crate::views::FREE_PLACES)
+                    .bind(key)
+                    .fetch_one(pool)
+                    .await)?;
+            let most = free.unwrap_or(0).min(limit.into());
+            let line = if most > 0 { self.line_by_turns(key, most).await? } else { Vec::new() };
+            return Ok(crate::places::each_once(line.into_iter().map(|(of, ..)| of).collect()));
+        }
         let ids: Vec<Uuid> = on_pool!(self, |pool, sql| sqlx::query_scalar(crate::views::NEXT_IN_LINE)
             .bind(key)
             .bind(i64::from(limit))

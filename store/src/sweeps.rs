@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use chrono::{Datelike, Months, NaiveDate};
 use shared::{
     ids::{ExecutionId, RequestId, Shard, TenantId},
-    port::store::{Request, StoreError, Sweeps},
+    port::slots::EXECUTIONS_KEY,
+    port::store::{Journal, Request, StoreError, Sweeps},
     time::Timestamp,
 };
 use sqlx::{AssertSqlSafe, FromRow};
@@ -163,7 +164,12 @@ impl Sweeps for SqlStore {
             .bind(i64::from(limit))
             .fetch_all(pool)
             .await)?;
-        Ok(crate::places::each_once(ids))
+        let mut resting = crate::places::each_once(ids);
+        let left = limit.saturating_sub(resting.len() as u32);
+        if left > 0 {
+            resting.extend(self.next_in_line(EXECUTIONS_KEY, left).await?);
+        }
+        Ok(resting)
     }
 
     async fn sweep_again(&self, at: Vec<(ExecutionId, Timestamp)>) -> Result<(), StoreError> {

@@ -204,6 +204,36 @@ where t.key is not null",
     &[Kind::Text, Kind::Text],
 );
 
+/// Where the tenants stand that take turns, and whether anybody of them waits.
+pub(crate) static STANDS: Batch = Batch::new(
+    "\
+with t (key) as ({rows})
+select l.grp, l.turn, l.step, l.served,
+    (select count(*) from (select 1 from wo_slot_waits as w where w.key = l.key and w.grp = l.grp limit 1) as line)
+from t
+join wo_slot_turns as l on l.key = t.key",
+    &[Kind::Text],
+);
+
+pub(crate) static KEEP_STANDS: Batch = Batch::new(
+    "\
+with t (key, grp, turn, step, served) as ({rows})
+insert into wo_slot_turns (key, grp, turn, step, served)
+select t.key, t.grp, t.turn, t.step, t.served
+from t
+where t.key is not null
+on conflict (key, grp) do update set turn = excluded.turn, step = excluded.step, served = excluded.served",
+    &[Kind::Text, Kind::Text, Kind::Long, Kind::Long, Kind::Long],
+);
+
+pub(crate) static FORGET_STANDS: Batch = Batch::new(
+    "\
+with t (key, grp) as ({rows})
+delete from wo_slot_turns
+where (key, grp) in (select key, grp from t where key is not null)",
+    &[Kind::Text, Kind::Text],
+);
+
 pub(crate) static HELD_SLOTS: Batch = Batch::new(
     "\
 with t (execution_id) as ({rows})
@@ -224,7 +254,7 @@ on conflict do nothing",
     &[Kind::Text, Kind::Uuid, Kind::Text, Kind::At, Kind::Int, Kind::Text, Kind::Int],
 );
 
-/// Who stands in line already keeps its place.
+/// Who stands in line already keeps its place. One whom a process of the release before put there has no tenant yet.
 pub(crate) static JOIN_LINES: Batch = Batch::new(
     "\
 with t (key, execution_id, task, since, places, grp, rank) as ({rows})
@@ -232,7 +262,7 @@ insert into wo_slot_waits (key, execution_id, task, since, places, grp, rank)
 select t.key, t.execution_id, t.task, t.since, t.places, t.grp, t.rank
 from t
 where t.key is not null
-on conflict do nothing",
+on conflict (key, execution_id, task) do update set grp = excluded.grp where wo_slot_waits.grp is null",
     &[Kind::Text, Kind::Uuid, Kind::Text, Kind::At, Kind::Int, Kind::Text, Kind::Int],
 );
 
@@ -407,6 +437,9 @@ pub(crate) static BATCHES: &[&Batch] = &[
     &HOLDERS,
     &WAITING,
     &ROUNDS,
+    &STANDS,
+    &KEEP_STANDS,
+    &FORGET_STANDS,
     &HELD_SLOTS,
     &TAKE_SLOTS,
     &JOIN_LINES,

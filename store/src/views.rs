@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use shared::{
     execution::{Status, Turn},
     ids::{ExecutionId, TenantId, WorkflowId},
+    port::slots::tenants_take_turns,
     port::store::{
         DueTimer, ExecutionFilter, ExecutionRow, Finding, LateResult, Page, Paged, SlotOwner, SlotOwners,
         StatisticsSlot, StatisticsSpan, StoreError, Views,
@@ -122,13 +123,18 @@ from (
 where place <= places - (select count(*) from wo_slots where key = $1)
 order by place";
 
-/// The same over all keys.
+/// How many places are free under a key in whose line tenants take turns; null when nobody waits.
+pub(crate) const FREE_PLACES: &str = "\
+select (select places from wo_slot_waits where key = $1 limit 1) - (select count(*) from wo_slots where key = $1)";
+
+/// The same over all keys, but for the one whose tenants take turns.
 pub(crate) const LINES_AT_REST: &str = "\
 select line.execution_id
 from (
     select key, execution_id, places,
         row_number() over (partition by key order by rank, since, execution_id, task) as place
-    from wo_slot_waits) as line
+    from wo_slot_waits
+    where key <> 'executions') as line
 left join (select key, count(*) as holders from wo_slots group by key) as held on held.key = line.key
 where line.place <= line.places - coalesce(held.holders, 0)
 order by line.place limit $1";
@@ -219,6 +225,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     HOLDERS,
     WAITING,
     NEXT_IN_LINE,
+    FREE_PLACES,
     LINES_AT_REST,
     AUDIT_PAGE,
     IDLE_SLOTS,
@@ -485,11 +492,16 @@ impl Views for SqlStore {
     async fn slot_owners(&self, key: &str, limit: u32) -> Result<SlotOwners, StoreError> {
         let mut owners = SlotOwners::default();
         for (statement, of) in [(HOLDERS, &mut owners.holders), (WAITING, &mut owners.waiting)] {
-            let rows: Vec<(Uuid, String, At)> = on_pool!(self, |pool, sql| sqlx::query_as(statement)
-                .bind(key)
-                .bind(i64::from(limit))
-                .fetch_all(pool)
-                .await)?;
+            let rows: Vec<(Uuid, String, At)> = if statement == WAITING && tenants_take_turns(key) {
+                let line = self.line_by_turns(key, limit.into()).await?;
+                line.into_iter().map(|(of, task, since, _)| (of, task, since)).collect()
+            } else {
+                on_pool!(self, |pool, sql| sqlx::query_as(statement)
+                    .bind(key)
+                    .bind(i64::from(limit))
+                    .fetch_all(pool)
+                    .await)?
+            };
             for (execution, task, since) in rows {
                 let execution = ExecutionId::from_uuid(execution);
                 of.push(SlotOwner { execution, task: crate::places::task(&task)?, since: since.0 });

@@ -119,6 +119,31 @@ async fn an_older_schema_is_refused_with_a_sentence() {
     schema.store().await.close().await;
 }
 
+/// Branches take numbers before they are joined: a lower one may come later.
+#[tokio::test]
+async fn a_migration_is_taken_after_one_with_a_higher_number() {
+    let undo = [
+        "drop table wo_slot_turns",
+        "drop index wo_slot_waits_group",
+        "delete from _sqlx_migrations where version = 14",
+    ];
+    let schema = Schema::migrated().await;
+    let mut postgres = schema.connect().await;
+    let (folder, mut sqlite) = sqlite().await;
+    for text in undo {
+        sqlx::query(text).execute(&mut postgres).await.expect("undone");
+        sqlx::query(text).execute(&mut sqlite).await.expect("undone");
+    }
+    sqlite.close().await.expect("closed");
+    for url in [schema.url(), folder.path().join("apg.db").display().to_string()] {
+        let before = store::migrate(&url).await.expect("migrated");
+        assert!(before.applied > 14, "{before:?}");
+        assert_eq!(before.pending.iter().map(|(version, _)| *version).collect::<Vec<_>>(), [14]);
+        let status = store::migration_status(&url).await.expect("a status");
+        assert!(status.pending.is_empty(), "{status:?}");
+    }
+}
+
 #[tokio::test]
 async fn months_are_made_ahead() {
     let schema = Schema::migrated().await;

@@ -295,7 +295,9 @@ fn narrow(over: Value) -> Result<Place> {
 
 #[test]
 fn for_a_place_among_all_executions() -> Result<()> {
-    let place = narrow(json!({ "engine": { "max_concurrent_executions": 1 } }))?;
+    let tenant = "tenant_00000000-0000-0000-0000-000000000001";
+    let engine = json!({ "max_concurrent_executions": 1, "tenant_weights": { tenant: 3 } });
+    let place = narrow(json!({ "engine": engine }))?;
     RUNTIME.block_on(async {
         let first = start(&place, "", "a: { type: delay, config: { for: 1h } }").await?;
         because(&place.api, &first, "delay").await?;
@@ -303,6 +305,16 @@ fn for_a_place_among_all_executions() -> Result<()> {
         let (why, waiting) = because(&place.api, &second, "slot").await?;
         says(&waiting, &format!("It waits for the one place for executions at once, which {first} holds."))?;
         ensure!(why["status"] == "pending" && waiting["holders"][0]["execution"] == first.as_str(), "{why}");
+        ensure!(waiting["weight"] == 3, "{why}");
+        let third = start(&place, "", "a: { type: noop }").await?;
+        let (_, waiting) = because(&place.api, &third, "slot").await?;
+        let before = "; 1 come before it, and tenants take turns.";
+        says(
+            &waiting,
+            &format!("It waits for the one place for executions at once, which {first} holds{before}"),
+        )?;
+        ensure!(waiting["ahead"] == 1, "{waiting}");
+        stop(&place, &third).await?;
         stop(&place, &second).await?;
         stop(&place, &first).await
     })

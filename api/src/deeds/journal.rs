@@ -275,7 +275,7 @@ fn lines(turn: &Turn) -> Vec<LogEntry> {
                 say(LogLevel::Info, format!("{task} {ended}{by}; it does not run"), Some((task, 0)));
             }
             Event::Scheduled { until } => say(LogLevel::Info, format!("Scheduled for {until}"), None),
-            Event::Blocked { key, limit, displaces } => {
+            Event::Blocked { key, limit, displaces, .. } => {
                 let asks = match displaces.len() {
                     0 => String::new(),
                     1 => "; the one in its way is asked to end".to_owned(),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use shared::{
     execution::{Execution, Inner, Phase, Place, Status, TaskKey},
     ids::{ExecutionId, WorkerId},
-    port::slots::{EXECUTIONS_KEY, SlotOwner, SlotOwners, written_key},
+    port::slots::{EXECUTIONS_KEY, SlotOwner, SlotOwners, tenants_take_turns, written_key},
     time::{Timestamp, format_duration},
     wire::WorkerRecord,
     workflow::{Component, Output},
@@ -74,6 +74,9 @@ pub(crate) struct Waiting {
     /// How many come before it in the line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ahead: Option<u32>,
+    /// How many turns its tenant has where one of weight 1 has one, where tenants take turns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
     /// The components it waits for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
@@ -94,6 +97,7 @@ impl Waiting {
             key: None,
             holders: None,
             ahead: None,
+            weight: None,
             waits_for: Vec::new(),
             worker: None,
         }
@@ -162,9 +166,13 @@ fn in_line(
         [] => "which nobody may have".to_owned(),
     };
     let held = if limit == 1 { held.replace("are not all taken any more", "is free again") } else { held };
+    let turns = if tenants_take_turns(key) { ", and tenants take turns" } else { "" };
     let before = match ahead {
+        None if owners.waiting.len() >= MOST_OWNERS as usize => {
+            format!("; {MOST_OWNERS} or more come before it{turns}")
+        }
         None | Some(0) => String::new(),
-        Some(ahead) => format!("; {ahead} come before it"),
+        Some(ahead) => format!("; {ahead} come before it{turns}"),
     };
     let sentence = format!("It waits for {name}, {held}{before}.");
     let holders = owners.holders.iter().map(|holder| Holder {
@@ -195,7 +203,8 @@ fn pending(execution: &Execution, around: &Surroundings<'_>) -> Waiting {
         return Waiting::new(None, "scheduled", sentence).until(at);
     }
     if let Some(line) = &execution.line {
-        return in_line((execution.id, None), None, (&line.key, line.limit), around);
+        let waiting = in_line((execution.id, None), None, (&line.key, line.limit), around);
+        return Waiting { weight: line.weight, ..waiting };
     }
     let age = roughly(around.now.since(execution.last_at));
     if around.is_broker_away {

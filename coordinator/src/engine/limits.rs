@@ -11,8 +11,10 @@ use shared::{
     component::{Failure, FailureClass, Runs},
     execution::{Event, Execution, Inner, Phase, Place, ROOT, SkipReason, Status, TaskKey},
     expression::EvaluationError,
-    ids::{ExecutionId, MessageId},
-    port::slots::{EXECUTIONS_KEY, FullSlot, SlotClaim, SlotOwner, written_key},
+    ids::{ExecutionId, MessageId, TenantId},
+    port::slots::{
+        EXECUTIONS_KEY, FullSlot, SlotClaim, SlotOwner, tenant_group, tenants_take_turns, written_key,
+    },
     workflow::{Concurrency, OnConflict, limit_key},
 };
 
@@ -49,6 +51,7 @@ fn claim(key: String, group: Option<String>, concurrency: (u32, OnConflict), of:
         task: None,
         priority: of.accepted.priority,
         group,
+        weight: 1,
         displaces: on_conflict == OnConflict::CancelRunning,
     }
 }
@@ -84,7 +87,12 @@ pub(super) fn claims(
     if execution.accepted.parent.as_ref().is_none_or(|parent| !parent.waits || planted!(B53ChildTakesAPlace))
     {
         let limit = (rules.max_concurrent_executions, OnConflict::Queue);
-        let slot = claim(EXECUTIONS_KEY.to_owned(), None, limit, execution);
+        let tenant = execution.accepted.tenant;
+        let tenant = if planted!(B85TenantsTakeNoTurns) { TenantId::DEFAULT } else { tenant };
+        let slot = SlotClaim {
+            weight: rules.weight(tenant),
+            ..claim(EXECUTIONS_KEY.to_owned(), Some(tenant_group(tenant)), limit, execution)
+        };
         claims.push(Claim { slot, on_conflict: OnConflict::Queue });
     }
     Ok(claims)
@@ -152,7 +160,8 @@ impl Turning<'_> {
             };
             let commands = displaces.iter().map(|of| Command::Displace { execution: *of, task: None });
             self.made.commands.extend(commands);
-            self.emit(Event::Blocked { key: slot.key.clone(), limit: slot.limit, displaces });
+            let weight = tenants_take_turns(&slot.key).then_some(slot.weight);
+            self.emit(Event::Blocked { key: slot.key.clone(), limit: slot.limit, displaces, weight });
             self.made.sweep_at = Some(self.around.now.after(self.around.rules.silence));
         }
         false
@@ -242,6 +251,7 @@ impl Turning<'_> {
             let key = slot.key.clone();
             let (tried, _) = called.entry(key.clone()).or_default();
             if !all && (*tried >= CALLED_AT_ONCE || self.ordered >= self.around.room) {
+                self.made.held_back |= *tried < CALLED_AT_ONCE;
                 continue;
             }
             *tried += 1;

@@ -71,6 +71,8 @@ pub const POISON_LOSSES: u32 = 3;
 pub struct Rules {
     /// Executions that run at once, over all tenants.
     pub max_concurrent_executions: u32,
+    /// How many turns these tenants have where another has one.
+    pub tenant_weights: HashMap<TenantId, u32>,
     /// A dispatched task that has been silent this long is sent again; doubled each time, up to `silence_cap`.
     pub silence: Duration,
     pub silence_cap: Duration,
@@ -110,6 +112,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             max_concurrent_executions: 10_000,
+            tenant_weights: HashMap::new(),
             silence: Duration::from_mins(1),
             silence_cap: Duration::from_mins(30),
             lease: Duration::from_mins(1),
@@ -118,6 +121,13 @@ impl Default for Rules {
             cache: true,
             limits: Limits::default(),
         }
+    }
+}
+
+impl Rules {
+    /// How many turns a tenant has where one of weight 1 has one.
+    pub fn weight(&self, tenant: TenantId) -> u32 {
+        self.tenant_weights.get(&tenant).copied().unwrap_or(1)
     }
 }
 
@@ -247,6 +257,8 @@ pub struct Decision {
     pub late: Vec<LateResult>,
     /// When the sweep should look again.
     pub sweep_at: Option<Timestamp>,
+    /// Whether a task in line was not tried, as there was no room to dispatch it.
+    pub held_back: bool,
     /// What people are asked, as it stands now.
     pub people: Vec<HumanTaskChange>,
     pub waits: Vec<WaitChange>,

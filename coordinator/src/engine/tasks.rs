@@ -1,6 +1,6 @@
 //! Tasks for workers: ordered, answered, lost, retried and missed.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Bound, sync::Arc, time::Duration};
 
 use shared::{
     component::{Failure, FailureClass, LogLevel},
@@ -22,6 +22,9 @@ use super::{
     limits::{self, Stand},
     pausing, rendered,
 };
+
+/// How many tasks that were held back one turn looks at, when they leave the room to others.
+const TRIES: usize = 256;
 
 /// What is known of an attempt that ended without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -310,6 +313,7 @@ impl Turning<'_> {
     pub(super) fn ask(&mut self, ask: &Ask) {
         let state = self.execution.place_of(&ask.key()).ok().map(|place| (place, self.execution.at(place)));
         let mut granted = false;
+        let mut copy = None;
         if let Some((place, state)) = state
             && !self.execution.status.is_terminal()
             && !self.execution.is_cancelling()
@@ -340,22 +344,33 @@ impl Turning<'_> {
                     }
                     true
                 }
-                // Its message was sent twice, as after a crash between commit and publish, and both copies began.
                 (Some(_), AskKind::Lease) => {
-                    self.made.late.push(LateResult {
-                        execution: self.execution.id,
-                        task,
-                        attempt,
-                        dispatch: state.dispatch,
-                        worker,
-                        at: self.around.now,
-                        ending: "stopped".to_owned(),
-                        reason: "it began a copy of the task, of which another worker has the lease"
-                            .to_owned(),
-                    });
+                    copy = Some((
+                        state.dispatch,
+                        "it began a copy of the task, of which another worker has the lease",
+                    ));
                     false
                 }
             };
+        } else if let Some((_, state)) = state
+            && ask.kind == AskKind::Lease
+            && (state.attempt > ask.attempt
+                || (state.attempt == ask.attempt && matches!(state.phase, Phase::Completed | Phase::Failed)))
+        {
+            copy = Some((state.dispatch, "it went on with the task after that had ended or been given up"));
+        }
+        // Its message was sent twice, as after a crash between commit and publish, and both copies began.
+        if let Some((dispatch, reason)) = copy {
+            self.made.late.push(LateResult {
+                execution: self.execution.id,
+                task: ask.key(),
+                attempt: ask.attempt,
+                dispatch,
+                worker: ask.worker,
+                at: self.around.now,
+                ending: "stopped".to_owned(),
+                reason: reason.to_owned(),
+            });
         }
         self.made
             .commands
@@ -677,12 +692,19 @@ impl Turning<'_> {
         if self.execution.ready.is_empty() || self.ordered >= self.around.room {
             return Ok(());
         }
-        let wanted = (self.around.room - self.ordered) as usize;
-        let ready: Vec<Place> = self.execution.ready.iter().take(wanted).copied().collect();
-        for place in ready {
-            if self.ordered >= self.around.room {
+        // Some of them find no place under a key, or a result that was kept: others have the room then.
+        let mut tries = TRIES.max((self.around.room - self.ordered) as usize);
+        let mut after = Bound::Unbounded;
+        while self.ordered < self.around.room {
+            let Some(place) = self.execution.ready.range((after, Bound::Unbounded)).next().copied() else {
+                break;
+            };
+            if tries == 0 {
+                self.go_on();
                 break;
             }
+            tries -= 1;
+            after = Bound::Excluded(place);
             if self.is_open(place) && self.phase(place) == Phase::Ready {
                 self.dispatch(place)?;
             }

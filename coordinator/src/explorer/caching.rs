@@ -43,8 +43,7 @@ impl World {
                     if !is_given {
                         wrong =
                             Some(format!("{task} of {id} was given what nobody gave at {at} under its key"));
-                    }
-                    if given.iter().all(|(.., expires_at)| *expires_at <= turn.at) {
+                    } else if given.iter().all(|(.., expires_at)| *expires_at <= turn.at) {
                         wrong = Some(format!("{task} of {id} was given what had expired at {}", turn.at));
                     }
                     if does_again {

@@ -505,6 +505,12 @@ impl Watch for History {
             self.is_wrong("I25", format!("{task} received {id} again"));
         }
         match event {
+            // Who pauses leaves the lines, and asks anew afterwards.
+            Event::Paused { .. } => {
+                for displaced in self.displaces.iter_mut().filter(|it| it.until.is_none()) {
+                    displaced.until = Some(turn.at);
+                }
+            }
             Event::Blocked { displaces, .. } => {
                 for of in displaces {
                     let (of, at) = (*of, turn.at);

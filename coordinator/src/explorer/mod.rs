@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) crowded: bool,
     /// Whether pure components in a row travel as one task.
     pub(crate) fusion: bool,
+    /// Whether two tenants want the one place for executions.
+    pub(crate) tenants: bool,
 }
 
 impl Plan {
@@ -56,17 +58,19 @@ impl Plan {
             small: seed.is_multiple_of(3),
             crowded: seed % 4 == 1,
             fusion: seed % 5 != 4,
+            tenants: seed % 8 == 3,
         }
     }
 
     /// The plan that gives a planted fault a chance: where a second layer would hide it, that layer is off.
     pub(crate) fn hunting(seed: u64, bug: Bug) -> Self {
-        let plain = Self { bug: Some(bug), crowded: false, ..Self::of(seed) };
+        let plain = Self { bug: Some(bug), crowded: false, tenants: false, ..Self::of(seed) };
         match bug {
             Bug::B67SlotKeptInBackoff
             | Bug::B68PausedStaysInLine
             | Bug::B70LineNotCalled
             | Bug::B72LineOfTheOldVersion => Self { crowded: true, ..plain },
+            Bug::B85TenantsTakeNoTurns => Self { tenants: true, ..plain },
             Bug::B69DisplacedNotToldAgain => Self { crowded: true, sweep: false, ..plain },
             Bug::B2AckBeforeCommit
             | Bug::B3AckBeforeConfirmNoSweep
@@ -138,6 +142,8 @@ pub(crate) struct Tally {
     pub(crate) refused: u64,
     /// Turns that were decided again as a place was not to be had.
     pub(crate) without_a_place: u64,
+    /// Places that a tenant was given while another waited.
+    pub(crate) passed: u64,
     /// Results of components that a worker went on with by itself.
     pub(crate) followed: u64,
     /// Permits that let somebody through.
@@ -183,6 +189,7 @@ impl Tally {
             carried,
             refused,
             without_a_place,
+            passed,
             followed,
             permits,
             cached,
@@ -220,6 +227,7 @@ impl Tally {
         self.carried += carried;
         self.refused += refused;
         self.without_a_place += without_a_place;
+        self.passed += passed;
         self.followed += followed;
         self.permits += permits;
         self.cached += cached;

@@ -606,7 +606,7 @@ components:
     type: loop
     config: { items: [1, 2, 3], max_parallel: 3 }
     components:
-      calm: { type: rate_limit, config: { key: crm, limit: 2, per: 20s, burst: 1 } }
+      calm: { type: rate_limit, timeout: 9h, config: { key: crm, limit: 2, per: 20s, burst: 1 } }
       a: { type: work, needs: [calm.admitted] }
   r:
     type: race
@@ -977,7 +977,7 @@ components:
     type: loop
     config: { items: [1, 2, 3], max_parallel: 3 }
     components:
-      calm: { type: rate_limit, config: { key: crm, limit: 2, per: 20s, burst: 1 } }
+      calm: { type: rate_limit, timeout: 9h, config: { key: crm, limit: 2, per: 20s, burst: 1 } }
       a: { type: work, needs: [calm.admitted] }
   r:
     type: race

@@ -9,10 +9,10 @@ use serde_json::Value;
 use shared::{
     component::Failure,
     execution::{Event, Payload, Received, Status, TaskKey, TimerKey, Turn},
-    ids::{ExecutionId, PayloadId, RequestId, Token, WorkflowId},
+    ids::{ExecutionId, PayloadId, RequestId, TenantId, Token, WorkflowId},
     port::cache::{CacheEntry, CacheKey, CachedResult},
     port::rates::RateRows,
-    port::slots::SlotRows,
+    port::slots::{EXECUTIONS_KEY, SlotRows},
     port::store::{Commit, HumanTaskChange, HumanTaskStatus, Kept, TimerChange, WaitChange},
     time::Timestamp,
     wire::RequestBody,
@@ -53,6 +53,11 @@ pub(super) struct Storage {
     pub(super) idempotency: HashMap<String, ExecutionId>,
     /// The most holders a key had at once, with its limit.
     pub(super) most_holders: HashMap<String, (usize, u32)>,
+    /// Of each tenant that waits for a place among all executions: how many of others were given one meanwhile, since
+    /// it had one itself. The most there were, and all of them.
+    passed: HashMap<TenantId, u64>,
+    pub(super) most_passed: HashMap<TenantId, u64>,
+    pub(super) passes: u64,
     pub(super) payloads: HashMap<(ExecutionId, PayloadId), Vec<u8>>,
     /// What people are asked, as the last turn left it.
     pub(super) people: BTreeMap<(ExecutionId, TaskKey), HumanTaskChange>,
@@ -164,6 +169,24 @@ impl Storage {
             .collect()
     }
 
+    /// A tenant was given a place among all executions.
+    fn passes_by(&mut self, tenant: TenantId, has_waited: bool) {
+        let in_line = self.slots.waiting().filter(|(key, ..)| *key == EXECUTIONS_KEY);
+        let of = |id: ExecutionId| match self.journals.get(&id)?.first()?.events.first()? {
+            Event::Accepted(accepted) => Some(accepted.tenant),
+            _ => None,
+        };
+        let waiting: HashSet<TenantId> = in_line.filter_map(|(_, id, _)| of(id)).collect();
+        self.passed.retain(|other, _| waiting.contains(other) && *other != tenant);
+        for other in waiting.into_iter().filter(|other| has_waited && *other != tenant) {
+            self.passes += 1;
+            let passed = self.passed.entry(other).or_default();
+            *passed += 1;
+            let most = self.most_passed.entry(other).or_default();
+            *most = (*most).max(*passed);
+        }
+    }
+
     fn keep(&mut self, commit: &Commit, drop_silently: bool) -> Kept {
         let id = commit.turn.execution;
         let Some(journal) = self.journals.get(&id) else { return Kept::Superseded };
@@ -175,8 +198,12 @@ impl Storage {
             return Kept::Committed;
         }
         let at = commit.turn.at;
+        let has_waited = self.slots.blocked_by(id) == Some(EXECUTIONS_KEY);
         if let Err(full) = self.slots.commit((id, at), &commit.give, &commit.take, &commit.wait) {
             return Kept::Refused { full };
+        }
+        if commit.take.iter().any(|claim| claim.key == EXECUTIONS_KEY) {
+            self.passes_by(commit.tenant, has_waited);
         }
         for claim in &commit.take {
             let holders = self.slots.held().filter(|(key, ..)| *key == claim.key).count();

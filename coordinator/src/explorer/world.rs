@@ -162,8 +162,18 @@ fn rules(plan: Plan) -> Rules {
     } else {
         Limits::default()
     };
-    Rules { max_concurrent_executions: 4, fusion: plan.fusion, limits, ..Rules::default() }
+    Rules {
+        // With a second place, who is not heard of for a while could be passed by any number.
+        max_concurrent_executions: if plan.tenants { 1 } else { 4 },
+        tenant_weights: HashMap::from([(LATER, 2)]),
+        fusion: plan.fusion,
+        limits,
+        ..Rules::default()
+    }
 }
+
+/// The tenant of clients that come late, and its weight.
+const LATER: TenantId = TenantId::from_uuid(uuid::Uuid::from_u128(2));
 
 impl World {
     pub(super) fn new(plan: Plan) -> Self {
@@ -348,7 +358,7 @@ impl World {
                 retry_of: None,
                 trial: None,
                 trigger: None,
-                tenant: TenantId::DEFAULT,
+                tenant: if self.plan.tenants && client > 3 { LATER } else { TenantId::DEFAULT },
                 workflow: WorkflowId::from_uuid(uuid::Uuid::from_u128(shape as u128 + 1)),
                 version: 1,
                 hash: workflow.hash.clone(),
@@ -673,7 +683,8 @@ impl World {
             }
             let mut decided = None;
             let mut cached = None;
-            for _ in 0..8 {
+            loop {
+                let had = (payloads.len(), cached.is_some());
                 let dice = &mut self.dice;
                 let mut fresh = || PayloadId::from_uuid(dice.uuid());
                 match self.coordinators[index].desk.decide(
@@ -688,7 +699,12 @@ impl World {
                         decided = Some(done);
                         break;
                     }
-                    Ok(None) => self.read(index, work.execution),
+                    Ok(None) => {
+                        self.read(index, work.execution);
+                        if self.violation.is_none() {
+                            continue;
+                        }
+                    }
                     Err(Needs::Rows(ask)) => self.broken("I0", format!("{} is no list", ask.file)),
                     Err(Needs::Payloads(ids)) => {
                         self.tally.loads += 1;
@@ -702,7 +718,7 @@ impl World {
                     }
                     Err(Needs::Cached(keys)) => cached = Some(self.find_cached(work.execution, keys)),
                 }
-                if self.violation.is_some() {
+                if self.violation.is_some() || had == (payloads.len(), cached.is_some()) {
                     break;
                 }
             }
@@ -769,14 +785,24 @@ impl World {
             self.give_back(index, &tags);
             return;
         }
-        let fed = self.coordinators[index].desk.feed();
-        if !fed.is_empty() {
+        loop {
+            let before = self.coordinators[index].desk.held_back();
+            let fed = self.coordinators[index].desk.feed();
+            if fed.is_empty() {
+                break;
+            }
             let cause = MessageId::from_uuid(self.dice.uuid());
             let mut wakes = Desk::wakes(fed, || cause);
-            let made = self.decide_works(index, &mut wakes);
-            let mut decided: Vec<(Work, Decided)> = wakes.into_iter().zip(made).collect();
-            if self.keep(index, &mut decided, &mut outgoing, &tags).is_none() {
-                return;
+            while !wakes.is_empty() {
+                let made = self.decide_works(index, &mut wakes);
+                let mut decided: Vec<(Work, Decided)> = wakes.into_iter().zip(made).collect();
+                match self.keep(index, &mut decided, &mut outgoing, &tags) {
+                    Some(next) => wakes = next,
+                    None => return,
+                }
+            }
+            if self.coordinators[index].desk.held_back() == before {
+                break;
             }
         }
         let touched: Vec<ExecutionId> = outgoing.updates.iter().map(|update| update.execution).collect();
@@ -1260,8 +1286,21 @@ impl World {
         const MOST: usize = 2 + 2;
         let mut given: Vec<Timestamp> = Vec::new();
         let mut wrong = None;
-        for turn in self.storage.journals.values().flatten() {
+        for (turns, turn) in
+            self.storage.journals.values().flat_map(|turns| turns.iter().map(move |turn| (turns, turn)))
+        {
             for event in &turn.events {
+                // Its time is longer than any wait for those before it, but runs on in a pause.
+                if let Event::DecisionFailed { task, failure } = event
+                    && task.component.as_str() == "calm"
+                    && !turns
+                        .iter()
+                        .flat_map(|turn| &turn.events)
+                        .any(|event| matches!(event, Event::Paused { .. }))
+                    && failure.class == FailureClass::Timeout
+                {
+                    wrong = Some(format!("{task} was never told that its permit is there"));
+                }
                 let Event::Decided { task, output: Payload::Inline(output), ports, .. } = event else {
                     continue;
                 };
@@ -1678,6 +1717,17 @@ impl World {
                 }
             }
         }
+        for (tenant, passed) in self.storage.most_passed.clone() {
+            // Until its next turn the other one has as many as its weight is larger, and one.
+            let most = if tenant == LATER { 2 } else { 3 };
+            if self.plan.tenants && passed > most {
+                self.broken(
+                    "I30",
+                    format!("{passed} were given the place while {tenant} waited for its turn"),
+                );
+            }
+        }
+        self.tally.passed += self.storage.passes;
         for (key, (most, limit)) in self.storage.most_holders.clone() {
             if most > limit as usize {
                 self.broken("I15", format!("{most} executions held `{key}`, which lets {limit} through"));

@@ -429,6 +429,9 @@ pub enum Event {
         /// The executions that are asked to make room.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         displaces: Vec<ExecutionId>,
+        /// How many turns its tenant has where one of weight 1 has one; only where tenants take turns.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        weight: Option<u32>,
     },
     /// It was admitted and holds its slots.
     Started,

@@ -138,6 +138,8 @@ pub struct Line {
     /// The message whose turn put it there, and the executions that are asked to make room.
     pub cause: MessageId,
     pub displaces: Vec<ExecutionId>,
+    /// Its tenant's, where tenants take turns.
+    pub weight: Option<u32>,
 }
 
 /// Where a component stands in an execution: in one opened scope. Not stable beyond the scope's end.
@@ -852,12 +854,13 @@ impl Execution {
             Event::Carried { task, result, .. } | Event::Pinned { task, result, .. } => {
                 self.carry(task, result)?;
             }
-            Event::Blocked { key, limit, displaces } => {
+            Event::Blocked { key, limit, displaces, weight } => {
                 self.line = Some(Box::new(Line {
                     key: key.clone(),
                     limit: *limit,
                     cause,
                     displaces: displaces.clone(),
+                    weight: *weight,
                 }));
             }
             Event::Started => {

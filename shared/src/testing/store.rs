@@ -22,6 +22,7 @@ use crate::{
         CoordinatorId, DeadLetterId, ExecutionId, MessageId, PayloadId, RequestId, Shard, TenantId, Token,
         WorkerId, WorkflowId,
     },
+    port::slots::EXECUTIONS_KEY,
     port::store::{
         Commit, DeadLetter, DeadLetterFilter, DynStore, ExecutionFilter, ExecutionRow, FinishedTask,
         FullSlot, Kept, LateResult, LeaseRenewal, Page, Request, Saved, SlotClaim, SlotOwner, SlotOwners,
@@ -86,6 +87,8 @@ macro_rules! store_conformance {
             who_need_not_wait_is_told
             a_line_goes_by_priority_then_time
             groups_of_a_line_take_turns
+            tenants_take_turns_by_weight
+            who_begins_to_wait_comes_beside_those_of_other_tenants
             tasks_give_back_what_they_hold_and_wait_for
             the_end_of_one_makes_room_for_another_in_one_call
             who_waits_is_called_whoever_is_quicker
@@ -274,6 +277,7 @@ fn claim(key: &str, limit: u32) -> SlotClaim {
         task: None,
         priority: Priority::Normal,
         group: None,
+        weight: 1,
         displaces: false,
     }
 }
@@ -993,6 +997,99 @@ pub async fn groups_of_a_line_take_turns(store: DynStore) {
     waits.turn.at = Timestamp::from_micros(9);
     keep(&store, waits).await;
     assert_eq!(line(&store, "key").await, [ids[5], ids[1], ids[4], new, ids[2]]);
+}
+
+/// The line for executions, as [`claim`]s of a tenant.
+fn of_tenant(tenant: &str, weight: u32, priority: Priority) -> SlotClaim {
+    SlotClaim { group: Some(tenant.to_owned()), weight, priority, ..claim(EXECUTIONS_KEY, 1) }
+}
+
+/// One begins to wait at this instant.
+async fn waits_at(store: &DynStore, workflow: &WorkflowRow, at: i64, claim: SlotClaim) -> ExecutionId {
+    let id = another(store, workflow).await;
+    let mut waits = waiting(turn(workflow, id, 2), claim);
+    waits.turn.at = Timestamp::from_micros(at);
+    keep(store, waits).await;
+    id
+}
+
+/// One ends, and who is next takes its place.
+async fn follows(
+    store: &DynStore,
+    workflow: &WorkflowRow,
+    (before, next): (ExecutionId, ExecutionId),
+    claim: SlotClaim,
+) {
+    let seq = journal(store, before).await.len() as u32 + 1;
+    keep(store, to(turn(workflow, before, seq), Status::Completed)).await;
+    assert_eq!(store.next_in_line(EXECUTIONS_KEY, 10).await.expect("read"), [next]);
+    assert_eq!(store.lines_at_rest(10).await.expect("read"), [next]);
+    let mut takes = turn(workflow, next, 3);
+    takes.take.push(claim);
+    keep(store, takes).await;
+    assert!(store.next_in_line(EXECUTIONS_KEY, 10).await.expect("read").is_empty());
+}
+
+pub async fn tenants_take_turns_by_weight(store: DynStore) {
+    let (workflow, holder) = execution(&store).await;
+    let a = |priority| of_tenant("a", 2, priority);
+    let b = |priority| of_tenant("b", 1, priority);
+    let mut first = turn(&workflow, holder, 2);
+    first.take.push(a(Priority::Normal));
+    keep(&store, first).await;
+    let mut ids = Vec::new();
+    for at in 0..3 {
+        ids.push(waits_at(&store, &workflow, 10 + at, a(Priority::Normal)).await);
+    }
+    for at in 3..5 {
+        ids.push(waits_at(&store, &workflow, 10 + at, b(Priority::Normal)).await);
+    }
+    assert_eq!(line(&store, EXECUTIONS_KEY).await, [ids[0], ids[3], ids[1], ids[2], ids[4]]);
+    let high = waits_at(&store, &workflow, 30, b(Priority::High)).await;
+    let expected = [ids[0], high, ids[1], ids[2], ids[3], ids[4]];
+    assert_eq!(line(&store, EXECUTIONS_KEY).await, expected, "it comes before its own alone");
+    let late = another(&store, &workflow).await;
+    let late = taking(turn(&workflow, late, 2), EXECUTIONS_KEY, 1);
+    assert_eq!(keep_any(&store, late).await, refused(EXECUTIONS_KEY, 0));
+    // A batch in which one who is not next asks too.
+    follows(&store, &workflow, (holder, ids[0]), a(Priority::Normal)).await;
+    let mut early = turn(&workflow, ids[1], 3);
+    early.take.push(a(Priority::Normal));
+    assert_eq!(keep_any(&store, early).await, refused(EXECUTIONS_KEY, 0), "it is not its turn");
+    follows(&store, &workflow, (ids[0], high), b(Priority::High)).await;
+    assert_eq!(line(&store, EXECUTIONS_KEY).await, expected[2..]);
+    // One leaves in between, and those behind it come nearer.
+    let mut leaves = to(turn(&workflow, ids[1], 3), Status::Cancelled);
+    leaves.give.push(None);
+    keep(&store, leaves).await;
+    assert_eq!(line(&store, EXECUTIONS_KEY).await, [ids[2], ids[3], ids[4]]);
+}
+
+pub async fn who_begins_to_wait_comes_beside_those_of_other_tenants(store: DynStore) {
+    let (workflow, holder) = execution(&store).await;
+    let of = |tenant: &str| of_tenant(tenant, 1, Priority::Normal);
+    let mut first = turn(&workflow, holder, 2);
+    first.take.push(of("b"));
+    keep(&store, first).await;
+    let mut ids = Vec::new();
+    for at in 0..4 {
+        ids.push(waits_at(&store, &workflow, 10 + at, of("b")).await);
+    }
+    follows(&store, &workflow, (holder, ids[0]), of("b")).await;
+    follows(&store, &workflow, (ids[0], ids[1]), of("b")).await;
+    // It has saved up no turns: it begins where the last turn was. Of equals the lower one is first.
+    let new = waits_at(&store, &workflow, 20, of("a")).await;
+    let second = waits_at(&store, &workflow, 21, of("a")).await;
+    assert_eq!(line(&store, EXECUTIONS_KEY).await, [new, second, ids[2], ids[3]]);
+    follows(&store, &workflow, (ids[1], new), of("a")).await;
+    follows(&store, &workflow, (new, second), of("a")).await;
+    // It comes again, and the turns that it has had are not forgotten.
+    let again = waits_at(&store, &workflow, 30, of("a")).await;
+    let other = waits_at(&store, &workflow, 31, of("c")).await;
+    assert_eq!(line(&store, EXECUTIONS_KEY).await, [ids[2], other, again, ids[3]]);
+    follows(&store, &workflow, (second, ids[2]), of("b")).await;
+    follows(&store, &workflow, (ids[2], other), of("c")).await;
+    assert_eq!(line(&store, EXECUTIONS_KEY).await, [again, ids[3]]);
 }
 
 pub async fn tasks_give_back_what_they_hold_and_wait_for(store: DynStore) {

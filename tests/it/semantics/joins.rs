@@ -25,6 +25,7 @@ both_shapes!(
     j17_two_exclusive_ports_are_refused_when_saving,
     j18_the_same_connection_twice_is_refused_when_saving,
     j19_a_scope_of_skipped_components_completes,
+    what_many_components_read_may_be_large,
 );
 
 /// What `all`, `any` and `all_done` make of these connections: `f`ired, `d`ead or `p`ending.
@@ -277,5 +278,27 @@ async fn j19_a_scope_of_skipped_components_completes(place: &Place) -> Result<()
     case.ends("completed").await?;
     case.shows("g completed, after completed").await?;
     ensure!(case.calls() == ["after"], "{:?}", case.calls());
+    Ok(())
+}
+
+/// One turn decides about all readers, each of which needs another value from the store.
+async fn what_many_components_read_may_be_large(place: &Place) -> Result<()> {
+    const MANY: usize = 12;
+    let mut text = String::new();
+    for number in 0..MANY {
+        text += &format!("b{number}: {{ @call(b{number}?bytes=100000) }}\n");
+    }
+    let all: Vec<String> = (0..MANY).map(|number| format!("b{number}")).collect();
+    text += &format!("gate: {{ type: noop, needs: [{}] }}\n", all.join(", "));
+    for number in 0..MANY {
+        text += &format!(
+            "r{number}: {{ type: set_variables, needs: [gate, b{number}], config: {{ values: {{ \
+             n: '${{{{ components.b{number}.output.body.text | length }}}}' }} }} }}\n"
+        );
+    }
+    text += "done: { type: end, needs: [r11], config: { output: '${{ components.r11.output.n }}' } }\n";
+    let case = Case::start(place, &text).await?;
+    let found = case.ends("completed").await?;
+    ensure!(found["output"] == 100_000, "{found}");
     Ok(())
 }

@@ -22,11 +22,18 @@ struct Office {
 
 impl Office {
     fn open(components: &str, window: u32) -> Self {
+        Self::with(components, window, &[])
+    }
+
+    /// With weights of tenants.
+    fn with(components: &str, window: u32, weights: &[(u128, u32)]) -> Self {
         let workflow = match read("", components) {
             Ok(workflow) => workflow,
             Err(problems) => panic!("{problems}"),
         };
-        let mut desk = Desk::new(Rules::default(), window, None);
+        let weights = weights.iter().map(|(tenant, weight)| (tenant_of(*tenant), *weight));
+        let rules = Rules { tenant_weights: weights.collect(), ..Rules::default() };
+        let mut desk = Desk::new(rules, window, None);
         desk.learn(Arc::clone(&workflow));
         Self {
             desk,
@@ -42,7 +49,7 @@ impl Office {
     /// Accepts an execution of a tenant and brings it to the desk.
     fn accept(&mut self, number: u128, tenant: u128) -> ExecutionId {
         let mut first = first_turn(&self.workflow, json!({}), |accepted| {
-            accepted.tenant = TenantId::from_uuid(uuid::Uuid::from_u128(tenant));
+            accepted.tenant = tenant_of(tenant);
         });
         first.execution = ExecutionId::from_uuid(uuid::Uuid::from_u128(0x4000 + number));
         assert!(self.desk.adopt(std::slice::from_ref(&first)).is_ok());
@@ -95,10 +102,17 @@ impl Office {
 
     /// What the inbox does after each batch: room goes to those that were held back.
     fn feed(&mut self) {
-        for _ in 0..8 {
+        loop {
+            let before = self.desk.held_back();
             let fed = self.desk.feed();
+            if fed.is_empty() {
+                break;
+            }
             for work in &Desk::wakes(fed, MessageId::generate) {
                 self.decide(work);
+            }
+            if self.desk.held_back() == before {
+                break;
             }
         }
     }
@@ -125,6 +139,10 @@ impl Office {
             }],
         }
     }
+}
+
+fn tenant_of(number: u128) -> TenantId {
+    TenantId::from_uuid(uuid::Uuid::from_u128(number))
 }
 
 fn wide(count: usize) -> String {
@@ -185,6 +203,95 @@ fn the_window_is_shared_between_executions_and_tenants() {
     let shares = [greedy, second, other].map(|execution| office.outstanding_of(execution));
     assert_eq!(shares.iter().sum::<u32>(), 10);
     assert!(shares.iter().all(|share| *share >= 2), "{shares:?}");
+}
+
+#[test]
+fn a_tenant_with_one_execution_has_the_share_of_its_weight() {
+    let mut office = Office::with(&wide(150), 8, &[(1, 3)]);
+    // The one with three executions is not three.
+    let many: Vec<ExecutionId> = (0..3).map(|number| office.accept(number, 1)).collect();
+    let single = office.accept(9, 2);
+    for execution in many.iter().chain([&single]) {
+        start(&mut office, *execution);
+    }
+    for at in 0..100 {
+        let task = office.sent[at].clone();
+        let body = office.finish(&task, Value::Null);
+        office.batch(task.execution, vec![body]);
+        assert_eq!(office.desk.outstanding(), 8, "the freed place was not given away");
+    }
+    let of_single = |sent: &[Task]| sent.iter().filter(|task| task.execution == single).count();
+    let given = of_single(&office.sent[8..108]);
+    assert!((24..=26).contains(&given), "{given}");
+    for execution in many {
+        assert!(office.outstanding_of(execution) >= 1, "within a tenant all get some");
+    }
+}
+
+#[test]
+fn who_comes_new_does_not_pass_those_of_another_tenant() {
+    let mut office = Office::open(&wide(40), 4);
+    let waiting = office.accept(0, 1);
+    let first = office.accept(1, 2);
+    for execution in [first, waiting] {
+        start(&mut office, execution);
+    }
+    assert_eq!((office.outstanding_of(first), office.outstanding_of(waiting)), (4, 0));
+    for at in 0..20 {
+        let task = office.sent[at].clone();
+        let (body, new) = (office.finish(&task, Value::Null), office.accept(2 + at as u128, 2));
+        let wake = (office.message(new, InboxBody::Wake { execution: new }), false);
+        let result = (office.message(task.execution, body), false);
+        let (works, _) = gather(vec![result, wake]);
+        for work in &works {
+            office.decide(work);
+        }
+        office.feed();
+        assert_eq!(office.desk.outstanding(), 4);
+    }
+    let of_it = office.sent[4..24].iter().filter(|task| task.execution == waiting).count();
+    assert!((9..=11).contains(&of_it), "{of_it}");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+
+    /// What each tenant is given of the window is in proportion to its weight, but for a place of each, while it waits.
+    #[test]
+    fn the_window_is_dealt_in_proportion(
+        (one, two, three) in (1u32..=8, 1u32..=8, 1u32..=8),
+        window in 1u32..=9,
+        together in 1usize..=4,
+    ) {
+        let weights = [one, two, three];
+        let mut office = Office::with(&wide(90), window, &[(1, one), (2, two), (3, three)]);
+        let executions: Vec<ExecutionId> = (1..=3).map(|number| office.accept(number, number)).collect();
+        for execution in &executions {
+            start(&mut office, *execution);
+        }
+        let mut done = 0;
+        let mut counted = None;
+        while office.sent.len() < 80 {
+            for _ in 0..together.min(window as usize) {
+                let task = office.sent[done].clone();
+                let body = office.finish(&task, Value::Null);
+                office.batch(task.execution, vec![body]);
+                done += 1;
+            }
+            proptest::prop_assert_eq!(office.desk.outstanding(), u64::from(window));
+            // The first had the window for itself.
+            let begin = *counted.get_or_insert(office.sent.len());
+            let given = |index: usize| {
+                let of_it = |task: &&Task| task.execution == executions[index];
+                office.sent[begin..].iter().filter(of_it).count() as f64 / f64::from(weights[index])
+            };
+            for other in 1..3 {
+                let most = 1.0 / f64::from(weights[0]) + 1.0 / f64::from(weights[other]) + 0.001;
+                let apart = (given(0) - given(other)).abs();
+                proptest::prop_assert!(apart <= most, "{apart} of {most} after {done}");
+            }
+        }
+    }
 }
 
 #[test]

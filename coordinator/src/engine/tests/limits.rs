@@ -73,6 +73,35 @@ fn who_finds_no_place_waits_in_line_and_goes_on_when_it_is_called() {
 }
 
 #[test]
+fn who_finds_no_place_leaves_the_room_to_the_next() {
+    let mut case =
+        Case::accept_with("", &format!("a: {{ type: work, {ERP} }}\nb: {{ type: work }}"), json!({}));
+    case.room = 0;
+    case.take(Input::Start);
+    case.shows("a ready, b ready");
+    let key = case.task_key("erp");
+    case.is_full(key, 0);
+    case.room = 1;
+    case.take(Input::Wake);
+    case.shows("a limited, b running");
+}
+
+#[test]
+fn who_is_called_and_finds_no_room_is_held_back() {
+    let mut case = Case::accept_with("", &format!("a: {{ type: work, {ERP} }}"), json!({}));
+    let key = case.task_key("erp");
+    case.is_full(key, 0);
+    assert!(!case.take(Input::Start).held_back);
+    case.is_free();
+    case.room = 0;
+    let called = case.take(Input::Wake);
+    assert!(called.events.is_empty() && called.held_back, "{called:?}");
+    case.room = 1;
+    assert!(!case.take(Input::Wake).held_back);
+    case.shows("a running");
+}
+
+#[test]
 fn a_backoff_holds_no_place_and_a_lost_worker_keeps_it() {
     let mut case = Case::start(&format!(
         "a: {{ type: work, {ERP}, retry: {{ max_attempts: 3, backoff: fixed, initial: 5s, jitter: false, on: [unavailable] }} }}"

@@ -283,6 +283,10 @@ fn a_leased_task_is_fenced_by_its_token_and_outlives_silence() {
     assert_eq!(case.sent_of("a"), [(1, 1)], "a leased task was sent again");
     case.complete("a", json!(1));
     assert!(case.timers.is_empty());
+    // A copy that began when the first had ended gives nothing either, and is known all the same.
+    assert!(!case.ask("a", AskKind::Lease, 3));
+    let over = "it went on with the task after that had ended or been given up";
+    assert_eq!(case.late, [copy, over]);
 }
 
 #[test]
@@ -512,9 +516,12 @@ fn starting_takes_the_slots_and_ending_gives_them_back() {
         task: None,
         priority: Priority::Normal,
         group: None,
+        weight: 1,
         displaces: false,
     };
-    assert_eq!(start.take, [claim(key, 2), claim(shared::port::slots::EXECUTIONS_KEY.to_owned(), 10_000)]);
+    let all = claim(shared::port::slots::EXECUTIONS_KEY.to_owned(), 10_000);
+    let group = Some(shared::port::slots::tenant_group(case.state.accepted.tenant));
+    assert_eq!(start.take, [claim(key, 2), SlotClaim { group, ..all }]);
     assert!(!start.release);
     assert!(case.take(Input::Start).take.is_empty(), "they were taken twice");
     assert!(case.complete("a", Value::Null).release);
