@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod calls;
+pub mod documents;
 pub mod history;
 pub mod line;
 pub mod mail;

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests end their tasks with their runtime")]
 
 pub mod cache;
+pub mod documents;
 pub mod history;
 pub mod people;
 pub mod progress;
