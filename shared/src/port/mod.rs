@@ -13,6 +13,7 @@ pub mod people;
 pub mod progress;
 pub mod queue;
 pub mod rates;
+pub mod rooms;
 pub mod secrets;
 pub mod slots;
 pub mod sources;

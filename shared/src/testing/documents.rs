@@ -59,6 +59,7 @@ async fn find(store: &DynStore, id: WorkflowId, after: u64) -> Option<DocumentPa
     store.document_read(TENANT, id, after).await.expect("answered")
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with what `find` gives")]
 fn part(last: u64, snapshot: Option<&str>, updates: &[&str]) -> Option<DocumentPart> {
     Some(DocumentPart {
         line: 7,

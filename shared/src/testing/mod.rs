@@ -9,6 +9,7 @@ pub mod people;
 pub mod progress;
 pub mod queue;
 pub mod rates;
+pub mod rooms;
 pub mod smtp;
 pub mod store;
 pub mod streams;
