@@ -82,7 +82,7 @@ impl World {
     }
 
     async fn client_as(&self, hall: &Hall, id: u64, caller: &Caller) -> Client {
-        let mut client = Client { doc: Doc::with_client_id(ClientID::new(id)), id, clock: 0, seat: None };
+        let mut client = Client { doc: Doc::with_client_id(id), id, clock: 0, seat: None };
         client.join(self, hall, caller).await;
         client
     }
