@@ -285,7 +285,7 @@ pub enum QueueType {
     Quorum,
 }
 
-/// What carries live progress between processes.
+/// What carries live progress between processes, and what people draw together.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Redis {
