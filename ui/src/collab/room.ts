@@ -38,6 +38,13 @@ export function join(id: string, line: number, doc: Y.Doc, awareness: Awareness,
     params: { line: String(line) },
     shouldReconnect: ({ code }) => !isFinal(code),
   });
+  // It would say again what it hears of others, and each of them would do so: only what is said of this person goes out.
+  const sayAll = provider._awarenessUpdateHandler;
+  const say = ({ added, updated, removed }: Record<'added' | 'updated' | 'removed', number[]>, origin: unknown) => {
+    if ([...added, ...updated, ...removed].includes(doc.clientID)) sayAll({ added: [], updated: [doc.clientID], removed: [] }, origin);
+  };
+  awareness.off('update', sayAll);
+  awareness.on('update', say);
   provider.on('sync', (isSynced) => {
     if (isSynced) told.standing('live');
   });
@@ -62,6 +69,7 @@ export function join(id: string, line: number, doc: Y.Doc, awareness: Awareness,
   return () => {
     removeEventListener('offline', lost);
     removeEventListener('online', back);
+    awareness.off('update', say);
     provider.destroy();
   };
 }

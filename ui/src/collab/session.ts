@@ -144,10 +144,11 @@ export async function share(id: string, shared: Shared, base: string, kept: Kept
   };
   const enter = (doc: Y.Doc, awareness: Awareness, store: IndexeddbPersistence | undefined): Copy => {
     const unbind = bind(shared, doc);
-    awareness.on('change', () => {
+    const look = () => {
       people = [...awareness.getStates()].flatMap(([client, state]) => (client === doc.clientID ? [] : (personOf(client, state, idOf) ?? [])));
       tell();
-    });
+    };
+    awareness.on('change', look);
     awareness.setLocalState({ ...mine });
     onSaved(doc, (saved) => {
       const text = shared.remembered((each) => numberOf(each) === saved.text);
@@ -160,6 +161,7 @@ export async function share(id: string, shared: Shared, base: string, kept: Kept
       awareness,
       store,
       leave: () => {
+        awareness.off('change', look);
         removeAwarenessStates(awareness, [doc.clientID], 'leaving');
         tabs();
         unbind();
