@@ -242,7 +242,7 @@ impl Hall {
                 open.remove(&key);
             }
         };
-        #[expect(clippy::disallowed_methods, reason = "`ended` awaits all of them")]
+        // `ended` awaits all of them.
         self.inner.tasks.spawn(run);
         sender
     }

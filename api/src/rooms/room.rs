@@ -1,7 +1,7 @@
 //! One room: a task that owns a document and knows who is there.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -349,7 +349,7 @@ impl Room {
             .filter(|(_, member)| now.duration_since(member.told_at) >= silent)
             .map(|(number, _)| *number)
             .collect();
-        let nothing = frame(&Message::Awareness(AwarenessUpdate { clients: Default::default() }));
+        let nothing = frame(&Message::Awareness(AwarenessUpdate { clients: HashMap::new() }));
         for number in alone {
             self.tell_one(number, &nothing);
         }
