@@ -10,6 +10,7 @@ use crate::{
     deeds::Deeds,
     health::Check,
     metrics::{Meter, Metrics},
+    rooms::Hall,
 };
 
 /// Shared by all requests; cheap to clone.
@@ -18,6 +19,7 @@ pub(crate) struct App(Arc<Inner>);
 
 pub(crate) struct Inner {
     pub deeds: Arc<Deeds>,
+    pub hall: Hall,
     pub config: Config,
     pub owner: Caller,
     pub metrics: Metrics,

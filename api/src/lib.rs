@@ -13,6 +13,7 @@ mod http;
 mod metrics;
 mod openapi;
 mod problem;
+mod rooms;
 mod signatures;
 
 use std::{future::IntoFuture, net::SocketAddr, sync::Arc, time::Duration};
@@ -20,7 +21,10 @@ use std::{future::IntoFuture, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{Router, serve::ListenerExt};
 use shared::{
     component::Catalogue,
-    port::{mail::DynMailer, progress::DynProgress, queue::DynQueue, secrets::DynSecrets, store::DynStore},
+    port::{
+        mail::DynMailer, progress::DynProgress, queue::DynQueue, rooms::DynRooms, secrets::DynSecrets,
+        store::DynStore,
+    },
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +47,8 @@ pub struct Ports {
     pub store: DynStore,
     pub queue: DynQueue,
     pub progress: DynProgress,
+    /// What carries edits to people on other API processes.
+    pub rooms: DynRooms,
     pub catalogue: Catalogue,
     /// What webhooks are signed with.
     pub secrets: DynSecrets,
@@ -85,7 +91,7 @@ impl ApiError {
 ///
 /// Live streams end with `shutdown`. The task ends, all hints sent, once the router is dropped.
 pub fn router(config: Config, ports: Ports, shutdown: CancellationToken) -> (Router, JoinHandle<()>) {
-    let Ports { store, queue, progress, catalogue, secrets, mailer, meters } = ports;
+    let Ports { store, queue, progress, rooms, catalogue, secrets, mailer, meters } = ports;
     let checks = vec![
         Check::store(Arc::clone(&store)),
         Check::queue(Arc::clone(&queue)),
@@ -111,8 +117,11 @@ pub fn router(config: Config, ports: Ports, shutdown: CancellationToken) -> (Rou
         (None, _) => None,
     };
     let until = shutdown.clone();
+    let hall = rooms::Hall::new(Arc::clone(&store), rooms, rooms::Limits::default(), shutdown.clone());
+    let ending = hall.clone().ended();
     let app = app::App::new(app::Inner {
         deeds,
+        hall,
         config,
         owner: Caller::owner(),
         metrics: metrics::Metrics::new(),
@@ -132,7 +141,7 @@ pub fn router(config: Config, ports: Ports, shutdown: CancellationToken) -> (Rou
                 mails.run(until).await;
             }
         };
-        tokio::join!(hinting.run(), mailing);
+        tokio::join!(hinting.run(), mailing, ending);
     });
     (http::routes(app), hinting)
 }

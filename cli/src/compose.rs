@@ -14,6 +14,7 @@ use shared::{
         people::NotificationRow,
         progress::DynProgress,
         queue::{DynQueue, QueueError},
+        rooms::DynRooms,
         store::{DeadLetter, DynStore},
     },
     retry::Reconnect,
@@ -216,6 +217,18 @@ pub fn open_progress(settings: &Settings) -> Result<DynProgress> {
     config.namespace = settings.amqp.namespace.as_str().into();
     let opened = progress::redis::RedisProgress::new(&config)
         .with_context(|| format!("the progress display {url} cannot be used"))?;
+    Ok(Arc::new(opened))
+}
+
+/// Opens what carries edits between API processes: Redis, or this process when none is set.
+pub fn open_rooms(settings: &Settings) -> Result<DynRooms> {
+    let Some(url) = &settings.redis.url else {
+        return Ok(Arc::new(progress::rooms::InProcessRooms::new()));
+    };
+    let mut config = progress::redis::Config::new(url.expose());
+    config.namespace = settings.amqp.namespace.as_str().into();
+    let opened = progress::rooms::RedisRooms::new(&config)
+        .with_context(|| format!("people on other API processes cannot be reached through {url}"))?;
     Ok(Arc::new(opened))
 }
 
@@ -468,6 +481,7 @@ impl Running {
                 store,
                 queue: Arc::clone(&ports.queue),
                 progress,
+                rooms: open_rooms(settings)?,
                 catalogue: ports.catalogue.clone(),
                 secrets: Arc::new(shared::port::secrets::EnvironmentSecrets),
                 meters,

@@ -14,7 +14,7 @@ use crate::watchers::Watchers;
 /// Progress inside this process. Clones are the same display.
 #[derive(Debug, Clone, Default)]
 pub struct InProcessProgress {
-    watchers: Arc<Watchers>,
+    watchers: Arc<Watchers<ExecutionId, Update>>,
 }
 
 impl InProcessProgress {
@@ -28,7 +28,7 @@ impl Progress for InProcessProgress {
     fn show(&self, updates: Vec<Update>) {
         if !self.watchers.is_empty() {
             for update in updates {
-                self.watchers.show(update);
+                self.watchers.show(&update.execution.clone(), update);
             }
         }
     }

@@ -4,17 +4,14 @@
 //! channel `<namespace>:progress:<id>` carries each update as JSON. Nothing here reads the hash back.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
-use redis::{
-    Client, Pipeline,
-    aio::{ConnectionManager, ConnectionManagerConfig, PubSubSink},
-};
+use redis::{Client, Pipeline, aio::ConnectionManager};
 use shared::{
     ids::ExecutionId,
     port::progress::{Progress, ProgressError, Update},
@@ -22,12 +19,10 @@ use shared::{
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::watchers::Watchers;
+use crate::channels::{ANSWER_TIMEOUT, Channels, connection};
 
 /// Updates that go out in one pipeline.
 const BATCH: usize = 500;
-/// How long Redis may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How to reach Redis and what to keep there.
 #[derive(Clone)]
@@ -69,19 +64,10 @@ pub struct RedisProgress {
 
 struct Core {
     config: Config,
-    client: Client,
     connection: ConnectionManager,
+    channels: Channels,
     outgoing: Mutex<VecDeque<Update>>,
     arrived: Notify,
-    watching: tokio::sync::Mutex<Option<Watching>>,
-}
-
-/// The one connection that all watchers of this process share.
-struct Watching {
-    sink: PubSubSink,
-    watchers: Arc<Watchers>,
-    subscribed: HashSet<ExecutionId>,
-    ended: CancellationToken,
 }
 
 fn lost(cause: impl Into<shared::port::Cause>) -> ProgressError {
@@ -95,19 +81,13 @@ impl RedisProgress {
     /// When the URL is malformed.
     pub fn new(config: &Config) -> Result<Self, ProgressError> {
         let client = Client::open(config.url.as_str()).map_err(lost)?;
-        let settings = ConnectionManagerConfig::new()
-            .set_number_of_retries(3)
-            .set_max_delay(Duration::from_secs(2))
-            .set_connection_timeout(Some(ANSWER_TIMEOUT))
-            .set_response_timeout(Some(ANSWER_TIMEOUT));
-        let connection = ConnectionManager::new_lazy_with_config(client.clone(), settings).map_err(lost)?;
+        let connection = connection(&client).map_err(lost)?;
         let core = Arc::new(Core {
             config: config.clone(),
-            client,
             connection,
+            channels: Channels::new(client),
             outgoing: Mutex::default(),
             arrived: Notify::new(),
-            watching: tokio::sync::Mutex::default(),
         });
         let stop = CancellationToken::new();
         #[expect(clippy::disallowed_methods, reason = "ends with the last handle, through `_stop`")]
@@ -194,40 +174,6 @@ async fn send_all(core: Arc<Core>) {
     }
 }
 
-impl Core {
-    async fn connect_watching(&self) -> Result<Watching, ProgressError> {
-        let connect = tokio::time::timeout(ANSWER_TIMEOUT, self.client.get_async_pubsub());
-        let (sink, mut messages) = connect.await.map_err(lost)?.map_err(lost)?.split();
-        let watchers = Arc::new(Watchers::default());
-        let ended = CancellationToken::new();
-        let (shown, over) = (Arc::clone(&watchers), ended.clone());
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "ends with the connection, or when `Watching` is dropped"
-        )]
-        tokio::spawn(async move {
-            let ends = over.clone().drop_guard();
-            while let Some(Some(message)) = over.run_until_cancelled(messages.next()).await {
-                match serde_json::from_slice(message.get_payload_bytes()) {
-                    Ok(update) => shown.show(update),
-                    // A newer release may show what we cannot read.
-                    Err(error) => tracing::debug!(%error, "Ignored a progress update"),
-                }
-            }
-            drop(ends);
-            // Their streams end, and they look at the store.
-            shown.end();
-        });
-        Ok(Watching { sink, watchers, subscribed: HashSet::new(), ended })
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.ended.cancel();
-    }
-}
-
 #[async_trait]
 impl Progress for RedisProgress {
     fn show(&self, updates: Vec<Update>) {
@@ -240,46 +186,14 @@ impl Progress for RedisProgress {
     }
 
     async fn watch(&self, execution: ExecutionId) -> Result<BoxStream<'static, Update>, ProgressError> {
-        let core = &self.core;
-        let mut slot = core.watching.lock().await;
-        if slot.as_ref().is_none_or(|watching| watching.ended.is_cancelled()) {
-            *slot = Some(core.connect_watching().await?);
-        }
-        let Some(watching) = slot.as_mut() else { return Err(lost("not connected")) };
-        let unwatched: Vec<ExecutionId> =
-            watching.subscribed.iter().filter(|known| !watching.watchers.has(**known)).copied().collect();
-        // Before subscribing, so that nothing is missed in between.
-        let watch = watching.watchers.watch(execution);
-        let ask = async {
-            for gone in unwatched {
-                if gone != execution {
-                    watching.subscribed.remove(&gone);
-                    watching.sink.unsubscribe(core.channel(gone)).await?;
-                }
-            }
-            if !watching.subscribed.contains(&execution) {
-                watching.sink.subscribe(core.channel(execution)).await?;
-                watching.subscribed.insert(execution);
-            }
-            Ok::<(), redis::RedisError>(())
-        };
-        match tokio::time::timeout(ANSWER_TIMEOUT, ask).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                watching.ended.cancel();
-                return Err(lost(error));
-            }
-            Err(late) => {
-                watching.ended.cancel();
-                return Err(lost(late));
-            }
-        }
-        let ended = watching.ended.clone();
-        if ended.is_cancelled() {
-            return Err(lost("the connection was lost"));
-        }
-        // Lives as long as the last watcher or the display.
-        Ok(watch.take_until(ended.cancelled_owned()).boxed())
+        let heard = self.core.channels.listen(self.core.channel(execution)).await.map_err(ProgressError)?;
+        let updates = heard.filter_map(async |bytes| {
+            serde_json::from_slice(&bytes)
+                // A newer release may show what we cannot read.
+                .inspect_err(|error| tracing::debug!(%error, "Ignored a progress update"))
+                .ok()
+        });
+        Ok(updates.boxed())
     }
 
     async fn check(&self) -> Result<(), ProgressError> {

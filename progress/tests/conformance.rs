@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use shared::port::progress::DynProgress;
+use shared::port::{progress::DynProgress, rooms::DynRooms};
 
 mod in_process {
     use super::*;
@@ -22,17 +22,41 @@ mod in_process {
     shared::progress_conformance!(make);
 }
 
+mod in_process_rooms {
+    use super::*;
+
+    fn make() -> Ready<DynRooms> {
+        ready(Arc::new(progress::rooms::InProcessRooms::new()))
+    }
+
+    shared::rooms_conformance!(make);
+}
+
+mod redis_rooms {
+    use super::*;
+
+    fn make() -> Ready<DynRooms> {
+        ready(Arc::new(progress::rooms::RedisRooms::new(&redis::config()).expect("the URL is one of Redis")))
+    }
+
+    shared::rooms_conformance!(make);
+}
+
 mod redis {
     use super::*;
 
-    fn make() -> Ready<DynProgress> {
+    pub(super) fn config() -> progress::redis::Config {
         // Another test of this process may have been first.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let url = std::env::var("REDIS_URL")
             .expect("REDIS_URL is not set: run `deploy/dev/services up` (or `make test`, which does)");
         let mut config = progress::redis::Config::new(url);
         config.namespace = format!("test:{}", uuid::Uuid::now_v7());
-        ready(Arc::new(progress::redis::RedisProgress::new(&config).expect("the URL is one of Redis")))
+        config
+    }
+
+    fn make() -> Ready<DynProgress> {
+        ready(Arc::new(progress::redis::RedisProgress::new(&config()).expect("the URL is one of Redis")))
     }
 
     shared::progress_conformance!(make);

@@ -6,6 +6,7 @@ mod archive;
 mod cache;
 mod config;
 mod dialect;
+mod documents;
 mod error;
 mod history;
 mod ledger;
@@ -48,6 +49,7 @@ pub fn statements() -> Vec<(&'static str, &'static str)> {
         cache::STATEMENTS,
         triggers::STATEMENTS,
         versions::STATEMENTS,
+        documents::STATEMENTS,
         history::STATEMENTS,
     ];
     let mut all: Vec<(&str, &str)> = shared.into_iter().flatten().map(|text| (*text, *text)).collect();

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     SqlStore,
     dialect::At,
+    documents::{DROP_DOCUMENT, DROP_UPDATES},
     rows::{self, WorkflowRecord},
     sql_store::{in_transaction, on_pool},
     triggers::{DROP_TRIGGERS, sync_triggers},
@@ -236,6 +237,9 @@ impl Library for SqlStore {
                 .execute(&mut *tx)
                 .await?;
             sqlx::query(DROP_TRIGGERS).bind(*id.as_uuid()).bind(*tenant.as_uuid()).execute(&mut *tx).await?;
+            for gone in [DROP_UPDATES, DROP_DOCUMENT] {
+                sqlx::query(gone).bind(*tenant.as_uuid()).bind(*id.as_uuid()).execute(&mut *tx).await?;
+            }
             Ok(done.rows_affected() > 0)
         })
     }

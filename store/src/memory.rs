@@ -1,5 +1,6 @@
 //! The store in memory, for tests: the same promises, no durability.
 
+mod documents;
 mod history;
 mod triggers;
 mod versions;
@@ -60,6 +61,7 @@ struct State {
     workflows: BTreeMap<WorkflowId, WorkflowRow>,
     versions: BTreeMap<(WorkflowId, u32), VersionRow>,
     drafts: BTreeMap<WorkflowId, DraftRow>,
+    documents: BTreeMap<WorkflowId, documents::Document>,
     snapshots: HashMap<String, String>,
     keys: HashMap<(TenantId, String), Key>,
     coordinators: BTreeMap<CoordinatorId, Timestamp>,
@@ -660,6 +662,7 @@ impl Library for MemoryStore {
             row.updated_at = now;
         }
         state.drop_triggers(tenant, id);
+        state.documents.remove(&id);
         Ok(true)
     }
 

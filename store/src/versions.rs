@@ -30,7 +30,7 @@ from wo_workflow_versions
 where tenant_id = $1 and workflow_id = $2 and version = $3";
 
 /// The newest version; takes the row for itself, so that publishing waits or is seen.
-const NEWEST: &str = "\
+pub(crate) const NEWEST: &str = "\
 update wo_workflows
 set updated_at = updated_at
 where tenant_id = $1 and id = $2 and status = 'active'

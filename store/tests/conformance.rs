@@ -24,6 +24,7 @@ mod memory {
     shared::testing::history::conformance!(make_store);
     shared::testing::rates::conformance!(make_store);
     shared::testing::cache::conformance!(make_store);
+    shared::testing::documents::conformance!(make_store);
 }
 
 mod sqlite {
@@ -46,6 +47,7 @@ mod sqlite {
     shared::testing::history::conformance!(make_store);
     shared::testing::rates::conformance!(make_store);
     shared::testing::cache::conformance!(make_store);
+    shared::testing::documents::conformance!(make_store);
 }
 
 mod postgres {
@@ -67,4 +69,5 @@ mod postgres {
     shared::testing::history::conformance!(make_store);
     shared::testing::rates::conformance!(make_store);
     shared::testing::cache::conformance!(make_store);
+    shared::testing::documents::conformance!(make_store);
 }

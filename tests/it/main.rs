@@ -38,6 +38,7 @@ mod operations;
 mod people;
 mod readme;
 mod restarts;
+mod rooms;
 mod semantics;
 mod triggers;
 mod why;

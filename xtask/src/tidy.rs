@@ -37,6 +37,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     // `cli` serves what `api::operations_router` gives.
     ("axum", &["api", "chaos", "cli", "loadtest"]),
     ("utoipa", &["api"]),
+    ("yrs", &["api", "tests"]),
     ("prometheus", &["api"]),
     ("clap", &["cli", "loadtest", "xtask"]),
     ("clap_complete", &["cli"]),

@@ -65,7 +65,9 @@ fn guard(
             return Err(Problem::new(Code::MisdirectedRequest, "The header `Host` names another machine."));
         }
     }
-    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+    // A page of another site may open a WebSocket to us, and the browser lets it read what comes.
+    let is_upgrade = headers.contains_key(header::UPGRADE);
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && !is_upgrade {
         return Ok(());
     }
     let foreign = || Problem::new(Code::Forbidden, "A web page of another site sent this request.");
@@ -203,5 +205,9 @@ mod tests {
             Some(Code::Forbidden)
         );
         assert_eq!(check(&local, Method::GET, &[host, ("sec-fetch-site", "cross-site")]), None);
+        let upgrade = ("upgrade", "websocket");
+        let origin = |origin| check(&local, Method::GET, &[host, upgrade, ("origin", origin)]);
+        assert_eq!(origin("http://localhost:5000"), None);
+        assert_eq!(origin("http://evil.example"), Some(Code::Forbidden));
     }
 }

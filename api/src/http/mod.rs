@@ -8,6 +8,7 @@ mod human_tasks;
 mod notifications;
 mod operations;
 mod pages;
+mod rooms;
 mod system;
 mod triggers;
 mod ui;
@@ -108,6 +109,7 @@ impl IntoResponses for Refused {
         versions::draft_put,
         versions::draft_delete,
         versions::draft_publish,
+        rooms::draft_room,
         executions::execution_list,
         executions::execution_get,
         executions::execution_cancel,
@@ -242,6 +244,7 @@ pub(crate) fn routes(app: App) -> Router {
             "/api/v1/workflows/{id}/draft",
             get(versions::draft_get).put(versions::draft_put).delete(versions::draft_delete),
         )
+        .route("/api/v1/workflows/{id}/draft/room", get(rooms::draft_room))
         .route("/api/v1/workflows/{id}/publish", post(versions::draft_publish))
         .route("/api/v1/executions", get(executions::execution_list))
         .route("/api/v1/executions/{id}", get(executions::execution_get))

@@ -13,7 +13,7 @@ use axum::{
     body::Body,
     http::{HeaderMap, Request},
 };
-use progress::in_process::InProcessProgress;
+use progress::{in_process::InProcessProgress, rooms::InProcessRooms};
 use queue::in_process::InProcessQueue;
 use serde_json::{Value, json};
 use shared::{
@@ -107,6 +107,7 @@ fn start(config: Config) -> Api {
         store: store.clone(),
         queue: queue.clone(),
         progress: Arc::new(InProcessProgress::new()),
+        rooms: Arc::new(InProcessRooms::new()),
         catalogue: catalogue(),
         mailer: None,
         meters: Vec::new(),
@@ -763,6 +764,7 @@ async fn others_are_not_let_in_without_being_told_to() {
         store,
         queue: Arc::new(InProcessQueue::new()),
         progress: Arc::new(InProcessProgress::new()),
+        rooms: Arc::new(InProcessRooms::new()),
         catalogue: catalogue(),
         mailer: None,
         meters: Vec::new(),
@@ -806,6 +808,7 @@ async fn the_end_waits_for_nothing_when_nothing_is_under_way() {
         store: Arc::new(MemoryStore::new(Arc::new(SystemClock))),
         queue: Arc::new(InProcessQueue::new()),
         progress: Arc::new(InProcessProgress::new()),
+        rooms: Arc::new(InProcessRooms::new()),
         catalogue: catalogue(),
         mailer: None,
         meters: Vec::new(),

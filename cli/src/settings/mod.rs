@@ -35,7 +35,7 @@ pub struct Settings {
     pub database: Database,
     /// What carries messages between processes. Not used when everything runs in one process.
     pub amqp: Amqp,
-    /// What carries live progress between processes. Not used when everything runs in one process.
+    /// What carries live progress, and what people draw together, between processes. Not used when everything runs in one process.
     pub redis: Redis,
     /// How the coordinator admits, paces and repairs.
     pub engine: coordinator::Config,
@@ -285,7 +285,7 @@ pub enum QueueType {
     Quorum,
 }
 
-/// What carries live progress between processes.
+/// What carries live progress, and what people draw together, between processes.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Redis {

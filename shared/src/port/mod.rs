@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod calls;
+pub mod documents;
 pub mod history;
 pub mod line;
 pub mod mail;
@@ -12,6 +13,7 @@ pub mod people;
 pub mod progress;
 pub mod queue;
 pub mod rates;
+pub mod rooms;
 pub mod secrets;
 pub mod slots;
 pub mod sources;

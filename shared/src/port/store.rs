@@ -10,6 +10,7 @@ pub use super::slots::{FullSlot, SlotClaim, SlotOwner, SlotOwners};
 use super::{
     Cause,
     cache::{CacheEntry, StepCache},
+    documents::Documents,
     history::History,
     people::People,
     rates::Rates,
@@ -65,6 +66,7 @@ pub trait Store:
     + History
     + Rates
     + StepCache
+    + Documents
 {
 }
 impl<
@@ -81,7 +83,8 @@ impl<
         + Triggers
         + History
         + Rates
-        + StepCache,
+        + StepCache
+        + Documents,
 > Store for T
 {
 }

@@ -3,11 +3,13 @@
 #![expect(clippy::disallowed_methods, reason = "tests end their tasks with their runtime")]
 
 pub mod cache;
+pub mod documents;
 pub mod history;
 pub mod people;
 pub mod progress;
 pub mod queue;
 pub mod rates;
+pub mod rooms;
 pub mod smtp;
 pub mod store;
 pub mod streams;

@@ -5,6 +5,7 @@ import { useEffect, useMemo, useRef, useState } from 'react';
 
 import { answer, api, type ComponentType, type Draft, type Workflow } from '../api/client';
 import { componentsQuery, draftQuery, workflowQuery } from '../api/queries';
+import type { Standing } from '../collab/room';
 import { EMPTY, textOfDefinition } from '../model/document';
 import { Types } from '../model/ports';
 import { merged } from '../model/shared';
@@ -28,7 +29,14 @@ const route = getRouteApi('/workflows/$id/edit');
 const NEW = 'new';
 
 /** The one visible word about whether what is drawn is safe. */
-function Saved({ state, retry }: { state: SaveState; retry: () => void }) {
+function Saved({ state, standing, retry }: { state: SaveState; standing: Standing; retry: () => void }) {
+  if (standing === 'away' || (state.kind === 'failed' && !navigator.onLine)) {
+    return (
+      <span className="save-state is-bad" role="status">
+        <Icon name="alert" size={12} /> Offline: your changes are kept here and are merged when the connection is back
+      </span>
+    );
+  }
   switch (state.kind) {
     case 'saved':
       return (
@@ -46,7 +54,7 @@ function Saved({ state, retry }: { state: SaveState; retry: () => void }) {
     case 'failed':
       return (
         <span className="save-state is-bad" role="status" title={state.error.message}>
-          <Icon name="alert" size={12} /> {navigator.onLine ? 'Not saved' : 'Offline'}; kept in this browser{' '}
+          <Icon name="alert" size={12} /> Not saved; kept in this browser{' '}
           <button type="button" className="as-link" onClick={retry}>
             Try again
           </button>
@@ -83,12 +91,12 @@ function Editing({ workflow, draft, types }: { workflow: Workflow; draft: Draft 
   const text = document.read.text;
   const kept = { revision: draft?.revision ?? 0, text: onServer, at: draft?.updated_at };
   const told = useRef<Pick<ReturnType<typeof useDraft>, 'heard' | 'part'>>(undefined);
-  const { session, people, show } = useSession(workflow.id, document.shared, first, kept, {
+  const { session, people, standing, show } = useSession(workflow.id, document.shared, first, kept, {
     saved: (revision, heard) => told.current?.heard(revision, heard),
     apart: () => told.current?.part(),
     read: () => readKept(client, workflow.id),
   });
-  const saved = useDraft(workflow.id, document.shared, session, kept);
+  const saved = useDraft(workflow.id, document.shared, session, standing, kept);
   told.current = saved;
   const [publishing, setPublishing] = useState<{ revision: number | undefined }>();
   const [executing, setExecuting] = useState(false);
@@ -117,7 +125,7 @@ function Editing({ workflow, draft, types }: { workflow: Workflow; draft: Draft 
         note={
           <>
             <span className="tag quiet">{hasDraft ? `draft after version ${workflow.version}` : `version ${workflow.version}`}</span>
-            {document.isPending ? <Unread /> : <Saved state={saved.state} retry={saved.retry} />}
+            {document.isPending ? <Unread /> : <Saved state={saved.state} standing={standing} retry={saved.retry} />}
             {session && <Presence session={session} people={people} />}
           </>
         }

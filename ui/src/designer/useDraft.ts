@@ -3,6 +3,7 @@ import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from '
 
 import { answer, api, ApiProblem, type Draft } from '../api/client';
 import { draftQuery, workflowQuery } from '../api/queries';
+import type { Standing } from '../collab/room';
 import type { Kept, Session } from '../collab/session';
 import { textOfDefinition } from '../model/document';
 import type { Shared } from '../model/shared';
@@ -13,7 +14,7 @@ const REST = 900;
 const OTHERS = 5_000;
 /** How long somebody who kept a draft takes at most to say so, in milliseconds. */
 const MOMENT = 400;
-/** How often the server is asked whether somebody in another browser kept a draft, in milliseconds, while the page is seen. */
+/** How often the server is asked whether somebody who is not in the room kept a draft, in milliseconds, while the page is seen. */
 const LOOK = 10_000;
 /** How often another draft is taken over before a person is asked. */
 const MEETINGS = 5;
@@ -76,6 +77,7 @@ export function useDraft(
   id: string,
   shared: Shared,
   session: Session | undefined,
+  standing: Standing,
   first: Kept & { at: string | undefined },
 ): {
   state: SaveState;
@@ -108,9 +110,11 @@ export function useDraft(
   /** Somebody else kept another draft: it becomes part of this document. Answers whether it could. */
   const meet = useCallback(async (): Promise<boolean> => {
     const before = kept.current.revision;
+    const mayTake = (await told.current?.settled()) ?? true;
     // If they are in the same document, they say so in a moment.
     await new Promise((resolve) => setTimeout(resolve, MOMENT));
     if (kept.current.revision !== before) return true;
+    if (!mayTake) throw new ApiProblem(0, 'offline', 'What others did comes when the connection to them is back.');
     const theirs = await readKept(client, id);
     if (!shared.take(theirs.text, kept.current.text)) return false;
     agree(theirs);
@@ -190,14 +194,25 @@ export function useDraft(
     addEventListener('online', retry);
     return () => removeEventListener('online', retry);
   }, [retry]);
+  // What could not be kept while others were away can be now.
+  const hasFailed = useRef(false);
+  hasFailed.current = state.kind === 'failed';
+  const isLive = standing === 'live';
+  useEffect(() => {
+    if (isLive && hasFailed.current) retry();
+  }, [isLive, retry]);
 
-  // Tabs of one browser tell each other of each change; people in other browsers are seen once they keep theirs.
+  // Who is in the room tells of each change. What came in through the API, or from where there is no way to the room, is seen here.
   useEffect(() => {
     const look = async () => {
       if (document.hidden || !navigator.onLine || saving.current) return;
       const before = kept.current;
       const now = await readKept(client, id);
       if (kept.current !== before || saving.current || (now.revision === before.revision && now.text === before.text)) return;
+      // Who is in the same document says so in a moment, and what they did is here then.
+      if (!((await told.current?.settled()) ?? true)) return;
+      await new Promise((resolve) => setTimeout(resolve, MOMENT));
+      if (kept.current !== before || saving.current) return;
       if (!shared.take(now.text, before.text)) return; // They are asked when something is kept here.
       agree(now);
       told.current?.tellSaved(now);

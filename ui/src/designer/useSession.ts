@@ -1,22 +1,35 @@
 import { useCallback, useEffect, useRef, useState } from 'react';
 
 import { NOBODY, type Person, type Place } from '../collab/people';
+import type { Standing } from '../collab/room';
 import type { Kept, Session, Told } from '../collab/session';
 import type { Shared } from '../model/shared';
 import { sayProblem } from '../ui/notify';
 
+/** How long a connection is lost before a person is told, in milliseconds: a server may begin anew in that time. */
+const LOST = 1_500;
 /** How often others are shown where this person's pointer is, in milliseconds. */
 const EVERY = 50;
 
 /** Shares a document with others who have it open. What that needs is loaded after the page has been drawn. */
-export function useSession(id: string, shared: Shared, base: string, kept: Kept, told: Told): { session: Session | undefined; people: readonly Person[]; show: (place: Partial<Place>) => void } {
+export function useSession(id: string, shared: Shared, base: string, kept: Kept, told: Told): { session: Session | undefined; people: readonly Person[]; standing: Standing; show: (place: Partial<Place>) => void } {
   const [session, setSession] = useState<Session>();
   const [people, setPeople] = useState<readonly Person[]>(NOBODY);
+  const [standing, setStanding] = useState<Standing>('joining');
   const latest = useRef({ kept, told });
   latest.current = { kept, told };
   useEffect(() => {
     let isOver = false;
     let opened: Session | undefined;
+    let losing: ReturnType<typeof setTimeout> | undefined;
+    const stand = (now: Standing) => {
+      if (now !== 'away') {
+        clearTimeout(losing);
+        losing = undefined;
+        setStanding(now);
+      } else if (!navigator.onLine) setStanding(now);
+      else losing ??= setTimeout(() => setStanding(now), LOST);
+    };
     const tell: Told = {
       saved: (revision, text) => latest.current.told.saved(revision, text),
       apart: () => latest.current.told.apart(),
@@ -32,7 +45,11 @@ export function useSession(id: string, shared: Shared, base: string, kept: Kept,
               return;
             }
             opened = made;
-            made.subscribe(() => setPeople(made.people()));
+            made.subscribe(() => {
+              setPeople(made.people());
+              stand(made.standing());
+            });
+            stand(made.standing());
             setSession(made);
           },
           (error: unknown) => sayProblem('Others do not see what you do here. Reload the page to try again', error),
@@ -41,6 +58,7 @@ export function useSession(id: string, shared: Shared, base: string, kept: Kept,
     return () => {
       isOver = true;
       cancelAnimationFrame(frame);
+      clearTimeout(losing);
       opened?.close();
       setSession(undefined);
       setPeople(NOBODY);
@@ -61,5 +79,5 @@ export function useSession(id: string, shared: Shared, base: string, kept: Kept,
     },
     [session],
   );
-  return { session, people, show };
+  return { session, people, standing, show };
 }
