@@ -130,3 +130,38 @@ components:
   make:
     type: noop
 `;
+
+export const THOUSAND = `workflow: v1
+name: a-thousand
+description: One row after the other, each by a worker.
+components:
+  go:
+    type: approval
+    config: { assignees: [owner], requester_may_decide: true, message: Begin? }
+  each:
+    type: for_loop
+    needs: [go.approved]
+    config: { to: 1000, max_parallel: 20 }
+    components:
+      one:
+        type: map
+        config: { rows: ['\${{ item }}'], expression: item * 2 }
+`;
+
+export const SHARE = `workflow: v1
+name: share-the-bill
+description: Shares a bill among guests; without any it fails.
+parameters:
+  guests: { type: integer, default: 4 }
+components:
+  bill:
+    type: map
+    config: { rows: [24], expression: item * 2 }
+  share:
+    type: log
+    needs: [bill]
+    config: { message: 'Each pays \${{ components.bill.output.rows[0] / parameters.guests }}' }
+  thanks:
+    type: noop
+    needs: [share]
+`;
