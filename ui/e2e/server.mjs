@@ -74,8 +74,8 @@ function database(url) {
 function processes(folder, env) {
   const all = [];
   let log = '';
-  const start = (role, settings) => {
-    const child = spawn(binary(), [role, ...settings.flatMap((each) => ['--set', each])], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const start = (role, settings, more = []) => {
+    const child = spawn(binary(), [role, ...more, ...settings.flatMap((each) => ['--set', each])], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (log += data));
     const ended = new Promise((resolve) => {
       child.once('exit', (code, signal) => resolve(`${role} ended with ${code ?? signal}`));
@@ -121,7 +121,10 @@ async function ready(url, running) {
 }
 
 /** A running server; `stop` ends it and removes its data. */
-export async function serve(...settings) {
+export const serve = (...settings) => serveAs({}, ...settings);
+
+/** A server that is started with further arguments, in a folder of the repository. */
+export async function serveAs({ args = [], cwd }, ...settings) {
   const folder = mkdtempSync(join(tmpdir(), 'apg-ui-'));
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
@@ -134,7 +137,8 @@ export async function serve(...settings) {
     Object.assign(env, given, { DATABASE_URL: own.url });
     settings = [`amqp.namespace=${own.name}`, ...settings];
   }
-  const running = processes(folder, env);
+  settings = [`app.data_folder=${folder}`, ...settings];
+  const running = processes(cwd ?? folder, env);
   const stop = async () => {
     await running.stop();
     own?.drop();
@@ -143,7 +147,8 @@ export async function serve(...settings) {
   try {
     const listen = `api.listen=127.0.0.1:${port}`;
     if (own) migrate(folder, env, settings);
-    for (const role of own ? ['api', 'coordinator', 'worker'] : ['serve']) running.start(role, role === 'api' || role === 'serve' ? [listen, ...settings] : settings);
+    if (own) for (const role of ['api', 'coordinator', 'worker']) running.start(role, role === 'api' ? [listen, ...settings] : settings);
+    else running.start('serve', [listen, ...settings], args);
     await ready(url, running);
   } catch (error) {
     await stop();

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 
-import type { Bucket, Statistics } from '../api/statistics';
-import { drawings, filled, percent, rangeOf, spanOf, totals, worded } from './series';
+import type { Bucket } from '../api/statistics';
+import { drawings, percent, rangeOf, spanOf, totals, worded } from './series';
 
 const bucket = (at: string, given: Partial<Bucket> = {}): Bucket => ({
   at,
@@ -13,33 +13,6 @@ const bucket = (at: string, given: Partial<Bucket> = {}): Bucket => ({
   duration_p95_ms: null,
   wait_p95_ms: null,
   ...given,
-});
-const statistics = (items: Bucket[]): Statistics => ({
-  from: '2026-01-01T00:00:00.000Z',
-  to: '2026-01-01T00:05:00.000Z',
-  bucket_seconds: 60,
-  items,
-  open: { pending: 0, running: 0, paused: 0 },
-});
-const minutes = (list: Bucket[]) => list.map(({ at }) => at.slice(14, 19));
-
-it('spans in which nothing happened are there', () => {
-  expect(minutes(filled(statistics([bucket('2026-01-01T00:01:00.000Z', { accepted: 2 }), bucket('2026-01-01T00:03:00.000Z')])))).toEqual([
-    '00:00',
-    '01:00',
-    '02:00',
-    '03:00',
-    '04:00',
-  ]);
-  expect(minutes(filled(statistics([])))).toEqual(['00:00', '01:00', '02:00', '03:00', '04:00']);
-});
-
-it('buckets that begin elsewhere than the time asked for keep their place', () => {
-  const odd = { ...statistics([bucket('2026-01-01T00:02:30.000Z', { failed: 1 })]) };
-  expect(minutes(filled(odd))).toEqual(['00:30', '01:30', '02:30', '03:30', '04:30']);
-  const before = statistics([bucket('2025-12-31T23:59:30.000Z', { failed: 1 })]);
-  expect(filled(before)[0]?.failed).toBe(1);
-  expect(filled({ ...odd, bucket_seconds: 0 })).toHaveLength(1);
 });
 
 it('the time asked for ends with a whole bucket, and is as long as its name says', () => {

@@ -1,4 +1,4 @@
-import type { Bucket, Statistics } from '../api/statistics';
+import type { Bucket } from '../api/statistics';
 import { duration } from '../ui/format';
 
 /** How far back a dashboard looks. */
@@ -21,28 +21,6 @@ export function spanOf(range: Range, now: number): { from: string; to: string } 
   const { seconds, bucket } = RANGES[range];
   const to = Math.ceil(now / (bucket * 1_000)) * bucket * 1_000;
   return { from: new Date(to - seconds * 1_000).toISOString(), to: new Date(to).toISOString() };
-}
-
-const EMPTY = { accepted: 0, completed: 0, failed: 0, cancelled: 0, duration_p50_ms: null, duration_p95_ms: null, wait_p95_ms: null };
-/** Buckets that are drawn at most. */
-const MOST = 2_000;
-
-/** Every bucket of the time that was asked for, also those in which nothing happened. */
-export function filled({ from, to, bucket_seconds, items }: Statistics): Bucket[] {
-  const step = bucket_seconds * 1_000;
-  if (!(step > 0)) return [...items];
-  const known = new Map(items.map((item) => [Date.parse(item.at), item]));
-  const first = items[0] ? Date.parse(items[0].at) : Date.parse(from);
-  // Where the server's buckets begin is its own affair; all of them are whole steps apart.
-  const begin = Math.min(first, first - Math.floor((first - Date.parse(from)) / step) * step);
-  const end = Math.max(Date.parse(to), ...known.keys(), 0);
-  const found: Bucket[] = [];
-  for (let at = begin; at <= end && found.length < MOST; at += step) {
-    const item = known.get(at);
-    if (item) found.push(item);
-    else if (at < Date.parse(to)) found.push({ at: new Date(at).toISOString(), ...EMPTY });
-  }
-  return found;
 }
 
 /** All buckets together. */
