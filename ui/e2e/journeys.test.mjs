@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { accessible, fits, launch, node, status, withPage } from './browser.mjs';
-import { EXPENSE, GREET, INVOICE, NIGHTLY, REPORT } from './fixtures.mjs';
+import { EXPENSE, GREET, INVOICE, NIGHTLY, REPORT, SHARE } from './fixtures.mjs';
 import { serve } from './server.mjs';
 
 let server;
@@ -283,6 +283,41 @@ journey('a mistake stands on its component, its field, and in the list', {}, asy
   await page.locator('.problems-head').click();
   await page.locator('.problem', { hasText: 'nobody' }).waitFor();
   assert.equal(await page.getByRole('button', { name: 'Publish' }).getAttribute('aria-disabled'), 'true');
+});
+
+journey('what a component gave is used again, by a key and for a time', {}, async (page) => {
+  const { id } = await server.workflow(SHARE.replace('share-the-bill', 'used-again'));
+  await open(page, `/workflows/${id}/edit`);
+  await node(page, 'share').click();
+  await page.getByRole('tab', { name: 'Policy' }).click();
+  const panel = page.getByRole('region', { name: 'Cache' });
+  // The engine decides a log by itself: there is nothing to save.
+  await panel.getByText('Only what a worker runs').waitFor();
+  assert.equal(await panel.getByRole('switch').isDisabled(), true);
+
+  await node(page, 'bill').click();
+  await page.getByRole('tab', { name: 'Policy' }).click();
+  await panel.getByRole('switch', { name: 'Use results again' }).click();
+  await panel.getByText(/the same settings is used again for 1d/).waitFor();
+  const time = panel.getByLabel('Ttl', { exact: true });
+  await time.fill('900d');
+  await panel.locator('.field.has-mistake', { hasText: 'Ttl' }).getByText('1s to 365d').last().waitFor();
+  await page.getByRole('tab', { name: /^Policy 1/ }).waitFor();
+  await time.fill('2h');
+  await page.getByRole('tab', { name: 'Policy', exact: true }).waitFor();
+  const key = panel.getByLabel('Key', { exact: true });
+  await key.pressSequentially('${{ gue');
+  await page.getByRole('listbox', { name: 'References' }).getByRole('option', { name: 'parameters.guests' }).click();
+  await key.press('End');
+  await page.keyboard.type(' }}');
+  await panel.getByText(/the same key is used again for 2h/).waitFor();
+  await page.getByText('No mistakes').waitFor();
+  await accessible(page, 'the settings of a cache');
+  await page.locator('.save-state', { hasText: /^\s*Saved/ }).waitFor();
+  assert.match((await server.api('GET', `/workflows/${id}/draft`)).definition, /cache: ?\{ ?ttl: 2h, key: "?\$\{\{ parameters\.guests \}\}"? ?\}|cache:\n {6}ttl: 2h\n {6}key: \$\{\{ parameters\.guests \}\}/);
+
+  await panel.getByRole('switch', { name: 'Use results again' }).click();
+  await panel.getByText('Instead of running it once more').waitFor();
 });
 
 journey('copied components are YAML, and come with new ids', { permissions: ['clipboard-read', 'clipboard-write'] }, async (page) => {
