@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 
 import type { Bucket } from '../api/statistics';
-import { drawings, percent, rangeOf, spanOf, totals, worded } from './series';
+import { drawings, lonely, marks, percent, rangeOf, spanOf, totals, worded } from './series';
 
 const bucket = (at: string, given: Partial<Bucket> = {}): Bucket => ({
   at,
@@ -48,4 +48,20 @@ it('empty charts say so', () => {
   expect(empty.map(({ isEmpty }) => isEmpty)).toEqual([true, true, true]);
   expect(empty[1]?.summary).toBe('Nothing failed.');
   expect([worded(null, 'count'), worded(7, 'count'), worded(1_500, 'duration')]).toEqual(['–', '7', '1.5 s']);
+});
+
+it('a value that no line goes through is marked with a dot', () => {
+  expect(lonely([null, 3, null, 4, 5, null, 0], false)).toEqual([1, 6]);
+  expect(lonely([null, 3, null], true)).toEqual([1]);
+  expect(lonely([null, 3, null, 4], true)).toEqual([]);
+  expect(lonely([], true)).toEqual([]);
+});
+
+it('marks of the time are of 24 hours, and say the date where a day begins', () => {
+  const at = (...local: [number, number, number, number, number]) => new Date(...local).getTime() / 1_000;
+  const [evening, midnight] = marks([at(2026, 0, 5, 22, 30), at(2026, 0, 6, 0, 0)], 5_400);
+  expect(evening).toBe('22:30');
+  expect(midnight).toMatch(/6/);
+  expect(midnight).not.toMatch(/:/);
+  expect(marks([at(2026, 0, 5, 12, 0)], 86_400)[0]).not.toMatch(/:/);
 });

@@ -125,3 +125,21 @@ export function worded(value: number | null | undefined, unit: Drawing['unit']):
   if (value === null || value === undefined) return '–';
   return unit === 'duration' ? duration(value) : String(value);
 }
+
+const DAY = 86_400;
+
+/** What stands at marks of the time, `step` seconds apart: the time of day as logs show it, and the date where a day begins. */
+export function marks(times: readonly number[], step: number): string[] {
+  return times.map((at) => {
+    const date = new Date(at * 1_000);
+    const isDay = step >= DAY || (date.getHours() === 0 && date.getMinutes() === 0);
+    return isDay ? date.toLocaleDateString(undefined, { day: 'numeric', month: 'short' }) : date.toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+  });
+}
+
+/** Values that no line goes through, by their index: without a dot they would not be seen. */
+export function lonely(values: readonly (number | null)[], spansGaps: boolean): number[] {
+  const known = values.flatMap((value, index) => (value === null ? [] : [index]));
+  if (spansGaps) return known.length === 1 ? known : [];
+  return known.filter((index) => (values[index - 1] ?? null) === null && (values[index + 1] ?? null) === null);
+}
