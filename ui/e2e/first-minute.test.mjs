@@ -45,7 +45,7 @@ after(async () => {
 async function act(page, name, value) {
   const dialog = page.getByRole('dialog');
   const within = (await dialog.count()) > 0 ? dialog : page;
-  if (value !== undefined) return within.getByLabel(name, { exact: false }).first().fill(value);
+  if (value !== undefined) return page.getByRole('textbox', { name, exact: true }).or(page.getByRole('spinbutton', { name, exact: true })).fill(value);
   const of = (role) => within.getByRole(role, { name, exact: true });
   const control = of('button').or(of('link')).or(of('heading')).or(within.locator('label').getByText(name, { exact: true }));
   return control.first().click();
