@@ -24,15 +24,17 @@ test: ui ui-check lint generated ## Everything CI checks; starts private Postgre
 ui: ## Build the browser pages, which the server then embeds
 	@ui/build.sh
 
-ui-test: ui ui-check ui-e2e ## Check the browser pages: lints, types, unit tests, sizes, and journeys in Chromium
+ui-test: ui ui-check ui-e2e ## Check the browser pages: lints, types, unit tests, sizes, and journeys in Chromium on one process and a cluster
 
 ui-check: ui
 	cd ui && npm run --silent types:check && npm run --silent lint && npm run --silent typecheck && npm run --silent test && npm run --silent size
 
+# All journeys in one process; those in which the engine's shape matters in a cluster, too.
 ui-e2e: ui
 	@ui/e2e/chromium.sh
 	$(CARGO) build -p cli --bin apg
 	cd ui && npm run --silent e2e
+	$(SERVICES) run npm --prefix ui run --silent e2e:cluster
 
 screenshots: ui ## Draw the pictures of the documentation again
 	@ui/e2e/chromium.sh

@@ -100,3 +100,9 @@ export async function fits(page, where) {
   }));
   assert.ok(wide.page <= wide.window, `${where} is ${wide.page} wide in a window of ${wide.window}`);
 }
+
+/** A component on the canvas. */
+export const node = (page, id) => page.locator(`.react-flow__node[data-id="${id}"]`);
+
+/** Waits until an execution stands as a word says. */
+export const status = (page, word, timeout = 20_000) => page.locator('.page-head .status', { hasText: word }).waitFor({ timeout });

@@ -130,3 +130,90 @@ components:
   make:
     type: noop
 `;
+
+export const THOUSAND = `workflow: v1
+name: a-thousand
+description: One row after the other, each by a worker.
+components:
+  go:
+    type: approval
+    config: { assignees: [owner], requester_may_decide: true, message: Begin? }
+  each:
+    type: for_loop
+    needs: [go.approved]
+    config: { to: 1000, max_parallel: 20 }
+    components:
+      one:
+        type: map
+        config: { rows: ['\${{ item }}'], expression: item * 2 }
+`;
+
+export const SHARE = `workflow: v1
+name: share-the-bill
+description: Shares a bill among guests; without any it fails.
+parameters:
+  guests: { type: integer, default: 4 }
+components:
+  bill:
+    type: map
+    title: Add up the bill
+    config: { rows: [24], expression: item * 2 }
+  share:
+    type: log
+    title: Share it
+    needs: [bill]
+    config: { message: 'Each pays \${{ components.bill.output.rows[0] / parameters.guests }}' }
+  thanks:
+    type: noop
+    title: Say thanks
+    needs: [share]
+`;
+
+/** An order that asks other services, at an address. */
+export const order = (url) => `workflow: v1
+name: price-an-order
+description: Asks three services side by side, and again when one has no answer yet.
+components:
+  customer:
+    type: http_request
+    config: { url: '${url}/customer' }
+  rates:
+    type: http_request
+    config: { url: '${url}/rates' }
+    retry: { max_attempts: 3, initial: 300ms, jitter: false }
+  stock:
+    type: http_request
+    config: { url: '${url}/stock' }
+  price:
+    type: map
+    needs: [customer, rates]
+    config: { rows: [1], expression: item * 2 }
+  book:
+    type: http_request
+    needs: [price, stock]
+    config: { url: '${url}/book' }
+  confirm:
+    type: log
+    needs: [book]
+    config: { message: Booked }
+  bill:
+    type: http_request
+    needs: [book]
+    config: { url: '${url}/bill' }
+`;
+
+const STAGES = ['Read', 'Check', 'Join', 'Enrich', 'Score', 'Round', 'Store', 'Report'];
+
+/** A workflow of so many components: lanes side by side that meet now and then. The same each time. */
+export function large(count) {
+  const lines = ['workflow: v1', `name: large-${count}`, 'components:'];
+  const lanes = 12;
+  for (let at = 0; at < count; at += 1) {
+    const before = at < lanes ? [] : [at - lanes];
+    if (at >= lanes && at % 29 === 0) before.push(at - lanes + (at % lanes === 0 ? 1 : -1));
+    lines.push(`  c${at}:`, '    type: set_variables', `    title: ${STAGES[Math.floor(at / lanes) % STAGES.length]} ${(at % lanes) + 1}`);
+    if (before.length > 0) lines.push(`    needs: [${before.map((each) => `c${each}`).join(', ')}]`);
+    lines.push(`    config: { values: { number: ${at} } }`);
+  }
+  return `${lines.join('\n')}\n`;
+}

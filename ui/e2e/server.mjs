@@ -1,5 +1,8 @@
-// Starts the program that the pages are embedded in, on a free port with an empty data folder.
-import { spawn } from 'node:child_process';
+// Starts the program that the pages are embedded in, on a free port with nothing in its database.
+//
+// `APG_SHAPE` says as what: `embedded` (also when it is not set) is one process with SQLite, `cluster` is a process a role on
+// PostgreSQL, RabbitMQ and Redis, with a database and queues of its own for each server.
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -26,37 +29,130 @@ export function binary() {
   return path;
 }
 
+const SHAPES = ['embedded', 'cluster'];
+const SERVICES = ['DATABASE_URL', 'AMQP_URL', 'REDIS_URL'];
+/** What a process is given to leave, in milliseconds, before it is killed. */
+const LEAVE_WITHIN = 40_000;
+
+/** What the server is made of. */
+export function shape() {
+  const found = process.env.APG_SHAPE || 'embedded';
+  if (!SHAPES.includes(found)) throw new Error(`APG_SHAPE is ${found}: it is one of ${SHAPES.join(', ')}`);
+  return found;
+}
+
+/** The services of the environment. */
+function services() {
+  const missing = SERVICES.filter((name) => !process.env[name]);
+  if (missing.length > 0) {
+    throw new Error(`${missing.join(', ')} not set, and a cluster needs PostgreSQL, RabbitMQ and Redis: run 'make ui-e2e', or 'deploy/dev/services run' before the command`);
+  }
+  return Object.fromEntries(SERVICES.map((name) => [name, process.env[name]]));
+}
+
+let databases = 0;
+
+/** A database that nobody else uses. */
+function database(url) {
+  databases += 1;
+  const name = `apg_ui_${process.pid}_${databases}`;
+  const ask = (sql) => {
+    try {
+      execFileSync('psql', [url, '-qc', sql], { stdio: ['ignore', 'ignore', 'pipe'] });
+    } catch (error) {
+      if (error.code === 'ENOENT') throw new Error('psql makes the database of a cluster: install the package postgresql-client', { cause: error });
+      throw new Error(`${sql}: ${error.stderr}`, { cause: error });
+    }
+  };
+  ask(`create database ${name}`);
+  const own = new URL(url);
+  own.pathname = `/${name}`;
+  return { name, url: own.href, drop: () => ask(`drop database if exists ${name} with (force)`) };
+}
+
+/** Processes of the program that end together. */
+function processes(folder, env) {
+  const all = [];
+  let log = '';
+  const start = (role, settings, more = []) => {
+    const child = spawn(binary(), [role, ...more, ...settings.flatMap((each) => ['--set', each])], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (log += data));
+    const ended = new Promise((resolve) => {
+      child.once('exit', (code, signal) => resolve(`${role} ended with ${code ?? signal}`));
+      child.once('error', (error) => resolve(`${role} did not start: ${error.message}`));
+    });
+    all.push({ child, ended });
+  };
+  const stop = () =>
+    Promise.all(
+      all.map(async ({ child, ended }) => {
+        if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+        child.kill('SIGTERM');
+        const late = setTimeout(() => child.kill('SIGKILL'), LEAVE_WITHIN);
+        await ended;
+        clearTimeout(late);
+      }),
+    );
+  return { start, stop, log: () => log, anyEnd: () => Promise.race(all.map(({ ended }) => ended)) };
+}
+
+/** Brings the tables of a database up to date. */
+function migrate(folder, env, settings) {
+  execFileSync(binary(), ['migrate', ...settings.flatMap((each) => ['--set', each])], { cwd: folder, env, stdio: ['ignore', 'ignore', 'pipe'] });
+}
+
+/** Waits until somebody would run a task. */
+async function ready(url, running) {
+  let isOver = false;
+  const end = running.anyEnd().then((how) => {
+    isOver = true;
+    return how;
+  });
+  for (let tries = 0; tries < 600; tries += 1) {
+    const health = await fetch(`${url}/health/detailed`).then(
+      (response) => response.json(),
+      () => undefined,
+    );
+    if (health?.status === 'ok' && health.workers > 0) return;
+    if (isOver) throw new Error(await end);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error('no worker within a minute');
+}
+
 /** A running server; `stop` ends it and removes its data. */
-export async function serve(...settings) {
+export const serve = (...settings) => serveAs({}, ...settings);
+
+/** A server that is started with further arguments, in a folder of the repository. */
+export async function serveAs({ args = [], cwd }, ...settings) {
   const folder = mkdtempSync(join(tmpdir(), 'apg-ui-'));
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  const child = spawn(binary(), ['serve', '--set', `api.listen=127.0.0.1:${port}`, ...settings.flatMap((each) => ['--set', each])], {
-    cwd: folder,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let log = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (log += data));
-  const ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve(code ?? signal)));
+  const env = { ...process.env };
+  for (const name of SERVICES) delete env[name];
+  let own;
+  if (shape() === 'cluster') {
+    const given = services();
+    own = database(given.DATABASE_URL);
+    Object.assign(env, given, { DATABASE_URL: own.url });
+    settings = [`amqp.namespace=${own.name}`, ...settings];
+  }
+  settings = [`app.data_folder=${folder}`, ...settings];
+  const running = processes(cwd ?? folder, env);
   const stop = async () => {
-    child.kill('SIGTERM');
-    await ended;
+    await running.stop();
+    own?.drop();
     rmSync(folder, { recursive: true, force: true });
   };
-  for (let tries = 0; ; tries += 1) {
-    const state = await Promise.race([
-      fetch(`${url}/health`).then(
-        (response) => response.ok,
-        () => false,
-      ),
-      ended.then((code) => `ended with ${code}`),
-    ]);
-    if (state === true) break;
-    if (typeof state === 'string' || tries > 300) {
-      await stop();
-      throw new Error(`the server did not start (${state}):\n${log}`);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 100));
+  try {
+    const listen = `api.listen=127.0.0.1:${port}`;
+    if (own) migrate(folder, env, settings);
+    if (own) for (const role of ['api', 'coordinator', 'worker']) running.start(role, role === 'api' ? [listen, ...settings] : settings);
+    else running.start('serve', [listen, ...settings], args);
+    await ready(url, running);
+  } catch (error) {
+    await stop();
+    throw new Error(`the server did not start (${error.message}):\n${running.log()}`, { cause: error });
   }
   /** One request to the API; a refusal is an error. */
   const api = async (method, path, body) => {
@@ -76,5 +172,5 @@ export async function serve(...settings) {
     for (const parameters of executions) started.push((await api('POST', `/workflows/${id}/execute`, { parameters })).id);
     return { id, executions: started };
   };
-  return { url, base: `${url}/workflow_orchestration`, api, workflow, stop, log: () => log };
+  return { url, base: `${url}/workflow_orchestration`, api, workflow, stop, log: running.log };
 }

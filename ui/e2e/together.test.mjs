@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { accessible, launch, withPage } from './browser.mjs';
+import { accessible, launch, node, withPage } from './browser.mjs';
 import { GREET } from './fixtures.mjs';
 import { serve } from './server.mjs';
 
@@ -17,7 +17,6 @@ after(async () => {
   await server?.stop();
 });
 
-const node = (page, id) => page.locator(`.react-flow__node[data-id="${id}"]`);
 const saved = (page) => page.locator('.save-state', { hasText: /^\s*Saved/ }).waitFor();
 const setTitle = async (page, id, title) => {
   await node(page, id).click();

@@ -1,4 +1,4 @@
-import { useQueryClient } from '@tanstack/react-query';
+import { useQueryClient, type QueryClient } from '@tanstack/react-query';
 import { useEffect, useState } from 'react';
 
 import type { Progress } from './client';
@@ -21,6 +21,17 @@ export function see(before: Sight | undefined, kind: 'snapshot' | 'update' | 'en
   return { progress, components, ended: kind === 'end' };
 }
 
+/**
+ * Reads everything that is shown of an execution again. What is being read for the first time is not begun anew by that, and
+ * may be older than what is known by now; it is read once more.
+ */
+export async function readAgain(client: QueryClient, id: string): Promise<void> {
+  const own = { queryKey: ['execution', id] };
+  const early = client.getQueryCache().findAll({ ...own, fetchStatus: 'fetching', predicate: ({ state }) => state.data === undefined });
+  await Promise.all([client.invalidateQueries(own), client.invalidateQueries({ queryKey: ['human-tasks'] })]);
+  await Promise.all(early.map(({ queryKey }) => client.invalidateQueries({ queryKey, exact: true })));
+}
+
 export type Connection = 'connecting' | 'live' | 'lost';
 
 /** Watches an execution, when there is one, until its end. Changes are shown once a frame, and lists of it are read again at most once a second. */
@@ -39,16 +50,13 @@ export function useLive(id: string | undefined): { sight: Sight | undefined; con
 
     const source = new EventSource(`/api/v1/executions/${encodeURIComponent(id)}/events`);
     let pause = 1_000;
-    const readAgain = () => {
+    const again = () => {
       const began = performance.now();
       const done = () => {
         // What takes long to read is read less often: four fifths of the time are the server's own.
         pause = Math.max(1_000, 4 * (performance.now() - began));
       };
-      Promise.all([
-        client.invalidateQueries({ queryKey: ['execution', id] }),
-        client.invalidateQueries({ queryKey: ['human-tasks'] }),
-      ]).then(done, done);
+      readAgain(client, id).then(done, done);
     };
     const take = (kind: 'snapshot' | 'update' | 'end') => (event: MessageEvent<string>) => {
       latest = see(latest, kind, JSON.parse(event.data) as Progress);
@@ -59,12 +67,12 @@ export function useLive(id: string | undefined): { sight: Sight | undefined; con
         source.close();
         clearTimeout(refresh);
         refresh = undefined;
-        readAgain();
+        again();
         void client.invalidateQueries({ queryKey: ['executions'] });
       } else {
         refresh ??= setTimeout(() => {
           refresh = undefined;
-          readAgain();
+          again();
         }, pause);
       }
     };

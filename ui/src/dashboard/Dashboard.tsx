@@ -7,18 +7,21 @@ import { lazy, Suspense, useMemo, type ReactNode } from 'react';
 
 import type { Execution } from '../api/client';
 import { healthQuery, humanTasksQuery, workersQuery, workflowQuery } from '../api/queries';
-import { deadLettersQuery, someExecutionsQuery, statisticsQuery } from '../api/statistics';
+import { deadLettersQuery, someExecutionsQuery, statisticsQuery, type Bucket } from '../api/statistics';
+import { useGuided } from '../first-minute/guided';
+import { Offer } from '../first-minute/Offer';
 import { instant, shortId } from '../ui/format';
 import { Icon, type IconName } from '../ui/Icon';
 import { Page } from '../ui/Page';
 import { Segments } from '../ui/Segments';
-import { Empty, ErrorBoundary, Failed, Loading } from '../ui/States';
+import { ErrorBoundary, Failed, Loading } from '../ui/States';
 import { Status } from '../ui/Status';
 import { Ago } from '../ui/Time';
-import { drawings, filled, RANGES, rangeOf, totals, worded, type Drawing } from './series';
+import { drawings, RANGES, rangeOf, totals, worded, type Drawing } from './series';
 
 const Chart = lazy(() => import('./Chart'));
 const route = getRouteApi('/dashboard');
+const NONE: readonly Bucket[] = [];
 /** Lines of a short list. */
 const FEW = 8;
 
@@ -149,11 +152,14 @@ export function Dashboard() {
   const workers = useQuery(workersQuery);
   const dead = useQuery(deadLettersQuery);
   const health = useQuery(healthQuery);
+  const { isNew } = useGuided();
 
-  const buckets = useMemo(() => (statistics.data ? filled(statistics.data) : []), [statistics.data]);
+  const buckets = statistics.data?.items ?? NONE;
   const charts = useMemo(() => (statistics.data ? drawings(buckets, statistics.data.bucket_seconds) : []), [buckets, statistics.data]);
   const sum = useMemo(() => totals(buckets), [buckets]);
   const isFirst = recent.data?.items.length === 0 && workflow === undefined;
+  // Whoever is new here, while little happened; and always while nothing did.
+  const isOffered = isFirst || (isNew && workflow === undefined && recent.data !== undefined && recent.data.items.length < FEW);
   const set = (change: { range?: string | undefined; workflow?: string | undefined }) =>
     void navigate({
       to: '/dashboard',
@@ -193,15 +199,7 @@ export function Dashboard() {
           </span>
         )}
       </div>
-      {isFirst && (
-        <section className="dash-card">
-          <Empty icon="flow" title="Nothing was executed yet. Draw a workflow, publish it, and execute it.">
-            <Button size="xs" component={Link} to="/workflows/new">
-              Draw the first workflow
-            </Button>
-          </Empty>
-        </section>
-      )}
+      {isOffered && <Offer isEmpty={isFirst} />}
       {statistics.data === undefined ? (
         statistics.isError ? (
           <section className="dash-card">

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 
-import type { Bucket, Statistics } from '../api/statistics';
-import { drawings, filled, percent, rangeOf, spanOf, totals, worded } from './series';
+import type { Bucket } from '../api/statistics';
+import { drawings, lonely, marks, percent, rangeOf, spanOf, totals, worded } from './series';
 
 const bucket = (at: string, given: Partial<Bucket> = {}): Bucket => ({
   at,
@@ -13,33 +13,6 @@ const bucket = (at: string, given: Partial<Bucket> = {}): Bucket => ({
   duration_p95_ms: null,
   wait_p95_ms: null,
   ...given,
-});
-const statistics = (items: Bucket[]): Statistics => ({
-  from: '2026-01-01T00:00:00.000Z',
-  to: '2026-01-01T00:05:00.000Z',
-  bucket_seconds: 60,
-  items,
-  open: { pending: 0, running: 0, paused: 0 },
-});
-const minutes = (list: Bucket[]) => list.map(({ at }) => at.slice(14, 19));
-
-it('spans in which nothing happened are there', () => {
-  expect(minutes(filled(statistics([bucket('2026-01-01T00:01:00.000Z', { accepted: 2 }), bucket('2026-01-01T00:03:00.000Z')])))).toEqual([
-    '00:00',
-    '01:00',
-    '02:00',
-    '03:00',
-    '04:00',
-  ]);
-  expect(minutes(filled(statistics([])))).toEqual(['00:00', '01:00', '02:00', '03:00', '04:00']);
-});
-
-it('buckets that begin elsewhere than the time asked for keep their place', () => {
-  const odd = { ...statistics([bucket('2026-01-01T00:02:30.000Z', { failed: 1 })]) };
-  expect(minutes(filled(odd))).toEqual(['00:30', '01:30', '02:30', '03:30', '04:30']);
-  const before = statistics([bucket('2025-12-31T23:59:30.000Z', { failed: 1 })]);
-  expect(filled(before)[0]?.failed).toBe(1);
-  expect(filled({ ...odd, bucket_seconds: 0 })).toHaveLength(1);
 });
 
 it('the time asked for ends with a whole bucket, and is as long as its name says', () => {
@@ -75,4 +48,20 @@ it('empty charts say so', () => {
   expect(empty.map(({ isEmpty }) => isEmpty)).toEqual([true, true, true]);
   expect(empty[1]?.summary).toBe('Nothing failed.');
   expect([worded(null, 'count'), worded(7, 'count'), worded(1_500, 'duration')]).toEqual(['–', '7', '1.5 s']);
+});
+
+it('a value that no line goes through is marked with a dot', () => {
+  expect(lonely([null, 3, null, 4, 5, null, 0], false)).toEqual([1, 6]);
+  expect(lonely([null, 3, null], true)).toEqual([1]);
+  expect(lonely([null, 3, null, 4], true)).toEqual([]);
+  expect(lonely([], true)).toEqual([]);
+});
+
+it('marks of the time are of 24 hours, and say the date where a day begins', () => {
+  const at = (...local: [number, number, number, number, number]) => new Date(...local).getTime() / 1_000;
+  const [evening, midnight] = marks([at(2026, 0, 5, 22, 30), at(2026, 0, 6, 0, 0)], 5_400);
+  expect(evening).toBe('22:30');
+  expect(midnight).toMatch(/6/);
+  expect(midnight).not.toMatch(/:/);
+  expect(marks([at(2026, 0, 5, 12, 0)], 86_400)[0]).not.toMatch(/:/);
 });

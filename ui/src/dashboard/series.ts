@@ -1,4 +1,4 @@
-import type { Bucket, Statistics } from '../api/statistics';
+import type { Bucket } from '../api/statistics';
 import { duration } from '../ui/format';
 
 /** How far back a dashboard looks. */
@@ -21,28 +21,6 @@ export function spanOf(range: Range, now: number): { from: string; to: string } 
   const { seconds, bucket } = RANGES[range];
   const to = Math.ceil(now / (bucket * 1_000)) * bucket * 1_000;
   return { from: new Date(to - seconds * 1_000).toISOString(), to: new Date(to).toISOString() };
-}
-
-const EMPTY = { accepted: 0, completed: 0, failed: 0, cancelled: 0, duration_p50_ms: null, duration_p95_ms: null, wait_p95_ms: null };
-/** Buckets that are drawn at most. */
-const MOST = 2_000;
-
-/** Every bucket of the time that was asked for, also those in which nothing happened. */
-export function filled({ from, to, bucket_seconds, items }: Statistics): Bucket[] {
-  const step = bucket_seconds * 1_000;
-  if (!(step > 0)) return [...items];
-  const known = new Map(items.map((item) => [Date.parse(item.at), item]));
-  const first = items[0] ? Date.parse(items[0].at) : Date.parse(from);
-  // Where the server's buckets begin is its own affair; all of them are whole steps apart.
-  const begin = Math.min(first, first - Math.floor((first - Date.parse(from)) / step) * step);
-  const end = Math.max(Date.parse(to), ...known.keys(), 0);
-  const found: Bucket[] = [];
-  for (let at = begin; at <= end && found.length < MOST; at += step) {
-    const item = known.get(at);
-    if (item) found.push(item);
-    else if (at < Date.parse(to)) found.push({ at: new Date(at).toISOString(), ...EMPTY });
-  }
-  return found;
 }
 
 /** All buckets together. */
@@ -146,4 +124,22 @@ export function drawings(buckets: readonly Bucket[], bucketSeconds: number): Dra
 export function worded(value: number | null | undefined, unit: Drawing['unit']): string {
   if (value === null || value === undefined) return '–';
   return unit === 'duration' ? duration(value) : String(value);
+}
+
+const DAY = 86_400;
+
+/** What stands at marks of the time, `step` seconds apart: the time of day as logs show it, and the date where a day begins. */
+export function marks(times: readonly number[], step: number): string[] {
+  return times.map((at) => {
+    const date = new Date(at * 1_000);
+    const isDay = step >= DAY || (date.getHours() === 0 && date.getMinutes() === 0);
+    return isDay ? date.toLocaleDateString(undefined, { day: 'numeric', month: 'short' }) : date.toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+  });
+}
+
+/** Values that no line goes through, by their index: without a dot they would not be seen. */
+export function lonely(values: readonly (number | null)[], spansGaps: boolean): number[] {
+  const known = values.flatMap((value, index) => (value === null ? [] : [index]));
+  if (spansGaps) return known.length === 1 ? known : [];
+  return known.filter((index) => (values[index - 1] ?? null) === null && (values[index + 1] ?? null) === null);
 }

@@ -144,6 +144,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
 
   const placed = useMemo(() => place([...validation.problems, ...validation.warnings], workflow), [validation.problems, validation.warnings, workflow]);
   const errors = placed.filter((each) => each.mistake.severity === 'error').length;
+  const isBlank = workflow.components.size === 0;
 
   // Where things stand that have no position in the document is decided once: nothing moves by itself.
   const settled = useRef(new Map<string, Position>());
@@ -489,7 +490,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
       id: 'publish',
       label: 'Publish',
       icon: 'upload',
-      reason: mistake ? 'The text is not YAML.' : errors > 0 ? `There are ${errors} mistakes.` : publish.reason,
+      reason: mistake ? 'The text is not YAML.' : isBlank ? 'Nothing is drawn yet.' : errors > 0 ? `There ${errors === 1 ? 'is a mistake' : `are ${errors} mistakes`}.` : publish.reason,
       run: publish.run,
     },
     ...(execute ? [{ id: 'execute', label: 'Execute', icon: 'play' as IconName, run: execute.run }] : []),
@@ -756,7 +757,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
           <div className="problems-panel">
             <button type="button" className="problems-head" aria-expanded={problemsOpen} onClick={() => setProblemsOpen(!problemsOpen)}>
               <Icon name={problemsOpen ? 'down' : 'chevron'} size={11} />
-              <ProblemsWord placed={placed.length} errors={errors} validation={validation} mistake={mistake} />
+              <ProblemsWord placed={placed.length} errors={errors} validation={validation} mistake={mistake} isBlank={isBlank} />
             </button>
             {problemsOpen && placed.length > 0 && (
               <Suspense fallback={<Loading rows={2} />}>
@@ -871,12 +872,16 @@ function ProblemsWord({
   errors,
   validation,
   mistake,
+  isBlank,
 }: {
   placed: number;
   errors: number;
   validation: ReturnType<typeof useValidation>;
   mistake: { message: string; line: number } | undefined;
+  isBlank: boolean;
 }) {
+  // Whoever has not begun has made no mistake.
+  if (isBlank && !mistake) return <span className="dim">Nothing is drawn yet</span>;
   if (mistake) {
     return (
       <span className="tone-bad problem-mark">

@@ -1,6 +1,6 @@
 import { ActionIcon, Button, CloseButton, Tabs, Textarea, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { useState } from 'react';
+import { lazy, Suspense, useState } from 'react';
 
 import { answer, api } from '../api/client';
 import { iconOf } from '../canvas/icons';
@@ -14,8 +14,11 @@ import { Icon } from '../ui/Icon';
 import { say } from '../ui/notify';
 import { ofField, said, type Placed } from './problems';
 
+const CachePanel = lazy(() => import('./CachePanel'));
+
 /** Fields of a component that say when and how it runs, in the order of the form. */
 const POLICY = ['retry', 'timeout', 'queue_timeout', 'total_timeout', 'delivery', 'worker'];
+const POLICY_TAB = [...POLICY, 'cache'];
 const CONTAINER_POLICY = ['timeout'];
 /** Fields of the workflow that a form shows; what is drawn is not among them. */
 const WORKFLOW = ['parameters', 'output', 'timeout', 'on_unhandled_failure', 'compensate_on_cancel', 'concurrency', 'triggers', 'labels'];
@@ -155,7 +158,7 @@ function ComponentInspector({
   const isContainer = types.isContainer(component.type);
   const here = references(workflow, component.id);
   const own = placed.filter((each) => each.component === component.id);
-  const general = own.filter((each) => each.path[0] !== 'config' && !POLICY.includes(each.path[0] ?? ''));
+  const general = own.filter(({ path: [field = ''] }) => !['config', ...POLICY_TAB].includes(field));
   const definition = schema?.$defs?.['component'];
   const policy = pick(definition, schema ?? {}, isContainer ? CONTAINER_POLICY : POLICY);
   const policyValue = Object.fromEntries(Object.entries(component.fields).filter(([name]) => name in (policy.properties ?? {})));
@@ -207,7 +210,7 @@ function ComponentInspector({
           </Tabs.Tab>
           <Tabs.Tab value="order">Order</Tabs.Tab>
           <Tabs.Tab value="policy">
-            Policy {counts(POLICY) > 0 && <span className="card-count bad">{counts(POLICY)}</span>}
+            Policy {counts(POLICY_TAB) > 0 && <span className="card-count bad">{counts(POLICY_TAB)}</span>}
           </Tabs.Tab>
           <Tabs.Tab value="notes">Notes</Tabs.Tab>
         </Tabs.List>
@@ -262,6 +265,18 @@ function ComponentInspector({
             />
           ) : (
             <p className="dim">Loading…</p>
+          )}
+          {schema && !isContainer && (
+            <Suspense fallback={null}>
+              <CachePanel
+                component={component}
+                type={type}
+                schema={schema}
+                references={here}
+                mistakes={ofField(placed, component.id, 'cache')}
+                onChange={(cache) => changes.field(component, 'cache', cache)}
+              />
+            </Suspense>
           )}
         </Tabs.Panel>
         <Tabs.Panel value="notes" className="inspector-body">

@@ -13,6 +13,7 @@ import type { Person } from '../collab/people';
 import { brief, referenceAround, suggest, typedReference, valueOf, writtenAt } from '../model/expressions';
 import { nonce } from '../nonce';
 import type { LastData } from '../schema-form/lastData';
+import { lastLineEnds } from './lastLine';
 import { said } from './problems';
 
 const THEME = EditorView.theme({
@@ -165,6 +166,7 @@ export default function Source({
           history(),
           drawSelection(),
           CARETS,
+          lastLineEnds,
           indentOnInput(),
           bracketMatching(),
           highlightActiveLine(),

@@ -30,12 +30,15 @@ function Shown({ preview, reason }: { preview: Preview | undefined; reason: stri
 export default function ExpressionHelp({
   field,
   value,
+  isTyped,
   bare,
   references,
   onChange,
 }: {
   field: RefObject<HTMLTextAreaElement | null>;
   value: string;
+  /** Whether it was typed into before this came. */
+  isTyped: boolean;
   bare: boolean;
   references: readonly string[];
   onChange: (text: string) => void;
@@ -43,7 +46,7 @@ export default function ExpressionHelp({
   const last = useContext(LastDataContext);
   const listId = useId();
   const [cursor, setCursor] = useState(field.current?.selectionStart ?? value.length);
-  const [isOpen, setOpen] = useState(false);
+  const [isOpen, setOpen] = useState(isTyped);
   const [active, setActive] = useState(0);
   const goTo = useRef<number>(undefined);
   const want = last?.want;

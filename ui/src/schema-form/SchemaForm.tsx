@@ -156,9 +156,17 @@ function ExpressionField({
   const { readOnly, references } = useContext(SharedContext);
   const field = useRef<HTMLTextAreaElement>(null);
   const [hasFocus, setFocus] = useState(false);
+  // What is typed while the help is on its way is offered something as well.
+  const [isTyped, setTyped] = useState(false);
   const insert = (text: string) => onChange(bare || value.trim() === '${{  }}' || value.trim() === '' ? `${bare ? value : ''}${text}` : value + text);
   return (
-    <div onFocus={() => setFocus(true)} onBlur={(event) => setFocus(event.currentTarget.contains(event.relatedTarget))}>
+    <div
+      onFocus={() => setFocus(true)}
+      onBlur={(event) => {
+        setFocus(event.currentTarget.contains(event.relatedTarget));
+        setTyped(false);
+      }}
+    >
       <Textarea
         ref={field}
         id={id}
@@ -170,7 +178,10 @@ function ExpressionField({
         value={value}
         placeholder={placeholder}
         error={error}
-        onChange={(event) => onChange(event.currentTarget.value)}
+        onChange={(event) => {
+          setTyped(true);
+          onChange(event.currentTarget.value);
+        }}
         onBlur={onBlur}
         classNames={{ input: 'mono' }}
         rightSection={references ? <References bare={bare} insert={insert} /> : undefined}
@@ -178,7 +189,7 @@ function ExpressionField({
       />
       {hasFocus && references && !readOnly && (
         <Suspense fallback={null}>
-          <ExpressionHelp field={field} value={value} bare={bare} references={references} onChange={onChange} />
+          <ExpressionHelp field={field} value={value} isTyped={isTyped} bare={bare} references={references} onChange={onChange} />
         </Suspense>
       )}
     </div>

@@ -18,6 +18,7 @@ describe('classify', () => {
     ['an enumeration', { enum: ['a', 'b'] }, 'choice'],
     ['constants', { oneOf: [{ const: 'a' }, { const: 'b', description: 'x' }] }, 'choice'],
     ['a reference that may be absent', { anyOf: [{ $ref: '#/$defs/Mode' }, { type: 'null' }] }, 'choice'],
+    ['all of a single one', { allOf: [{ $ref: '#/$defs/Mode' }], default: 'x' }, 'choice'],
     ['a list', { type: 'array', items: { type: 'string' } }, 'list'],
     ['a record', { type: 'object', properties: { a: {} } }, 'record'],
     ['a map', { type: 'object', additionalProperties: { type: 'number' } }, 'map'],

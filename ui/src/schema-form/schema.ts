@@ -39,9 +39,15 @@ export type Field = { description?: string | undefined; default?: unknown; title
   | { kind: 'any' }
 );
 
-/** Follows a `$ref` within the document; what the reference says itself stays over what it points to. */
+/** Follows a `$ref` within the document, also the only one of an `allOf`; what the reference says itself stays over what it points to. */
 export function resolve(schema: JsonSchema, root: JsonSchema, depth = 0): JsonSchema {
-  if (!schema.$ref || depth > 20) return schema;
+  if (depth > 20) return schema;
+  const [only, ...others] = schema.allOf ?? [];
+  if (only && others.length === 0) {
+    const { allOf: _, ...own } = schema;
+    return { ...resolve(only, root, depth + 1), ...own };
+  }
+  if (!schema.$ref) return schema;
   const name = /^#\/\$defs\/(.+)$/.exec(schema.$ref)?.[1];
   const target = name === undefined ? undefined : root.$defs?.[name];
   if (!target) return {};

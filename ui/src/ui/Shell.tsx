@@ -2,9 +2,10 @@ import { ActionIcon, useComputedColorScheme, useMantineColorScheme } from '@mant
 import { useDisclosure } from '@mantine/hooks';
 import { useQuery } from '@tanstack/react-query';
 import { Link, Outlet, useRouterState } from '@tanstack/react-router';
-import { useEffect, useState } from 'react';
+import { lazy, Suspense, useEffect, useState } from 'react';
 
 import { healthQuery, humanTasksQuery } from '../api/queries';
+import { useGuided } from '../first-minute/guided';
 import { Hints } from './Hints';
 import { Icon, type IconName } from './Icon';
 import { Notices } from './Notices';
@@ -33,6 +34,8 @@ function PaletteField({ query, setQuery, close }: { opened: boolean; close: () =
 }
 const CommandPalette = onDemand(loadPalette, PaletteField);
 const SideMenu = onDemand(() => import('./SideMenu').then((part) => part.SideMenu));
+
+const Guide = lazy(() => import('../first-minute/Guide'));
 
 const PAGES: { to: string; icon: IconName; label: string }[] = [
   { to: '/dashboard', icon: 'chart', label: 'Dashboard' },
@@ -96,6 +99,7 @@ export function Shell() {
   const [opened, menu] = useDisclosure(false);
   const [searching, setSearching] = useState(false);
   const [query, setQuery] = useState('');
+  const { workflow: guided } = useGuided();
   const path = useRouterState({ select: (state) => state.location.pathname });
 
   useEffect(() => menu.close(), [path]); // eslint-disable-line react-hooks/exhaustive-deps -- only a new page closes it
@@ -157,6 +161,13 @@ export function Shell() {
       </div>
       <SideMenu opened={opened} close={menu.close} />
       <main id="main" className="main" tabIndex={-1}>
+        {guided !== undefined && (
+          <ErrorBoundary>
+            <Suspense fallback={null}>
+              <Guide workflow={guided} />
+            </Suspense>
+          </ErrorBoundary>
+        )}
         <ErrorBoundary key={path}>
           <Outlet />
         </ErrorBoundary>
