@@ -87,10 +87,12 @@ function processes(folder, env) {
     Promise.all(
       all.map(async ({ child, ended }) => {
         if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+        let isLate = false;
         child.kill('SIGTERM');
-        const late = setTimeout(() => child.kill('SIGKILL'), LEAVE_WITHIN);
-        await ended;
+        const late = setTimeout(() => (isLate = child.kill('SIGKILL')), LEAVE_WITHIN);
+        const how = await ended;
         clearTimeout(late);
+        if (isLate) throw new Error(`${how}, because it did not leave within ${LEAVE_WITHIN / 1_000} s:\n${log}`);
       }),
     );
   return { start, stop, log: () => log, anyEnd: () => Promise.race(all.map(({ ended }) => ended)) };
