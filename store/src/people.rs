@@ -40,7 +40,7 @@ insert into wo_human_tasks (id, tenant_id, execution_id, task, workflow_id, work
 select t.id, t.tenant_id, t.execution_id, t.task, t.workflow_id, e.workflow_name, e.principal, t.kind, t.urgency,
     t.status, t.assignees, t.claimed_by, t.created_at, t.reminded_at, t.handed_at, t.ended_at, t.ask, t.answers
 from t
-join wo_executions as e on e.id = t.execution_id and e.tenant_id = t.tenant_id
+join wo_executions as e on e.id = t.execution_id and (e.tenant_id = t.tenant_id) is true
 where t.id is not null
 on conflict (id) do update
 set urgency = excluded.urgency, status = excluded.status, assignees = excluded.assignees,

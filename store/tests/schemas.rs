@@ -104,6 +104,44 @@ async fn lists_of_executions_are_read_by_an_index() {
     }
 }
 
+/// Turns are written with plans that are made once, over empty tables; none of them may read a tenant's executions to
+/// find one.
+#[tokio::test]
+async fn turns_find_executions_by_their_key() {
+    let schema = Schema::migrated().await;
+    let mut postgres = schema.connect().await;
+    for setting in [
+        "plan_cache_mode = force_generic_plan",
+        "enable_seqscan = off",
+        "enable_hashjoin = off",
+        "enable_mergejoin = off",
+    ] {
+        postgres.execute(sqlx::AssertSqlSafe(format!("set {setting}"))).await.expect("it is set");
+    }
+    let mut asked = 0;
+    for (text, _) in store::statements() {
+        if !text.contains("unnest(") || !text.contains("wo_executions as e") {
+            continue;
+        }
+        asked += 1;
+        let values = (1..).take_while(|number| text.contains(&format!("${number}:"))).count();
+        let nulls = vec!["null"; values].join(", ");
+        postgres.execute(sqlx::AssertSqlSafe(format!("prepare turn as {text}"))).await.expect("prepared");
+        let plan: Vec<(String,)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(format!("explain execute turn({nulls})")))
+                .persistent(false)
+                .fetch_all(&mut postgres)
+                .await
+                .expect("a plan");
+        postgres.execute("deallocate turn").await.expect("forgotten");
+        let steps: Vec<&str> = plan.iter().map(|(step,)| step.as_str()).collect();
+        let reads_many =
+            |step: &&str| step.contains("tenant_id_workflow_id") || step.contains("tenant_id_status");
+        assert!(!steps.iter().any(|step| reads_many(&step)), "{steps:#?}\n{text}");
+    }
+    assert!(asked >= 4, "{asked}");
+}
+
 #[tokio::test]
 async fn an_older_schema_is_refused_with_a_sentence() {
     let schema = Schema::create().await;
