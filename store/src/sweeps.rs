@@ -76,7 +76,7 @@ with t (id, sweep_at) as ({rows})
 update wo_executions as e
 set sweep_at = t.sweep_at
 from t
-where e.id = t.id and e.status in ('pending', 'running', 'paused')",
+where e.id = t.id and (e.status in ('pending', 'running', 'paused')) is true",
     &[Kind::Uuid, Kind::At],
 );
 
@@ -87,7 +87,7 @@ with t (id) as ({rows})
 update wo_executions as e
 set sweep_at = null
 from t
-where e.id = t.id and e.status in ('completed', 'failed', 'cancelled')",
+where e.id = t.id and (e.status in ('completed', 'failed', 'cancelled')) is true",
     &[Kind::Uuid],
 );
 
