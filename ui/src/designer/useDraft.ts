@@ -102,14 +102,18 @@ export function useDraft(
   const told = useRef(session);
   told.current = session;
 
+  /** Whether the draft is in this document, but was never read here as a text. */
+  const isUnread = useRef(false);
   const agree = useCallback((now: Kept) => {
     kept.current = now;
+    isUnread.current = false;
     setRevision(now.revision);
   }, []);
 
-  /** Somebody else kept another draft: it becomes part of this document. Answers whether it could. */
-  const meet = useCallback(async (): Promise<boolean> => {
-    const before = kept.current.revision;
+  /** Somebody else kept another draft than `before`: it becomes part of this document. Answers whether it could. */
+  const meet = useCallback(async (before: number): Promise<boolean> => {
+    // They may have said so while the answer was on its way.
+    if (kept.current.revision !== before) return true;
     const mayTake = (await told.current?.settled()) ?? true;
     // If they are in the same document, they say so in a moment.
     await new Promise((resolve) => setTimeout(resolve, MOMENT));
@@ -125,11 +129,12 @@ export function useDraft(
   const save = useCallback(async (): Promise<void> => {
     for (let met = 0; shared.text !== kept.current.text; ) {
       const sent = shared.text;
+      const follows = kept.current.revision;
       setState({ kind: 'saving' });
       try {
         const draft: Draft = await answer(
           api.PUT('/api/v1/workflows/{id}/draft', {
-            params: { path: { id }, header: { 'If-Match': `"${kept.current.revision}"` } },
+            params: { path: { id }, header: { 'If-Match': `"${follows}"` } },
             body: { definition: sent },
           }),
         );
@@ -145,7 +150,7 @@ export function useDraft(
         if (problem.code === 'stale_version' && met < MEETINGS) {
           met += 1;
           try {
-            if (await meet()) continue;
+            if (await meet(follows)) continue;
           } catch (failed) {
             problem = failed instanceof ApiProblem ? failed : new ApiProblem(0, 'unknown', String(failed));
           }
@@ -209,6 +214,7 @@ export function useDraft(
       const before = kept.current;
       const now = await readKept(client, id);
       if (kept.current !== before || saving.current || (now.revision === before.revision && now.text === before.text)) return;
+      if (isUnread.current && now.revision === before.revision) return agree(now);
       // Who is in the same document says so in a moment, and what they did is here then.
       if (!((await told.current?.settled()) ?? true)) return;
       await new Promise((resolve) => setTimeout(resolve, MOMENT));
@@ -261,6 +267,7 @@ export function useDraft(
       (at: number, heard: string | undefined) => {
         // Whatever text it was, it is in this document: what somebody keeps they have told of before.
         agree({ text: heard ?? kept.current.text, revision: at });
+        isUnread.current = heard === undefined;
         if (heard === shared.text) {
           forgetLocal(id);
           setState({ kind: 'saved', at: undefined });
