@@ -124,7 +124,7 @@ async fn turns_find_executions_by_their_key() {
             continue;
         }
         asked += 1;
-        let values = (1..).take_while(|number| text.contains(&format!("${number}:"))).count();
+        let values = (1..100).take_while(|number| text.contains(&format!("${number}:"))).count();
         let nulls = vec!["null"; values].join(", ");
         postgres.execute(sqlx::AssertSqlSafe(format!("prepare turn as {text}"))).await.expect("prepared");
         let plan: Vec<(String,)> =
@@ -137,7 +137,7 @@ async fn turns_find_executions_by_their_key() {
         let steps: Vec<&str> = plan.iter().map(|(step,)| step.as_str()).collect();
         let reads_many =
             |step: &&str| step.contains("tenant_id_workflow_id") || step.contains("tenant_id_status");
-        assert!(!steps.iter().any(|step| reads_many(&step)), "{steps:#?}\n{text}");
+        assert!(!steps.iter().any(reads_many), "{steps:#?}\n{text}");
     }
     assert!(asked >= 4, "{asked}");
 }
