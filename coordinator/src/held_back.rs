@@ -57,7 +57,8 @@ impl HeldBack {
             line.remove(&place);
             if line.is_empty() {
                 self.lines.remove(&tenant);
-                self.settle();
+                self.turns.wait(|tenant| self.lines.contains_key(tenant));
+                self.turns.forget();
             }
         }
     }
@@ -83,20 +84,9 @@ impl HeldBack {
             }
         }
         for Fed { execution, .. } in &fed {
-            if let Some((tenant, place)) = self.stands.remove(execution)
-                && let Some(line) = self.lines.get_mut(&tenant)
-            {
-                line.remove(&place);
-            }
+            self.remove(*execution);
         }
-        self.lines.retain(|_, line| !line.is_empty());
-        self.settle();
         fed
-    }
-
-    fn settle(&mut self) {
-        self.turns.wait(|tenant| self.lines.contains_key(tenant));
-        self.turns.forget();
     }
 
     /// Deals so many places of the window to the tenants that wait, and to nobody more than it can use.
