@@ -66,8 +66,11 @@ services-down: ## Stop them
 bench: ## Load-test a release build against private services
 	loadtest/bench.sh
 
-generate: ## Write the generated files again
+generate: ## Write the generated files again, with the browser's types made from them
 	$(CARGO) xtask generate
+	@if [ -d ui/node_modules ]; \
+	then npm --prefix ui run --silent types; \
+	else echo "The browser's types were not written: run 'make ui', then 'make generate' again" >&2; exit 1; fi
 
 audit: ## Known vulnerabilities, licences and sources of the dependencies
 	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: run 'cargo install --locked cargo-deny'" >&2; exit 1; }

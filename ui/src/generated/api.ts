@@ -3280,6 +3280,11 @@ export interface components {
             until?: string | null;
             /** @description The components it waits for. */
             waits_for?: string[];
+            /**
+             * Format: int32
+             * @description How many turns its tenant has where one of weight 1 has one, where tenants take turns.
+             */
+            weight?: number | null;
             /** @description The worker that has it. */
             worker?: string | null;
         };
