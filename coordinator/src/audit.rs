@@ -51,23 +51,63 @@ const PAGE: u32 = 200;
 /// How often an execution that seems wrong is looked at again. What goes on meanwhile changes between two looks.
 const LOOKS: u32 = 5;
 
-/// Checks every execution of the store, which may be in use.
+/// Checks every execution of the store, which may be in use. The next executions are read while some are checked.
 pub async fn run(
     store: DynStore,
     catalogue: Catalogue,
     on_progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Report, StoreError> {
-    let mut auditor = Auditor::new(store, catalogue);
+    let mut auditor = Auditor::new(Arc::clone(&store), catalogue);
     let mut report = Report { findings: auditor.tables().await?, ..Report::default() };
-    let mut after = None;
-    loop {
-        after = auditor.page(after, &mut report).await?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "awaited below; after an error of another it ends with its page"
+    )]
+    let read = |after| tokio::spawn(read(Arc::clone(&store), after, PAGE));
+    let mut next = Some(read(None));
+    while let Some(reading) = next {
+        let page = reading.await.map_err(|error| StoreError::Unavailable(Box::new(error)))??;
+        next = page.until.map(|until| read(Some(until)));
+        auditor.check_page(page, &mut report).await?;
         report.checked.findings = report.findings.len() as u64;
         on_progress(report.checked);
-        if after.is_none() {
-            return Ok(report);
-        }
     }
+    Ok(report)
+}
+
+/// Executions in id order as the store has them.
+struct Page {
+    /// With the first turns of each, or what keeps them from being read.
+    executions: Vec<(ExecutionRow, Result<Option<Stored>, String>)>,
+    /// Journals among them that have no row.
+    headless: Vec<ExecutionId>,
+    /// The last one; `None` when none follows.
+    until: Option<ExecutionId>,
+}
+
+/// Reads the executions that follow `after`, `most` at most.
+async fn read(store: DynStore, after: Option<ExecutionId>, most: u32) -> Result<Page, StoreError> {
+    let rows = store.audit_page(after, most).await?;
+    // Behind the last one may be journals without a row.
+    let until = rows.last().map(|row| row.id).filter(|_| rows.len() >= most as usize);
+    let headless = store.audit_headless(after, until).await?;
+    let ids: Vec<ExecutionId> = rows.iter().map(|row| row.id).collect();
+    let first = match store.load(&ids, 0, JOURNAL_PAGE).await {
+        Ok(first) => first.into_iter().map(Ok).collect(),
+        Err(StoreError::Corrupt(_)) => {
+            let mut first = Vec::with_capacity(ids.len());
+            for id in &ids {
+                first.push(match store.load(&[*id], 0, JOURNAL_PAGE).await {
+                    Ok(stored) => Ok(stored.into_iter().next().flatten()),
+                    Err(StoreError::Corrupt(error)) => Err(error.to_string()),
+                    Err(error) => return Err(error),
+                });
+            }
+            first
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Page { executions: rows.into_iter().zip(first).collect(), headless, until })
 }
 
 /// Checks a store part by part.
@@ -95,16 +135,17 @@ impl Auditor {
         after: Option<ExecutionId>,
         report: &mut Report,
     ) -> Result<Option<ExecutionId>, StoreError> {
-        let rows = self.store.audit_page(after, self.page).await?;
-        // Behind the last one may be journals without a row.
-        let until = rows.last().map(|row| row.id).filter(|_| rows.len() >= self.page as usize);
-        let wrong = self.store.audit_span(after, until).await?;
-        let broken: BTreeSet<ExecutionId> = wrong.iter().filter_map(|finding| finding.execution).collect();
-        report.findings.extend(wrong);
-        let ids: Vec<ExecutionId> = rows.iter().map(|row| row.id).filter(|id| !broken.contains(id)).collect();
-        let mut pages: HashMap<ExecutionId, Option<Stored>> =
-            ids.iter().copied().zip(self.store.load(&ids, 0, JOURNAL_PAGE).await?).collect();
-        for row in &rows {
+        let page = read(Arc::clone(&self.store), after, self.page).await?;
+        let until = page.until;
+        self.check_page(page, report).await?;
+        Ok(until)
+    }
+
+    async fn check_page(&mut self, page: Page, report: &mut Report) -> Result<(), StoreError> {
+        for id in page.headless {
+            report.findings.push(finding("I2", id, "it has a journal and no row".to_owned()));
+        }
+        for (row, first) in page.executions {
             report.checked.executions += 1;
             match row.status {
                 Status::Completed => report.completed += 1,
@@ -112,11 +153,12 @@ impl Auditor {
                 Status::Cancelled => report.cancelled += 1,
                 _ => report.open += 1,
             }
-            if let Some(page) = pages.remove(&row.id) {
-                self.execution(row, page, report).await?;
+            match first {
+                Ok(first) => self.execution(&row, first, report).await?,
+                Err(message) => report.findings.push(finding("I2", row.id, message)),
             }
         }
-        Ok(until)
+        Ok(())
     }
 
     /// Checks one execution. What seems wrong is looked at again until nothing has changed between row and journal:

@@ -411,11 +411,11 @@ pub(crate) fn gather(
     executions
         .iter()
         .map(|id| {
-            let Some(turns) = found.get(id) else { return Ok(None) };
+            let Some(turns) = found.remove(id) else { return Ok(None) };
             if turns.iter().zip(after + 1..).any(|(turn, seq)| turn.seq != seq) {
                 return Err(StoreError::Corrupt(format!("the journal of {id} has a gap").into()));
             }
-            Ok(Some(Stored { turns: turns.clone() }))
+            Ok(Some(Stored { turns }))
         })
         .collect()
 }

@@ -1,8 +1,8 @@
 //! Processes end and begin again on the same data, and begin before the services they need.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use chaos::proxy::{Proxy, through};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{
     PATIENCE, RUNTIME, free_port,
@@ -87,6 +87,45 @@ fn what_was_open_when_the_process_was_asked_to_end_completes() -> Result<()> {
         place.front.is_up(&place.processes[0]).await?;
         all_complete(&place, &ids).await.inspect_err(|_| eprintln!("{}", place.tails(40)))?;
         audit_is_clean(&mut place).await
+    })
+}
+
+#[test]
+fn journals_that_cannot_be_read_are_findings_and_the_others_are_checked() -> Result<()> {
+    RUNTIME.block_on(async {
+        let mut place = Place::start(Shape::Cluster, &json!({})).await?;
+        let label = unique_name("damaged");
+        let ids = open_executions(&place, &label).await?;
+        all_complete(&place, &ids).await.inspect_err(|_| eprintln!("{}", place.tails(40)))?;
+        for process in place.processes.drain(..) {
+            process.terminate(PATIENCE).await?;
+        }
+        for change in [
+            format!("delete from wo_journal where seq = 2 and execution_id = '{}'", ids[3]),
+            format!("delete from wo_journal where seq = 1 and execution_id = '{}'", ids[5]),
+            format!("update wo_journal set events = '\\x00' where seq = 1 and execution_id = '{}'", ids[7]),
+            format!("delete from wo_journal where execution_id = '{}'", ids[9]),
+            format!("delete from wo_executions where id = '{}'", ids[11]),
+        ] {
+            place.damage(&change)?;
+        }
+        let output = place.apg(&["audit", "--output", "json"]).await?;
+        ensure!(output.code == 1, "{output:?}");
+        let report: Value = serde_json::from_str(&output.out).with_context(|| format!("{output:?}"))?;
+        let mut found: Vec<(&str, &str)> = report["findings"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|one| Some((one["execution"].as_str()?, one["invariant"].as_str()?)))
+            .collect();
+        found.sort_unstable();
+        let mut asked: Vec<(&str, &str)> = [(3, "I2"), (5, "I2"), (7, "I2"), (9, "I0"), (11, "I2")]
+            .map(|(nth, rule)| (ids[nth].as_str(), rule))
+            .into();
+        asked.sort_unstable();
+        ensure!(found == asked, "{report}");
+        ensure!(report["checked"]["executions"] == 19, "{report}");
+        Ok(())
     })
 }
 

@@ -247,8 +247,8 @@ fn a_document_outlives_a_killed_process() -> Result<()> {
 
 #[test]
 fn people_on_two_api_processes_draw_together() -> Result<()> {
+    let place = Place::shared(Shape::Cluster)?;
     RUNTIME.block_on(async {
-        let place = Place::shared(Shape::Cluster)?;
         let second = place.second_api(&json!({})).await?;
         let id = place.api.create("together", EMPTY).await?;
         let (mut one, mut two) =

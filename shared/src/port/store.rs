@@ -322,7 +322,7 @@ pub trait Journal: Send + Sync {
     async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Kept>, StoreError>;
 
     /// A page of each of these journals: at most `most` turns, those after turn `after`. Answers in the order
-    /// asked; `None` for what has no such turns. A journal may be far longer than memory: read it in pages of
+    /// asked, each at most once; `None` for what has no such turns. A journal may be far longer than memory: read it in pages of
     /// [`JOURNAL_PAGE`], and keep what they fold to.
     async fn load(
         &self,
@@ -671,13 +671,12 @@ pub trait Views: Send + Sync {
     /// What comparing small tables with executions shows to be wrong: slots, timers, questions and waits of executions
     /// that are not open.
     async fn audit_tables(&self) -> Result<Vec<Finding>, StoreError>;
-    /// What comparing rows with journals shows to be wrong of the executions after `after`, up to `until`: journals with
-    /// gaps, journals without row, rows without journal.
-    async fn audit_span(
+    /// Executions after `after`, up to `until`, that have a journal and no row, in id order.
+    async fn audit_headless(
         &self,
         after: Option<ExecutionId>,
         until: Option<ExecutionId>,
-    ) -> Result<Vec<Finding>, StoreError>;
+    ) -> Result<Vec<ExecutionId>, StoreError>;
 }
 
 /// Who is alive.

@@ -1783,7 +1783,7 @@ pub async fn the_audit_finds_what_is_wrong(store: DynStore) {
     let mut invariants: Vec<&str> = findings.iter().map(|finding| finding.invariant.as_str()).collect();
     invariants.sort_unstable();
     assert_eq!(invariants, ["I15", "I6"], "{findings:?}");
-    assert_eq!(store.audit_span(None, None).await.expect("audited"), []);
+    assert_eq!(store.audit_headless(None, None).await.expect("audited"), []);
 }
 
 pub async fn the_audit_pages_all_executions(store: DynStore) {

@@ -133,6 +133,14 @@ pub(crate) fn given(name: &str) -> Result<String> {
     })
 }
 
+/// Runs a statement in a database.
+fn psql(database: &str, sql: &str) -> Result<()> {
+    let done = Command::new("psql").args([database, "-v", "ON_ERROR_STOP=1", "-qc", sql]).output();
+    let done = done.context("the tests need psql: install the package postgresql-client")?;
+    ensure!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}
+
 /// The services that the processes of a cluster share.
 #[derive(Debug, Clone)]
 pub(crate) struct Addresses {
@@ -148,10 +156,7 @@ impl Addresses {
         let run = Run::this()?;
         let name = format!("apg_it_{}_{purpose}", run.id);
         let sql = format!("create database {name}");
-        let made = Command::new("psql").args([&database, "-qc", &sql]).output();
-        let made =
-            made.context("psql makes the database of the tests: install the package postgresql-client")?;
-        ensure!(made.status.success(), "{sql}: {}", String::from_utf8_lossy(&made.stderr));
+        psql(&database, &sql)?;
         run.afterwards(&format!("psql '{database}' -qc 'drop database if exists {name} with (force)'"))?;
         let mut url = reqwest::Url::parse(&database).context("DATABASE_URL")?;
         url.set_path(&name);
@@ -341,6 +346,11 @@ impl Place {
     /// Runs the binary with the settings of this place.
     pub(crate) async fn apg(&self, arguments: &[&str]) -> Result<Output> {
         finish(self.front.command(arguments)?, PATIENCE).await
+    }
+
+    /// Changes the database of a cluster behind its back.
+    pub(crate) fn damage(&self, sql: &str) -> Result<()> {
+        psql(self.front.environment.get("DATABASE_URL").context("it has a database of its own")?, sql)
     }
 
     /// The end of every log.
