@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    caller::Caller,
     config::Config,
     deeds::Deeds,
     health::Check,
     metrics::{Meter, Metrics},
     rooms::Hall,
+    sign_in::SignIn,
 };
 
 /// Shared by all requests; cheap to clone.
@@ -21,7 +21,7 @@ pub(crate) struct Inner {
     pub deeds: Arc<Deeds>,
     pub hall: Hall,
     pub config: Config,
-    pub owner: Caller,
+    pub sign_in: SignIn,
     pub metrics: Metrics,
     pub meters: Vec<Meter>,
     pub checks: Vec<Check>,

@@ -1,14 +1,10 @@
-//! Who asks. Until sign-in is built there is one owner, who may do everything.
+//! Who asks. Whoever shows the key of the server is its owner; people are whom their session says.
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
-use axum::{extract::FromRequestParts, http::request::Parts};
-use shared::ids::TenantId;
+use shared::ids::{SessionId, TenantId, UserId};
 
-use crate::{
-    app::App,
-    problem::{Code, Problem},
-};
+use crate::problem::{Code, Problem};
 
 /// What somebody may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,10 +55,12 @@ pub struct Caller {
     pub roles: Arc<[Arc<str>]>,
     pub groups: Arc<[Arc<str>]>,
     pub permissions: Arc<[Permission]>,
+    /// Who they are and by which session, when they have signed in.
+    pub session: Option<(UserId, SessionId)>,
 }
 
 impl Caller {
-    /// The one there is until others can sign in.
+    /// Whoever shows the key of the server.
     pub fn owner() -> Self {
         Self {
             tenant: TenantId::DEFAULT,
@@ -70,6 +68,7 @@ impl Caller {
             roles: ["owner".into()].into(),
             groups: [].into(),
             permissions: Permission::ALL.into(),
+            session: None,
         }
     }
 
@@ -101,14 +100,6 @@ impl Caller {
             return Ok(());
         }
         Err(Problem::new(Code::Forbidden, format!("This needs the permission `{}`.", permission.as_str())))
-    }
-}
-
-impl FromRequestParts<App> for Caller {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(_parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        Ok(app.owner.clone())
     }
 }
 

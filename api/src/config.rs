@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr};
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -40,12 +41,20 @@ pub struct Config {
     /// The address and port to listen on.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
-    /// Whether `listen` may be an address that other machines can reach. There is no sign-in: whoever
-    /// reaches the API owns everything, so switch this on only behind something that signs people in.
+    /// Whether `listen` may be an address that other machines can reach. Passwords and keys would be read on the way:
+    /// switch this on only behind something that speaks TLS.
     pub allow_remote: bool,
     /// Host names this server answers for, beside `localhost` and loopback addresses. With `allow_remote`
     /// and an empty list it answers for every name.
     pub allowed_hosts: Vec<String>,
+    /// Networks of proxies in front of this server, such as `10.0.0.0/8`, that are believed when they say in
+    /// `X-Forwarded-For` for whom they ask. Failed sign-ins are counted for that address then.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// A key that programs show in `X-API-Key`, and that may do everything; at least 32 characters. `apg serve` makes one
+    /// in the file `api.key` of the data folder when none is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Secret>,
     /// The address under which people reach this server, such as `https://flows.example`: links in mails
     /// begin with it. Without one they begin with `http://` and `listen`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,6 +70,31 @@ pub struct Config {
     /// gateway is closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_token: Option<Secret>,
+    /// From the section `security`.
+    #[serde(skip)]
+    pub security: Security,
+}
+
+/// How people sign in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Security {
+    /// Hours after which somebody has to sign in again, whatever they do.
+    #[schemars(range(min = 1, max = 720))]
+    pub session_timeout_hours: u32,
+    /// Minutes without a request after which somebody has to sign in again.
+    #[schemars(range(min = 1, max = 43200))]
+    pub session_idle_minutes: u32,
+    /// How many wrong passwords for an account are let pass from one network. Then nobody is let in to it from there for 15
+    /// minutes, and up to an hour when it goes on.
+    #[schemars(range(min = 1, max = 100))]
+    pub max_login_attempts: u32,
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self { session_timeout_hours: 8, session_idle_minutes: 30, max_login_attempts: 5 }
+    }
 }
 
 impl Default for Config {
@@ -69,11 +103,14 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 5000)),
             allow_remote: false,
             allowed_hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            key: None,
             public_url: None,
             body_limit_bytes: 1024 * 1024,
             payload_limit_bytes: 64 * 1024 * 1024,
             max_open_executions: 100_000,
             worker_token: None,
+            security: Security::default(),
         }
     }
 }
@@ -90,7 +127,7 @@ pub struct People {
 
 impl Config {
     /// What links begin with, without a slash at the end.
-    pub(crate) fn base_url(&self) -> String {
+    pub fn base_url(&self) -> String {
         match &self.public_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("http://{}", self.listen),

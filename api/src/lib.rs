@@ -14,6 +14,7 @@ mod metrics;
 mod openapi;
 mod problem;
 mod rooms;
+mod sign_in;
 mod signatures;
 
 use std::{future::IntoFuture, net::SocketAddr, sync::Arc, time::Duration};
@@ -31,12 +32,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub use caller::{Caller, Permission};
-pub use config::{Config, People, Secret};
+pub use config::{Config, People, Secret, Security};
 pub use health::{Check, Condition, Health, PartHealth};
 pub use http::operations_router;
 pub use metrics::{Kind, Meter, Sample};
 pub use openapi::openapi;
 pub use problem::{Code, Problem};
+pub use sign_in::{Link, Opener, make_link};
 
 /// How long requests under way are waited for at the end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -62,10 +64,10 @@ pub struct Ports {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApiError {
-    /// The address can be reached by others, and nobody would have to sign in.
+    /// The address can be reached by others, who would read passwords and keys on the way.
     #[error(
-        "{0} can be reached by other machines, and there is no sign-in: whoever reaches the API owns everything; \
-         listen on a loopback address such as 127.0.0.1, or set `allow_remote` behind something that signs people in"
+        "{0} can be reached by other machines, and passwords and keys would be read on the way; listen on a loopback \
+         address such as 127.0.0.1, or set `allow_remote` behind something that speaks TLS"
     )]
     Remote(SocketAddr),
     /// The address cannot be listened on.
@@ -119,11 +121,16 @@ pub fn router(config: Config, ports: Ports, shutdown: CancellationToken) -> (Rou
     let until = shutdown.clone();
     let hall = rooms::Hall::new(Arc::clone(&store), rooms, rooms::Limits::default(), shutdown.clone());
     let ending = hall.clone().ended();
+    let sign_in = sign_in::SignIn::new(
+        Arc::clone(&store),
+        config.security.clone(),
+        config.key.as_ref().map(Secret::reveal),
+    );
     let app = app::App::new(app::Inner {
         deeds,
         hall,
         config,
-        owner: Caller::owner(),
+        sign_in,
         metrics: metrics::Metrics::new(),
         meters,
         checks,
@@ -152,11 +159,8 @@ pub fn router(config: Config, ports: Ports, shutdown: CancellationToken) -> (Rou
 /// [`ApiError::Remote`] when `listen` can be reached by others and `allow_remote` is not set.
 pub async fn run(config: Config, ports: Ports, shutdown: CancellationToken) -> Result<(), ApiError> {
     let address = config.listen;
-    if !address.ip().is_loopback() {
-        if !config.allow_remote {
-            return Err(ApiError::Remote(address));
-        }
-        warn!("The API listens on {address} without sign-in: whoever reaches it owns everything");
+    if !address.ip().is_loopback() && !config.allow_remote {
+        return Err(ApiError::Remote(address));
     }
     let listener = TcpListener::bind(address).await.map_err(|source| ApiError::Bind { address, source })?;
     serve(listener, config, ports, shutdown).await
@@ -180,7 +184,7 @@ pub async fn serve(
             debug!(cause = %error, "A connection keeps Nagle's algorithm");
         }
     });
-    let served = axum::serve(listener, router.into_make_service())
+    let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let outcome = tokio::select! {
         outcome = served.into_future() => outcome,

@@ -65,6 +65,10 @@ codes! {
     InvalidHeader = "invalid_header", 400, "A header is wrong";
     /// A credential is missing or wrong.
     Unauthorized = "unauthorized", 401, "A credential is missing or wrong";
+    /// Nobody is let in like this: a wrong name or password, or too many of them.
+    SignInRefused = "sign_in_refused", 401, "Nobody is let in like this";
+    /// A session wants to change something without its token.
+    CsrfTokenWrong = "csrf_token_wrong", 403, "The token of the session is missing or wrong";
     /// The caller lacks a permission, or a web page of another site sent the request.
     Forbidden = "forbidden", 403, "This is not allowed";
     /// The human task is with others.
@@ -77,6 +81,8 @@ codes! {
     NotFound = "not_found", 404, "There is no such thing";
     /// The path is known, but not with this method.
     MethodNotAllowed = "method_not_allowed", 405, "The path does not take this method";
+    /// The installation has an owner already.
+    OwnerExists = "owner_exists", 409, "There is an owner already";
     /// Another workflow has the name.
     NameTaken = "name_taken", 409, "The name is taken";
     /// The workflow is archived and takes no executions.
@@ -130,6 +136,8 @@ codes! {
     RateLimited = "rate_limited", 429, "Too much at a time";
     /// A fault of the server.
     Internal = "internal", 500, "Something went wrong on our side";
+    /// More sign in at once than can be looked at.
+    TooBusy = "too_busy", 503, "Too many at once";
     /// The store cannot be reached; nothing was done.
     StoreUnavailable = "store_unavailable", 503, "The store is unavailable";
     /// The store did not say whether it was done.

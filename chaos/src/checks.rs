@@ -310,7 +310,7 @@ async fn read(api: &Api, id: &str) -> Result<Found> {
 ///
 /// # Errors
 /// When the API does not answer; what is wrong with executions is in the tally.
-pub async fn look(base: &str, history: &History) -> Result<Tally> {
+pub async fn look(base: &str, api_key: &str, history: &History) -> Result<Tally> {
     let mut tally = Tally {
         attempted: history.attempted,
         accepted: history.submissions.len(),
@@ -320,7 +320,7 @@ pub async fn look(base: &str, history: &History) -> Result<Tally> {
         ..Tally::default()
     };
     tally.judge_history(history);
-    let api = Api::new(base, Duration::from_secs(30))?;
+    let api = Api::new(base, Duration::from_secs(30))?.showing(api_key);
     let mut effects: HashMap<&str, Seen<'_>> = HashMap::new();
     for effect in &history.effects {
         effects.entry(effect.execution()).or_default().entry(effect.task()).or_default().push(effect.at);

@@ -88,6 +88,7 @@ pub fn text(value: &Value, field: &str) -> Result<String> {
 pub struct Api {
     http: reqwest::Client,
     base: String,
+    shown: Option<String>,
 }
 
 impl Api {
@@ -98,7 +99,14 @@ impl Api {
             .timeout(timeout)
             .build()
             .context("the HTTP client cannot be made")?;
-        Ok(Self { http, base: base.to_owned() })
+        Ok(Self { http, base: base.to_owned(), shown: None })
+    }
+
+    /// The same, showing a key to the API.
+    #[must_use]
+    pub fn showing(mut self, api_key: &str) -> Self {
+        self.shown = Some(api_key.to_owned());
+        self
     }
 
     /// Sends a request; `key` makes it one that is done once, however often it is sent.
@@ -110,6 +118,9 @@ impl Api {
         body: Option<&Value>,
     ) -> Result<Answer> {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(api_key) = &self.shown {
+            request = request.header("x-api-key", api_key);
+        }
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }

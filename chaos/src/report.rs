@@ -133,7 +133,7 @@ pub async fn run(
     workload.allow(order.load.executions);
     let history = workload.end().await?;
     let base = field.apis().into_iter().next().context("none of the processes has an API")?;
-    let mut tally = checks::look(&base, &history).await?;
+    let mut tally = checks::look(&base, &order.load.api_key, &history).await?;
     tally.findings.extend(failures);
     let hollow = checks::hollowness(&history, &tally, injected.len(), order.faults.len());
     tally.findings.extend(hollow);

@@ -79,6 +79,8 @@ pub struct Own {
 /// A load, and at which pace it comes.
 #[derive(Debug, Clone)]
 pub struct Load {
+    /// What is shown to the APIs.
+    pub api_key: String,
     pub executions: usize,
     pub seed: u64,
     /// Clients at once.
@@ -366,8 +368,10 @@ impl Workload {
     /// `label` is a word that no other load on these APIs has: keys and names begin with it.
     pub async fn begin(bases: &[String], label: &str, load: Load) -> Result<Self> {
         let probe = Probe::start().await?;
-        let apis: Vec<Api> =
-            bases.iter().map(|base| Api::new(base, Duration::from_secs(5))).collect::<Result<_>>()?;
+        let apis: Vec<Api> = bases
+            .iter()
+            .map(|base| Ok(Api::new(base, Duration::from_secs(5))?.showing(&load.api_key)))
+            .collect::<Result<_>>()?;
         let first = apis.first().context("a load needs an API")?;
         let mut workflows = BTreeMap::new();
         for (kind, _) in if load.own.is_some() { OWN } else { MIX } {

@@ -8,7 +8,11 @@ use anyhow::{Context, Result};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::output::{self, Format};
+use crate::{
+    commands::SettingsArgs,
+    key,
+    output::{self, Format},
+};
 
 /// Which server a verb speaks to, and how it shows what it hears.
 #[derive(Debug, Clone, clap::Args)]
@@ -22,7 +26,8 @@ pub(crate) struct ClientArgs {
         value_name = "URL"
     )]
     pub server: String,
-    /// The key that tells the server who asks.
+    /// The key that tells the server who asks; for a server on this machine the one of the settings, or the one that
+    /// `apg serve` keeps in the data folder.
     #[arg(long, env = "APG_API_KEY", hide_env_values = true, global = true, value_name = "KEY")]
     pub api_key: Option<String>,
     /// How the answer is written.
@@ -32,6 +37,15 @@ pub(crate) struct ClientArgs {
 
 /// How long one answer may come in pieces.
 const LONGEST_COPY: Duration = Duration::from_hours(6);
+
+/// Whether a server is on this machine.
+fn is_here(server: &str) -> bool {
+    let host = reqwest::Url::parse(server).ok().and_then(|url| url.host_str().map(ToOwned::to_owned));
+    host.is_some_and(|host| {
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        address == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|it| it.is_loopback())
+    })
+}
 
 /// The JSON of an answer; its text when it is none, `null` when it is empty.
 fn read(bytes: &[u8]) -> Value {
@@ -113,20 +127,21 @@ impl Client {
         }
     }
 
-    pub(crate) fn new(args: &ClientArgs) -> Result<Self> {
+    pub(crate) fn new(settings: &SettingsArgs, args: &ClientArgs) -> Result<Self> {
         crate::install_tls();
+        let api_key = match &args.api_key {
+            Some(key) => Some(key.clone()),
+            // A key is shown to nobody but the server it is of.
+            None if is_here(&args.server) => key::find(&settings.load()?.settings)?,
+            None => None,
+        };
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
             .timeout(Duration::from_mins(1))
             .user_agent(concat!("apg/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("the HTTP client cannot be made")?;
-        Ok(Self {
-            http,
-            base: args.server.trim_end_matches('/').to_owned(),
-            api_key: args.api_key.clone(),
-            output: args.output,
-        })
+        Ok(Self { http, base: args.server.trim_end_matches('/').to_owned(), api_key, output: args.output })
     }
 
     /// Asks, and gives the answer's JSON; `null` when it has no body.

@@ -10,12 +10,13 @@ use shared::{
     component::{Catalogue, Failure, FailureClass, Notice, NoticeAccess, PayloadAccess},
     ids::{DeadLetterId, ExecutionId, PayloadId, TenantId},
     port::{
+        accounts::LinkFor,
         history::DynArchive,
         people::NotificationRow,
         progress::DynProgress,
         queue::{DynQueue, QueueError},
         rooms::DynRooms,
-        store::{DeadLetter, DynStore},
+        store::{DeadLetter, DynStore, StoreError},
     },
     retry::Reconnect,
     time::{Clock, SystemClock},
@@ -470,7 +471,7 @@ impl Running {
         // First to leave is the API, so that nothing new comes in; last the coordinator, so that what the
         // worker still reports is decided.
         if roles.api {
-            let config = settings.api.clone();
+            let config = api::Config { security: settings.security.clone(), ..settings.api.clone() };
             let Truth { store, progress } = ports.truth()?.clone();
             let mailer = settings.people.mail_connector.as_deref().map(|name| ports.environment.mailer(name));
             let mailer = mailer
@@ -609,6 +610,27 @@ pub(crate) async fn signal() {
     }
 }
 
+/// A link that makes the first owner, while nobody owns this installation.
+///
+/// # Errors
+/// When the store cannot be reached.
+pub async fn owner_link(settings: &Settings, ports: &Ports) -> Result<Option<String>> {
+    let store = &ports.truth()?.store;
+    let made = async {
+        if store.owner_exists().await? {
+            return Ok(None);
+        }
+        api::make_link(store, &settings.api.base_url(), LinkFor::Owner).await.map(|link| Some(link.url))
+    };
+    let made: Result<Option<String>, StoreError> = made.await;
+    made.context("no link for the first owner could be made")
+}
+
+/// What is said of such a link.
+pub fn invitation(link: &str) -> String {
+    format!("Open {link} to become the owner; the link works once, for a day")
+}
+
 /// Runs roles until the process is asked to end.
 pub async fn run_roles(settings: &Settings, roles: Roles) -> Result<Exit> {
     // A worker that is told of the database may use it; one that is not goes through the API.
@@ -624,6 +646,12 @@ pub async fn run_roles(settings: &Settings, roles: Roles) -> Result<Exit> {
     match ports.truth {
         Some(_) => info!(database = %redact_url(&database_url(settings)), "Started"),
         None => info!(gateway = %settings.worker.gateway_url, "Started without a database login"),
+    }
+    if roles.api
+        && let Some(link) = owner_link(settings, &ports).await?
+    {
+        // On the terminal, and in no log: whoever reads it owns everything.
+        crate::output::say(invitation(&link));
     }
     run_until_asked(running).await
 }

@@ -9,6 +9,7 @@ pub mod compose;
 mod documents;
 mod gateway;
 mod history;
+mod key;
 mod logging;
 mod meters;
 mod output;

@@ -103,7 +103,8 @@ async fn run(args: Args) -> Result<bool> {
         let started =
             args.start.map(|shape| Started::new(shape, &args.apg, &args.set, args.workers)).transpose()?;
         let url = started.as_ref().map_or(args.server.as_str(), |started| started.url.as_str());
-        let client = Client::new(url, args.api_key.clone())?;
+        let key = started.as_ref().map_or(args.api_key.clone(), |started| Some(started.key.clone()));
+        let client = Client::new(url, key)?;
         wait(&client, started.as_ref()).await?;
         let bench = Bench {
             client: &client,
@@ -138,7 +139,7 @@ async fn big(args: &Args, shape: Shape) -> Result<bool> {
         return Ok(true);
     }
     let mut started = Started::new(shape, &args.apg, &args.set, 1)?;
-    let client = Client::new(&started.url, args.api_key.clone())?;
+    let client = Client::new(&started.url, Some(started.key.clone()))?;
     wait(&client, Some(&started)).await?;
     let bench = Bench { client: &client, ..bench };
     if let Err(error) = big::run(&bench, &mut started, shape).await {
@@ -171,7 +172,7 @@ async fn scale(args: &Args, shape: Shape) -> Result<bool> {
         &sets,
         args.sizes.scale_workers.first().copied().unwrap_or(1),
     )?;
-    let client = Client::new(&started.url, args.api_key.clone())?;
+    let client = Client::new(&started.url, Some(started.key.clone()))?;
     wait(&client, Some(&started)).await?;
     let mut bench = Bench {
         client: &client,

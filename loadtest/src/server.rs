@@ -10,6 +10,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
+use shared::ids::ExecutionId;
+
 use crate::process::{self, Roots};
 
 /// What a process is given to leave before it is killed.
@@ -41,6 +43,8 @@ pub(crate) struct Started {
     children: Vec<Child>,
     database: Option<Database>,
     pub(crate) url: String,
+    /// The key that its API takes.
+    pub(crate) key: String,
     pub(crate) services: Vec<u32>,
 }
 
@@ -59,6 +63,7 @@ impl Started {
             children: Vec::new(),
             database: None,
             url: format!("http://127.0.0.1:{port}"),
+            key: format!("{}{}", ExecutionId::generate(), ExecutionId::generate()),
             services: Vec::new(),
         };
         match shape {
@@ -97,7 +102,7 @@ impl Started {
     /// The binary with a command, and the settings and the database of what was started.
     pub(crate) fn command(&self, name: &str) -> Command {
         let mut command = Command::new(&self.apg);
-        command.arg(name);
+        command.arg(name).env("APG_API_KEY", &self.key);
         for setting in &self.settings {
             command.args(["--set", setting]);
         }

@@ -110,6 +110,14 @@ id!(
     CoordinatorId, "coordinator", "a coordinator"
 );
 id!(
+    /// Somebody who may sign in.
+    UserId, "user", "a user"
+);
+id!(
+    /// One sign-in, from its beginning to its end.
+    SessionId, "session", "a session"
+);
+id!(
     /// Who owns rows; no tenant sees another's.
     TenantId, "tenant", "a tenant"
 );

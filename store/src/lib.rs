@@ -2,6 +2,7 @@
 //!
 //! Keeps and finds; decides nothing about workflows.
 
+mod accounts;
 mod archive;
 mod cache;
 mod config;
@@ -49,6 +50,7 @@ pub fn statements() -> Vec<(&'static str, &'static str)> {
         cache::STATEMENTS,
         triggers::STATEMENTS,
         versions::STATEMENTS,
+        accounts::STATEMENTS,
         documents::STATEMENTS,
         history::STATEMENTS,
     ];

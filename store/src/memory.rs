@@ -1,5 +1,6 @@
 //! The store in memory, for tests: the same promises, no durability.
 
+mod accounts;
 mod documents;
 mod history;
 mod triggers;
@@ -62,6 +63,7 @@ struct State {
     versions: BTreeMap<(WorkflowId, u32), VersionRow>,
     drafts: BTreeMap<WorkflowId, DraftRow>,
     documents: BTreeMap<WorkflowId, documents::Document>,
+    accounts: accounts::Rows,
     snapshots: HashMap<String, String>,
     keys: HashMap<(TenantId, String), Key>,
     coordinators: BTreeMap<CoordinatorId, Timestamp>,
@@ -579,6 +581,7 @@ impl Sweeps for MemoryStore {
         state.keys.retain(|_, key| key.expires_at > now);
         state.nonces.retain(|_, expires_at| *expires_at > now);
         state.cache.retain(|_, result| result.expires_at > now);
+        state.accounts.forget(now);
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
-    SqlStore, cache,
+    SqlStore, accounts, cache,
     dialect::{At, Batch, Cell, Engine, Kind},
     error, people, rates, rows,
     sql_store::{Db, in_task, in_transaction, on_pool},
@@ -259,6 +259,9 @@ impl Sweeps for SqlStore {
             sqlx::query(people::FORGET_NONCES).bind(At(now)).execute(&mut *tx).await?;
             sqlx::query(rates::FORGET_RATES).bind(At(yesterday)).execute(&mut *tx).await?;
             sqlx::query(cache::FORGET_CACHED).bind(At(now)).execute(&mut *tx).await?;
+            sqlx::query(accounts::FORGET_SESSIONS).bind(At(now)).execute(&mut *tx).await?;
+            sqlx::query(accounts::FORGET_LINKS).bind(At(now)).execute(&mut *tx).await?;
+            sqlx::query(accounts::FORGET_TRIES).bind(At(yesterday)).execute(&mut *tx).await?;
             Ok(())
         })
     }

@@ -25,6 +25,7 @@ mod memory {
     shared::testing::rates::conformance!(make_store);
     shared::testing::cache::conformance!(make_store);
     shared::testing::documents::conformance!(make_store);
+    shared::testing::accounts::conformance!(make_store);
 }
 
 mod sqlite {
@@ -48,6 +49,7 @@ mod sqlite {
     shared::testing::rates::conformance!(make_store);
     shared::testing::cache::conformance!(make_store);
     shared::testing::documents::conformance!(make_store);
+    shared::testing::accounts::conformance!(make_store);
 }
 
 mod postgres {
@@ -70,4 +72,5 @@ mod postgres {
     shared::testing::rates::conformance!(make_store);
     shared::testing::cache::conformance!(make_store);
     shared::testing::documents::conformance!(make_store);
+    shared::testing::accounts::conformance!(make_store);
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::harness::{place::Place, workspace};
+use crate::harness::{API_KEY, place::Place, workspace};
 
 both_shapes!(the_requests_of_the_readme_work);
 
@@ -43,6 +43,7 @@ async fn the_requests_of_the_readme_work(place: &Place) -> Result<()> {
             .replace("EXECUTION_ID", &execution);
         let ran = tokio::process::Command::new("sh")
             .args(["-c", &filled])
+            .env("APG_API_KEY", API_KEY)
             .stdin(Stdio::null())
             .output()
             .await

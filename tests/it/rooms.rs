@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{self, Message as Frame, client::IntoClientRequest},
+    tungstenite::{self, Message as Frame, client::IntoClientRequest, handshake::client::Request},
 };
 use yrs::{
     Doc, Map, ReadTxn, Transact, Update, WriteTxn,
@@ -18,7 +18,7 @@ use yrs::{
 };
 
 use crate::harness::{
-    PATIENCE, RUNTIME,
+    API_KEY, PATIENCE, RUNTIME,
     client::Api,
     place::{Place, Shape},
 };
@@ -40,9 +40,11 @@ struct Hand {
     clock: u32,
 }
 
-fn address(api: &Api, id: &str, line: u32) -> String {
+fn request(api: &Api, id: &str, line: u32) -> Result<Request> {
     let base = api.base.replacen("http", "ws", 1);
-    format!("{base}/api/v1/workflows/{id}/draft/room?line={line}")
+    let mut request = format!("{base}/api/v1/workflows/{id}/draft/room?line={line}").into_client_request()?;
+    request.headers_mut().insert("x-api-key", API_KEY.parse()?);
+    Ok(request)
 }
 
 impl Hand {
@@ -51,7 +53,7 @@ impl Hand {
     }
 
     async fn join_with(doc: Doc, api: &Api, id: &str, line: u32) -> Result<Self> {
-        let (socket, _) = connect_async(address(api, id, line)).await?;
+        let (socket, _) = connect_async(request(api, id, line)?).await?;
         let mut hand = Self { doc, socket, clock: 0 };
         let vector = hand.doc.transact().state_vector();
         hand.say(&Message::Sync(SyncMessage::SyncStep1(vector))).await?;
@@ -201,15 +203,15 @@ async fn a_connection_ends_with_a_reason(place: &Place) -> Result<()> {
 
 async fn a_page_of_another_site_is_not_let_in(place: &Place) -> Result<()> {
     let id = place.api.create("together", EMPTY).await?;
-    let mut request = address(&place.api, &id, LINE).into_client_request()?;
-    request.headers_mut().insert("origin", "http://evil.example".parse()?);
-    match connect_async(request).await {
+    let mut asked = request(&place.api, &id, LINE)?;
+    asked.headers_mut().insert("origin", "http://evil.example".parse()?);
+    match connect_async(asked).await {
         Err(tungstenite::Error::Http(answer)) => ensure!(answer.status().as_u16() == 403, "{answer:?}"),
         other => bail!("{other:?}"),
     }
-    let mut request = address(&place.api, &id, LINE).into_client_request()?;
-    request.headers_mut().insert("origin", place.api.base.parse()?);
-    connect_async(request).await?;
+    let mut asked = request(&place.api, &id, LINE)?;
+    asked.headers_mut().insert("origin", place.api.base.parse()?);
+    connect_async(asked).await?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 mod accept;
 mod bulk;
 mod catalogue;
-mod clock;
+pub(crate) mod clock;
 mod dead_letters;
 mod events;
 mod executions;

@@ -34,14 +34,14 @@ fn request_id(headers: &HeaderMap) -> (String, HeaderValue) {
     (text, value)
 }
 
-fn name_of(host: &str) -> &str {
+pub(super) fn name_of(host: &str) -> &str {
     match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => host.split(':').next().unwrap_or(host),
     }
 }
 
-fn is_loopback(name: &str) -> bool {
+pub(super) fn is_loopback(name: &str) -> bool {
     name.eq_ignore_ascii_case("localhost")
         || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
@@ -106,7 +106,7 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
-pub(crate) async fn frame(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn frame(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let (id, id_value) = request_id(request.headers());
     let method = method_label(request.method());
@@ -120,8 +120,13 @@ pub(crate) async fn frame(State(app): State<App>, request: Request, next: Next) 
     );
     // In a task of its own: a client that hangs up drops this future, and a deed cut off half-way could
     // lose what the store has acknowledged.
+    let gate = app.clone();
     let work = REQUEST_ID.scope(id.clone(), async move {
-        match allowed {
+        let admitted = match allowed {
+            Ok(()) => super::gate::admit(&gate, &mut request).await,
+            Err(problem) => Err(problem),
+        };
+        match admitted {
             Ok(()) => next.run(request).await,
             Err(problem) => problem.into_response(),
         }

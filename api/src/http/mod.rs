@@ -4,11 +4,13 @@ mod decide;
 mod executions;
 mod extract;
 mod frame;
+mod gate;
 mod human_tasks;
 mod notifications;
 mod operations;
 mod pages;
 mod rooms;
+mod sign_in;
 mod system;
 mod triggers;
 mod ui;
@@ -172,6 +174,14 @@ impl IntoResponses for Refused {
         system::dead_letter_replay,
         system::dead_letter_delete,
         system::payload_get,
+        sign_in::session_get,
+        sign_in::setup,
+        sign_in::session_begin,
+        sign_in::session_end,
+        sign_in::link_create,
+        sign_in::own_session_list,
+        sign_in::own_session_end,
+        sign_in::own_password_put,
         operations::health,
         operations::health_detailed,
         operations::metrics,
@@ -191,6 +201,7 @@ impl IntoResponses for Refused {
         (name = "components", description = "What workflows are made of."),
         (name = "workers", description = "Who does it."),
         (name = "dead letters", description = "Messages nobody could use."),
+        (name = "sign-in", description = "Who asks. Programs show a key in `X-API-Key`, or as `Authorization: Bearer`."),
         (name = "operations", description = "Health and metrics."),
     )
 )]
@@ -225,6 +236,14 @@ pub(crate) fn routes(app: App) -> Router {
         .route("/metrics", get(operations::metrics))
         .route("/api/v1/docs", get(pages::docs))
         .route("/api/v1/openapi.json", get(pages::openapi_json))
+        .route("/api/v1/setup", post(sign_in::setup))
+        .route("/api/v1/auth/session", get(sign_in::session_get))
+        .route("/api/v1/auth/login", post(sign_in::session_begin))
+        .route("/api/v1/auth/logout", post(sign_in::session_end))
+        .route("/api/v1/auth/links", post(sign_in::link_create))
+        .route("/api/v1/me/sessions", get(sign_in::own_session_list))
+        .route("/api/v1/me/sessions/{id}", delete(sign_in::own_session_end))
+        .route("/api/v1/me/password", post(sign_in::own_password_put))
         .route("/api/v1/workflows", get(workflows::workflow_list).post(workflows::workflow_create))
         .route("/api/v1/workflows/validate", post(workflows::workflow_validate))
         .route(

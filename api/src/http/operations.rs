@@ -52,10 +52,10 @@ fn answer(health: Health) -> Response {
 #[utoipa::path(get, path = "/health/detailed", tag = "operations", operation_id = "health_detailed",
     responses((status = 200, description = "It works, perhaps with something missing", body = Health),
               (status = 503, description = "It does not work", body = Health)))]
-pub(crate) async fn health_detailed(State(app): State<App>, caller: Caller) -> Response {
+pub(crate) async fn health_detailed(State(app): State<App>) -> Response {
     let mut health = health::look(&app.checks).await;
     if health.status != Condition::Down
-        && let Ok(workers) = app.deeds.worker_list(&caller).await
+        && let Ok(workers) = app.deeds.worker_list(&Caller::owner()).await
     {
         let able = workers.items.iter().filter(|worker| !worker.draining).count();
         health.workers = Some(able);

@@ -1,5 +1,7 @@
 //! The room of a draft: a WebSocket over which people draw together.
 
+use std::time::Duration;
+
 use axum::{
     extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
     response::Response,
@@ -9,11 +11,16 @@ use shared::ids::WorkflowId;
 use utoipa::IntoParams;
 
 use super::extract::{Asked, At};
+
 use crate::{
     app::App,
     caller::Caller,
     problem::{Code, Problem},
+    rooms::Ending,
 };
+
+/// How long somebody stays in a room whose session has ended.
+const LOOKED_AT_EVERY: Duration = Duration::from_secs(20);
 
 /// What is to be shared.
 #[derive(Debug, Clone, Deserialize, IntoParams)]
@@ -45,5 +52,16 @@ pub(crate) async fn draft_room(
     Ok(upgrade
         .max_message_size(largest)
         .max_frame_size(largest)
-        .on_upgrade(move |socket| async move { hall.serve(socket, joined).await }))
+        .on_upgrade(move |socket| async move { hall.serve(socket, joined, turned_out(&app, &caller)).await }))
+}
+
+/// Waits until whoever was let in may not stay. What cannot be found out is asked again.
+async fn turned_out(app: &App, caller: &Caller) -> Ending {
+    loop {
+        tokio::time::sleep(LOOKED_AT_EVERY).await;
+        match app.sign_in.may_stay(caller).await {
+            Ok(true) | Err(_) => {}
+            Ok(false) => return Ending::SIGNED_OUT,
+        }
+    }
 }

@@ -52,7 +52,7 @@ pub(crate) async fn component_get(
 /// Reads the JSON Schema of workflow documents, for editors.
 #[utoipa::path(get, path = "/api/v1/schemas/workflow.json", tag = "components", operation_id = "workflow_schema",
     responses((status = 200, description = "A JSON Schema (2020-12)", body = Value, content_type = "application/schema+json"), Refused))]
-pub(crate) async fn workflow_schema(State(app): State<App>, _caller: Caller) -> Response {
+pub(crate) async fn workflow_schema(State(app): State<App>) -> Response {
     (
         [(header::CONTENT_TYPE, "application/schema+json")],
         Json(app.deeds.workflow_schema()).into_response().into_body(),
@@ -63,7 +63,7 @@ pub(crate) async fn workflow_schema(State(app): State<App>, _caller: Caller) -> 
 /// Reads the JSON Schema of test files (`<name>.test.yaml`), for editors.
 #[utoipa::path(get, path = "/api/v1/schemas/workflow-test.json", tag = "components", operation_id = "workflow_test_schema",
     responses((status = 200, description = "A JSON Schema (2020-12)", body = Value, content_type = "application/schema+json"), Refused))]
-pub(crate) async fn workflow_test_schema(_caller: Caller) -> Response {
+pub(crate) async fn workflow_test_schema() -> Response {
     (
         [(header::CONTENT_TYPE, "application/schema+json")],
         Json(shared::workflow::cases::test_schema()).into_response().into_body(),

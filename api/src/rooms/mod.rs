@@ -105,6 +105,7 @@ impl Ending {
     pub(crate) const RESTART: Self = Self::new(1012, "the server ends; join again");
     pub(crate) const SLOW: Self = Self::new(1013, "too slow; join again");
     pub(crate) const NOT_KEPT: Self = Self::new(1013, "changes cannot be kept now; join again");
+    pub(crate) const SIGNED_OUT: Self = Self::new(4401, "the session has ended; sign in again");
     pub(crate) const MAY_NOT_EDIT: Self = Self::new(4403, "this needs the permission `workflow.edit`");
     pub(crate) const GONE: Self = Self::new(4404, "the workflow was deleted");
 
@@ -212,8 +213,14 @@ impl Hall {
     }
 
     /// Keeps a connection until one of both sides ends it.
-    pub(crate) async fn serve(&self, socket: WebSocket, joined: Joined) {
-        self.inner.tasks.track_future(socket::serve(socket, joined, self.inner.limits)).await;
+    pub(crate) async fn serve(
+        &self,
+        socket: WebSocket,
+        joined: Joined,
+        turned_out: impl Future<Output = Ending> + Send,
+    ) {
+        let served = socket::serve(socket, joined, self.inner.limits, turned_out);
+        self.inner.tasks.track_future(served).await;
     }
 
     /// Returns once rooms have been told to end and have done so.

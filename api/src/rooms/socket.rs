@@ -36,8 +36,13 @@ impl Pace {
     }
 }
 
-/// Keeps a connection until one of both ends it.
-pub(super) async fn serve(socket: WebSocket, joined: Joined, limits: Limits) {
+/// Keeps a connection until one of both ends it, or whoever has come is `turned_out`.
+pub(super) async fn serve(
+    socket: WebSocket,
+    joined: Joined,
+    limits: Limits,
+    turned_out: impl Future<Output = Ending>,
+) {
     let (mut out, mut incoming) = socket.split();
     let ending = match joined {
         Joined::Not(ending) => Some(ending),
@@ -61,6 +66,7 @@ pub(super) async fn serve(socket: WebSocket, joined: Joined, limits: Limits) {
             let ending = tokio::select! {
                 biased;
                 ending = ended => ending,
+                ending = turned_out => Some(ending),
                 ending = write => ending,
                 ending = read => ending,
             };

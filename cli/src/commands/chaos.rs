@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use api::Opener;
 use chaos::{
     broker::Management,
     field::{Field, Member},
@@ -20,7 +21,7 @@ use chaos::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use shared::{
-    ids::{ExecutionId, TenantId},
+    ids::TenantId,
     port::store::{Page, WorkflowFilter},
     time::{Clock, SystemClock, parse_duration},
 };
@@ -258,7 +259,7 @@ struct Launch {
 }
 
 impl Launch {
-    fn new(args: &SettingsArgs, loaded: &Loaded, shape: Shape, folder: &Path) -> Result<Self> {
+    fn new(args: &SettingsArgs, loaded: &Loaded, shape: Shape, folder: &Path, api_key: &str) -> Result<Self> {
         let mut arguments = Vec::new();
         if let Some(config) = &args.config {
             arguments.extend(["--config".to_owned(), config.display().to_string()]);
@@ -294,7 +295,8 @@ impl Launch {
             ("AMQP_URL", None),
             ("REDIS_URL", None),
             // A secret that only the processes of this run know.
-            ("APG_API__WORKER_TOKEN", Some(ExecutionId::generate().as_uuid().to_string())),
+            ("APG_API__WORKER_TOKEN", Some(Opener::random()?.reveal().to_owned())),
+            ("APG_API_KEY", Some(api_key.to_owned())),
         ];
         Ok(Self { program, arguments, environment })
     }
@@ -449,7 +451,8 @@ pub(crate) async fn run(settings_args: &SettingsArgs, args: Args) -> Result<Exit
     }
 
     let folder = tempfile::tempdir().context("no temporary folder can be made")?;
-    let launch = Launch::new(settings_args, &loaded, shape, folder.path())?;
+    let api_key = Opener::random()?;
+    let launch = Launch::new(settings_args, &loaded, shape, folder.path(), api_key.reveal())?;
     let (tool, members, processes) = match &services {
         None => {
             let file = format!("sqlite:{}", folder.path().join("data/apg.db").display());
@@ -480,6 +483,7 @@ pub(crate) async fn run(settings_args: &SettingsArgs, args: Args) -> Result<Exit
         shape,
         processes,
         load: Load {
+            api_key: api_key.reveal().to_owned(),
             executions: args.executions as usize,
             seed,
             clients: args.concurrency as usize,

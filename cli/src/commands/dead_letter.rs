@@ -4,6 +4,7 @@ use anyhow::Result;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
+use super::SettingsArgs;
 use crate::{
     Exit,
     client::{Client, ClientArgs, segment},
@@ -72,8 +73,8 @@ impl Filter {
 
 const PATH: &str = "/api/v1/dead-letters";
 
-pub(crate) async fn run(args: Args) -> Result<Exit> {
-    let client = Client::new(&args.client)?;
+pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
+    let client = Client::new(settings, &args.client)?;
     match args.verb {
         Verb::List { filter, limit } => {
             let items = client.list(PATH, &filter.query(), limit).await?;

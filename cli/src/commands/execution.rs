@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
+use super::SettingsArgs;
 use crate::{
     Exit,
     client::{Client, ClientArgs, segment},
@@ -239,8 +240,8 @@ fn list(client: &Client, items: &[Value], columns: &[(&str, &str)]) {
     }
 }
 
-pub(crate) async fn run(args: Args) -> Result<Exit> {
-    let client = Client::new(&args.client)?;
+pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
+    let client = Client::new(settings, &args.client)?;
     match args.verb {
         Verb::List { status, failing, workflow, tag, limit } => {
             let failing = failing.then(|| "true".to_owned());

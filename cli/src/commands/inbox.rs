@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use super::SettingsArgs;
 use crate::{
     Exit,
     client::{Client, ClientArgs, segment},
@@ -125,8 +126,8 @@ async fn ask(client: &Client, id: &str, verb: &str, body: &Value) -> Result<()> 
     Ok(())
 }
 
-pub(crate) async fn run(args: Args) -> Result<Exit> {
-    let client = Client::new(&args.client)?;
+pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
+    let client = Client::new(settings, &args.client)?;
     match args.verb {
         Verb::List { assignee, mine, status, kind, execution, workflow, limit } => {
             let mine = mine.then(|| "true".to_owned());

@@ -13,6 +13,7 @@ mod execution;
 mod fmt;
 mod inbox;
 mod migrate;
+mod owner_link;
 mod roles;
 mod run;
 mod save;
@@ -145,6 +146,8 @@ pub(crate) enum Verb {
     Backfill(trigger::BackfillArgs),
     /// Events that start workflows, on a server.
     Event(trigger::EventArgs),
+    /// Makes a link for the first owner, or for somebody who has forgotten their password, on a server.
+    OwnerLink(owner_link::Args),
     /// Writes the completions of a shell to standard output.
     Completions(completions::Args),
 }
@@ -247,7 +250,7 @@ fn run(cli: Cli) -> Result<Exit> {
         }
         Some(Verb::Validate(args)) => validate::run(&args),
         Some(Verb::Test(args)) => test::run(&args),
-        Some(Verb::Simulate(args)) => small_runtime()?.block_on(simulate::run(args)),
+        Some(Verb::Simulate(args)) => small_runtime()?.block_on(simulate::run(settings, args)),
         Some(Verb::Fmt(args)) => fmt::run(&args),
         Some(Verb::Migrate(args)) => small_runtime()?.block_on(migrate::run(settings, args)),
         Some(Verb::Doctor(args)) => small_runtime()?.block_on(doctor::run(settings, args)),
@@ -255,13 +258,14 @@ fn run(cli: Cli) -> Result<Exit> {
         Some(Verb::Chaos(args)) => runtime()?.block_on(chaos::run(settings, args)),
         Some(Verb::Archive(args)) => archive::run(&args),
         Some(Verb::Config(args)) => config::run(settings, &args),
-        Some(Verb::Workflow(args)) => small_runtime()?.block_on(workflow::run(args)),
-        Some(Verb::Execution(args)) => small_runtime()?.block_on(execution::run(args)),
-        Some(Verb::Inbox(args)) => small_runtime()?.block_on(inbox::run(args)),
-        Some(Verb::Trigger(args)) => small_runtime()?.block_on(trigger::run(args)),
-        Some(Verb::Backfill(args)) => small_runtime()?.block_on(trigger::backfill(args)),
-        Some(Verb::Event(args)) => small_runtime()?.block_on(trigger::event(args)),
-        Some(Verb::DeadLetter(args)) => small_runtime()?.block_on(dead_letter::run(args)),
+        Some(Verb::Workflow(args)) => small_runtime()?.block_on(workflow::run(settings, args)),
+        Some(Verb::Execution(args)) => small_runtime()?.block_on(execution::run(settings, args)),
+        Some(Verb::Inbox(args)) => small_runtime()?.block_on(inbox::run(settings, args)),
+        Some(Verb::Trigger(args)) => small_runtime()?.block_on(trigger::run(settings, args)),
+        Some(Verb::Backfill(args)) => small_runtime()?.block_on(trigger::backfill(settings, args)),
+        Some(Verb::Event(args)) => small_runtime()?.block_on(trigger::event(settings, args)),
+        Some(Verb::DeadLetter(args)) => small_runtime()?.block_on(dead_letter::run(settings, args)),
+        Some(Verb::OwnerLink(args)) => small_runtime()?.block_on(owner_link::run(settings, args)),
         Some(Verb::Completions(args)) => Ok(completions::run(&args)),
     }
 }

@@ -8,7 +8,7 @@ use super::{SettingsArgs, run::follow, test};
 use crate::{
     Exit,
     compose::{self, Ports, Roles, Running},
-    documents, logging, output,
+    documents, key, logging, output,
     settings::Settings,
     submit,
 };
@@ -21,8 +21,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
-    let settings = settings.load()?.settings;
+    let mut settings = settings.load()?.settings;
     logging::start(&settings, args.first_run)?;
+    if let Err(error) = key::ensure_one(&mut settings) {
+        // People can sign in without.
+        output::say(format_args!("warning: commands need a key of their own (api.key): {error:#}"));
+    }
     if !args.first_run {
         return compose::run_roles(&settings, Roles::ALL).await;
     }
@@ -63,16 +67,19 @@ async fn first_run(settings: &Settings, ports: &Ports) -> Result<()> {
         }
     }
     let base = format!("http://{}", settings.api.listen);
-    let mut lines = vec![format!("Open {base}"), format!("  curl {base}/health")];
+    let open = compose::owner_link(settings, ports).await?;
+    let open = open.map_or_else(|| format!("Open {base}"), |link| compose::invitation(&link));
+    let show = format!("-H \"X-API-Key: $(cat {})\"", key::path(settings).display());
+    let mut lines = vec![open, format!("  curl {base}/health")];
     if let Some((row, read)) = shown {
         output::say(format_args!("\nRunning {SHOWN}:"));
         let parameters = read.workflow.check_parameters(&serde_json::Map::new());
         let parameters = parameters.map_err(|problems| anyhow::anyhow!(documents::show(&problems)))?;
         let execution = submit::start(ports, &row, parameters).await?;
         follow(ports, execution, read.workflow.scopes[0].components.len() as u64).await?;
-        lines.push(format!("  curl {base}/api/v1/executions/{execution}"));
+        lines.push(format!("  curl {show} {base}/api/v1/executions/{execution}"));
         lines.push(format!(
-            "  curl -X POST {base}/api/v1/workflows/{}/execute -H 'content-type: application/json' -d '{{}}'",
+            "  curl {show} -X POST {base}/api/v1/workflows/{}/execute -H 'content-type: application/json' -d '{{}}'",
             row.id
         ));
     }

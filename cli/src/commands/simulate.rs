@@ -19,6 +19,7 @@ use shared::{
 };
 use tokio::task::JoinSet;
 
+use super::SettingsArgs;
 use crate::{
     Exit,
     client::{Client, ClientArgs, segment},
@@ -216,8 +217,8 @@ impl Found {
     }
 }
 
-pub(crate) async fn run(args: Args) -> Result<Exit> {
-    let client = Client::new(&args.client)?;
+pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
+    let client = Client::new(settings, &args.client)?;
     let since = period(&args.against)?;
     let document = match &args.file {
         Some(path) => {

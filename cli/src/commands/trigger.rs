@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use super::SettingsArgs;
 use crate::{
     Exit,
     client::{Client, ClientArgs, segment},
@@ -92,8 +93,8 @@ fn show(client: &Client, items: &[Value], columns: &[&str]) {
     }
 }
 
-pub(crate) async fn run(args: Args) -> Result<Exit> {
-    let client = Client::new(&args.client)?;
+pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
+    let client = Client::new(settings, &args.client)?;
     let of = |id: &str, verb: &str| format!("{PATH}/{}/{verb}", segment(id));
     match args.verb {
         Verb::List { workflow, kind, limit } => {
@@ -202,8 +203,8 @@ enum BackfillVerb {
 
 const BACKFILLS: &str = "/api/v1/backfills";
 
-pub(crate) async fn backfill(args: BackfillArgs) -> Result<Exit> {
-    let client = Client::new(&args.client)?;
+pub(crate) async fn backfill(settings: &SettingsArgs, args: BackfillArgs) -> Result<Exit> {
+    let client = Client::new(settings, &args.client)?;
     let of = |id: &str| format!("{BACKFILLS}/{}", segment(id));
     match args.verb {
         BackfillVerb::Create { trigger, from, to, reason, parallel, newest_first, dry_run } => {
@@ -275,8 +276,8 @@ enum EventVerb {
 
 const EVENTS: &str = "/api/v1/events";
 
-pub(crate) async fn event(args: EventArgs) -> Result<Exit> {
-    let client = Client::new(&args.client)?;
+pub(crate) async fn event(settings: &SettingsArgs, args: EventArgs) -> Result<Exit> {
+    let client = Client::new(settings, &args.client)?;
     match args.verb {
         EventVerb::Send { kind, id, source, key, data, file } => {
             let text = match (data, file) {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
+use super::SettingsArgs;
 use super::execution;
 use crate::{
     Exit,
@@ -284,8 +285,8 @@ fn pinned(pins: &[String]) -> Result<Map<String, Value>> {
     Ok(all)
 }
 
-pub(crate) async fn run(args: Args) -> Result<Exit> {
-    let client = Client::new(&args.client)?;
+pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
+    let client = Client::new(settings, &args.client)?;
     match args.verb {
         Verb::List { search, category, tag, limit } => {
             let query: Vec<(&str, String)> = [("search", search), ("category", category), ("tag", tag)]

@@ -33,6 +33,7 @@ pub const VARIABLES: &[Variable] = &[
     sets("REDIS_URL", "redis.url"),
     sets("MAX_CONCURRENT_EXECUTIONS", "engine.max_concurrent_executions"),
     sets("TASK_QUEUE_SIZE", "engine.task_queue_size"),
+    sets("APG_API_KEY", "api.key"),
     sets("LOG_LEVEL", "logging.level"),
     sets("DEBUG", "app.debug"),
     sets("ENABLE_MONITORING", "monitoring.enabled"),
@@ -54,7 +55,7 @@ pub(super) const RETIRED: &[(&str, &str)] = &[
     ("engine.retry_attempts", "give `retry.max_attempts` in the component of the workflow"),
     ("engine.retry_delay_seconds", "give `retry.initial` in the component of the workflow"),
     ("monitoring.alert_thresholds", "write alerts where `/metrics` is scraped"),
-    ("security", "nothing of this section is read"),
+    ("security.enable_rbac", "roles always count"),
     ("features", "every feature is always there"),
     ("integrations", "give connectors in the section `components`"),
 ];

@@ -49,6 +49,8 @@ pub struct Settings {
     pub components: components::environment::Config,
     /// How the API is served.
     pub api: api::Config,
+    /// How people sign in.
+    pub security: api::Security,
     /// How people are asked.
     pub people: api::People,
     /// What is measured.
@@ -314,6 +316,9 @@ impl Default for Monitoring {
     }
 }
 
+/// Characters of the shortest key that is taken.
+const SHORTEST_KEY: usize = 32;
+
 impl Settings {
     /// What is wrong although each setting alone is right: the key and a sentence.
     fn check(&self) -> Vec<(&'static str, String)> {
@@ -340,10 +345,18 @@ impl Settings {
             wrong.push((
                 "api.listen",
                 format!(
-                    "{} can be reached by other machines, and nobody has to sign in: listen on 127.0.0.1, or set \
-                     `api.allow_remote` behind something that signs people in",
+                    "{} can be reached by other machines, and passwords and keys would be read on the way: listen on \
+                     127.0.0.1, or set `api.allow_remote` behind something that speaks TLS",
                     self.api.listen
                 ),
+            ));
+        }
+        if let Some(key) = &self.api.key
+            && key.reveal().chars().count() < SHORTEST_KEY
+        {
+            wrong.push((
+                "api.key",
+                format!("the key is shorter than {SHORTEST_KEY} characters, and could be guessed: `openssl rand -hex 32` makes one"),
             ));
         }
         wrong

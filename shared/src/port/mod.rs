@@ -3,6 +3,7 @@
 //! A method does a whole deed or nothing. Each promise in a doc comment here is one test of the
 //! conformance suites in [`crate::testing`].
 
+pub mod accounts;
 pub mod cache;
 pub mod calls;
 pub mod documents;

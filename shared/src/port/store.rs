@@ -9,6 +9,7 @@ use serde_json::Value;
 pub use super::slots::{FullSlot, SlotClaim, SlotOwner, SlotOwners};
 use super::{
     Cause,
+    accounts::Accounts,
     cache::{CacheEntry, StepCache},
     documents::Documents,
     history::History,
@@ -67,6 +68,7 @@ pub trait Store:
     + Rates
     + StepCache
     + Documents
+    + Accounts
 {
 }
 impl<
@@ -84,7 +86,8 @@ impl<
         + History
         + Rates
         + StepCache
-        + Documents,
+        + Documents
+        + Accounts,
 > Store for T
 {
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests end their tasks with their runtime")]
 
+pub mod accounts;
 pub mod cache;
 pub mod documents;
 pub mod history;

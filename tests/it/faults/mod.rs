@@ -20,7 +20,7 @@ use ::chaos::{
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use crate::harness::{RUNTIME, unique_name};
+use crate::harness::{API_KEY, RUNTIME, unique_name};
 
 use field::{Fault, Field};
 
@@ -49,6 +49,7 @@ const FRESH: Duration = Duration::from_secs(10);
 async fn hold(field: Field, plan: Plan) -> Result<()> {
     let mut random = Random::new(plan.seed ^ 0x5eed);
     let load = Load {
+        api_key: API_KEY.to_owned(),
         executions: plan.executions,
         seed: plan.seed,
         clients: 6,
@@ -71,7 +72,7 @@ async fn hold(field: Field, plan: Plan) -> Result<()> {
     workload.allow(plan.executions);
     let history = workload.end().await?;
     let base = field.apis().into_iter().next().context("an API")?;
-    let mut tally = checks::look(&base, &history).await?;
+    let mut tally = checks::look(&base, API_KEY, &history).await?;
     eprintln!("seed {}\n{tally}", plan.seed);
     for Recovery { fault, count, lasted, next_effect, next_turn } in
         checks::recovery(&injected, &history.effects, &tally.turns)

@@ -32,6 +32,9 @@ pub(crate) static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| 
         .expect("a runtime starts")
 });
 
+/// What programs show to every process.
+pub(crate) const API_KEY: &str = "the-key-that-the-tests-show-to-every-server";
+
 /// The secret `IT_WEBHOOK` of every process.
 pub(crate) const WEBHOOK_SECRET: &str = "correct horse battery staple";
 

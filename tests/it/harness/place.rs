@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    PATIENCE, RUNTIME, apg,
+    API_KEY, PATIENCE, RUNTIME, apg,
     client::Api,
     free_port, merge,
     probe::Probe,
@@ -98,6 +98,7 @@ impl Member {
 pub(crate) fn settings(folder: &Path, over: &Value) -> Result<PathBuf> {
     let mut all = json!({
         "app": { "data_folder": folder.join("data") },
+        "api": { "key": API_KEY },
         "logging": { "level": "info" },
         // Short, so that a test of a lease need not wait for a minute.
         "engine": { "lease_seconds": 6, "silence_seconds": 20, "sweep_seconds": 1, "cancel_grace_seconds": 3 },

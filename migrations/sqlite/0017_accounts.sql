@@ -1,0 +1,49 @@
+-- People who sign in. Of what opens something, only hashes are here.
+
+-- `folded` is the name without capitals. At most one is the `founder`, who came by the link of the first start.
+create table wo_users (
+    id blob not null,
+    tenant_id blob not null,
+    name text not null,
+    folded text not null,
+    password text not null,
+    roles text not null,
+    founder integer not null,
+    created_at integer not null,
+    disabled_at integer,
+    primary key (id)
+);
+create unique index wo_users_by_name on wo_users (folded);
+create unique index wo_users_founder on wo_users (founder) where founder = 1;
+
+create table wo_sessions (
+    hash blob not null,
+    id blob not null,
+    user_id blob not null,
+    created_at integer not null,
+    seen_at integer not null,
+    expires_at integer not null,
+    address text not null,
+    agent text not null,
+    primary key (hash)
+);
+create unique index wo_sessions_by_id on wo_sessions (id);
+create index wo_sessions_by_user on wo_sessions (user_id, created_at);
+
+-- Without a user, a link makes the first owner.
+create table wo_account_links (
+    hash blob not null,
+    user_id blob,
+    expires_at integer not null,
+    primary key (hash)
+);
+
+create table wo_sign_in_tries (
+    account text not null,
+    network text not null,
+    failures integer not null,
+    since integer not null,
+    locks integer not null,
+    locked_until integer,
+    primary key (account, network)
+);
