@@ -58,7 +58,7 @@ export function OwnSessions() {
                   disabled={end.isPending}
                   onClick={() => end.mutate(session)}
                 >
-                  {session.current ? 'Sign out' : 'End it'}
+                  {session.current ? 'Sign out' : 'End'}
                 </Button>
               </td>
             </tr>
