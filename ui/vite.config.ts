@@ -11,9 +11,9 @@ const CHUNKS: [name: string, test: RegExp][] = [
   ['canvas', /node_modules\/(@xyflow|d3-[a-z]+|zustand|classcat)\//],
   ['yaml', /node_modules\/yaml\//],
   ['data', /node_modules\/(@tanstack\/(?!.*virtual)|openapi-fetch)/],
-  // What dialogs and the palette need comes with the first of them.
-  ['kit', /node_modules\/(@mantine\/(hooks|core\/esm\/(?!components\/(Modal|ModalBase|Drawer|ScrollArea|Overlay|Highlight|Mark|SegmentedControl|Alert|Progress)\/))|clsx|get-nonce|react-textarea-autosize|use-(latest|composed-ref|isomorphic-layout-effect)\/)/],
-  ['dialogs', /node_modules\/(@mantine\/(?!core\/esm\/components\/(SegmentedControl|Alert|Progress)\/)|react-remove-scroll|react-style-singleton|tslib|detect-node-es)/],
+  // What dialogs and the palette need comes with the first of them, and what forms alone need with the first form.
+  ['kit', /node_modules\/(@mantine\/(hooks|core\/esm\/(?!components\/(Modal|ModalBase|Drawer|ScrollArea|Overlay|Highlight|Mark|FocusTrap|Paper|Portal|Text|FloatingIndicator|SegmentedControl|Alert|Progress|Textarea|Switch|NativeSelect|CopyButton)\/))|clsx|get-nonce)/],
+  ['dialogs', /node_modules\/(@mantine\/(?!core\/esm\/components\/(FloatingIndicator|SegmentedControl|Alert|Progress|Textarea|Switch|NativeSelect|CopyButton)\/)|react-remove-scroll|react-style-singleton|tslib|detect-node-es)/],
 ];
 
 export default defineConfig({

@@ -6,6 +6,8 @@ import { fileURLToPath } from 'node:url';
 import axe from 'axe-core';
 import { chromium } from 'playwright-core';
 
+import { cookies } from './server.mjs';
+
 const OUT = fileURLToPath(new URL('out', import.meta.url));
 const QUIET = [
   '--no-sandbox', // Checks run as root in containers; only our own pages are opened.
@@ -41,8 +43,11 @@ const EXPECTED = [
   { said: /ERR_INTERNET_DISCONNECTED/, of: /\/api\// },
 ];
 
-/** Runs a test in a page of its own. A screenshot is kept when it fails. */
-export async function withPage(browser, name, options, test) {
+/**
+ * Runs a test in a page of its own, which is signed in unless `isSignedIn` is false. A screenshot is kept when it fails.
+ * `expected` are further errors that the browser writes down.
+ */
+export async function withPage(browser, name, { isSignedIn = true, expected = [], ...options }, test) {
   const context = await browser.newContext({
     viewport: { width: 1360, height: 820 },
     locale: 'en-GB',
@@ -51,12 +56,13 @@ export async function withPage(browser, name, options, test) {
     ...options,
   });
   context.setDefaultTimeout(15_000);
+  if (isSignedIn) await context.addCookies(cookies());
   const errors = [];
   context.on('weberror', (error) => errors.push(`script: ${error.error().message}`));
   context.on('console', (message) => {
     if (message.type() !== 'error') return;
     const at = message.location().url ?? '';
-    if (EXPECTED.some(({ said, of }) => said.test(message.text()) && of.test(at))) return;
+    if ([...EXPECTED, ...expected].some(({ said, of }) => said.test(message.text()) && of.test(at))) return;
     errors.push(`console: ${message.text()} (${at})`);
   });
   context.on('response', (response) => {

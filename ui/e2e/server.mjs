@@ -3,6 +3,7 @@
 // `APG_SHAPE` says as what: `embedded` (also when it is not set) is one process with SQLite, `cluster` is a process a role on
 // PostgreSQL, RabbitMQ and Redis, with a database and queues of its own for each server.
 import { execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -122,15 +123,46 @@ async function ready(url, running) {
   throw new Error('no worker within a minute');
 }
 
+/** The person whom the tests are. */
+export const OWNER = { name: 'ada', password: 'a correct horse and its battery' };
+
+/** Begins a session by a name and a password, or by the owner link. Answers with its cookie, as browsers are given it. */
+export async function signIn(url, path, body) {
+  const response = await fetch(`${url}/api/v1${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', origin: url },
+    body: JSON.stringify(body),
+  });
+  if (!response.ok) throw new Error(`POST ${path}: ${response.status} ${await response.text()}`);
+  const [, name, value] = response.headers.getSetCookie().map((each) => /^((?:__Host-)?sid)=([^;]+)/.exec(each)).find(Boolean) ?? [];
+  if (!value) throw new Error(`POST ${path} set no cookie of a session`);
+  return { name, value, url };
+}
+
+/** The token of the owner link, which the server prints when it starts for the first time. */
+async function ownerToken(running) {
+  for (let tries = 0; tries < 100; tries += 1) {
+    const token = /\/workflow_orchestration\/setup#([\w.~-]+)/.exec(running.log())?.[1];
+    if (token) return token;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error('it printed no owner link');
+}
+
+const open = new Set();
+/** Cookies of the owner's sessions at the servers that run: with them pages are signed in. */
+export const cookies = () => [...open];
+
 /** A running server; `stop` ends it and removes its data. */
 export const serve = (...settings) => serveAs({}, ...settings);
 
-/** A server that is started with further arguments, in a folder of the repository. */
-export async function serveAs({ args = [], cwd }, ...settings) {
+/** A server that is started with further arguments, in a folder of the repository; without an owner when that is asked for. */
+export async function serveAs({ args = [], cwd, hasOwner = true }, ...settings) {
   const folder = mkdtempSync(join(tmpdir(), 'apg-ui-'));
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  const env = { ...process.env };
+  const key = randomBytes(20).toString('hex');
+  const env = { ...process.env, APG_API_KEY: key };
   for (const name of SERVICES) delete env[name];
   let own;
   if (shape() === 'cluster') {
@@ -141,7 +173,10 @@ export async function serveAs({ args = [], cwd }, ...settings) {
   }
   settings = [`app.data_folder=${folder}`, ...settings];
   const running = processes(cwd ?? folder, env);
+  let session;
+  let token;
   const stop = async () => {
+    open.delete(session);
     await running.stop();
     own?.drop();
     rmSync(folder, { recursive: true, force: true });
@@ -152,6 +187,11 @@ export async function serveAs({ args = [], cwd }, ...settings) {
     if (own) for (const role of ['api', 'coordinator', 'worker']) running.start(role, role === 'api' ? [listen, ...settings] : settings);
     else running.start('serve', [listen, ...settings], args);
     await ready(url, running);
+    token = await ownerToken(running);
+    if (hasOwner) {
+      session = await signIn(url, '/setup', { token, ...OWNER });
+      open.add(session);
+    }
   } catch (error) {
     await stop();
     throw new Error(`the server did not start (${error.message}):\n${running.log()}`, { cause: error });
@@ -160,7 +200,7 @@ export async function serveAs({ args = [], cwd }, ...settings) {
   const api = async (method, path, body) => {
     const response = await fetch(`${url}/api/v1${path}`, {
       method,
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', 'x-api-key': key },
       ...(body !== undefined && { body: JSON.stringify(body) }),
     });
     const text = await response.text();
@@ -174,5 +214,5 @@ export async function serveAs({ args = [], cwd }, ...settings) {
     for (const parameters of executions) started.push((await api('POST', `/workflows/${id}/execute`, { parameters })).id);
     return { id, executions: started };
   };
-  return { url, base: `${url}/workflow_orchestration`, api, workflow, stop, log: running.log };
+  return { url, base: `${url}/workflow_orchestration`, ownerLink: `${url}/workflow_orchestration/setup#${token}`, api, workflow, stop, log: running.log };
 }

@@ -1,7 +1,7 @@
 // How the drawing behaves at size, in Chromium with software rendering. Prints figures, and judges nothing:
 // what else the machine does is in them. Give sizes to measure others: `npm run figures -- 100 500`.
 import { launch } from '../e2e/browser.mjs';
-import { serve } from '../e2e/server.mjs';
+import { cookies, serve } from '../e2e/server.mjs';
 
 const SIZES = process.argv.slice(2).map(Number).filter((size) => size > 0);
 /** How long a gesture is watched, in milliseconds. */
@@ -84,6 +84,7 @@ async function gestures(page, what) {
 async function together(server, browser) {
   const { id } = await server.workflow(workflow(30).replace('name: figures-30', 'name: together'));
   const context = await browser.newContext({ viewport: { width: 1360, height: 820 }, reducedMotion: 'reduce' });
+  await context.addCookies(cookies());
   const [page, other] = [await context.newPage(), await context.newPage()];
   for (const each of [page, other]) {
     each.setDefaultTimeout(60_000);
@@ -125,6 +126,7 @@ try {
   for (const size of SIZES.length > 0 ? SIZES : [100, 500, 2_000]) {
     const { id } = await server.workflow(workflow(size));
     const page = await browser.newPage({ viewport: { width: 1360, height: 820 }, reducedMotion: 'reduce' });
+    await page.context().addCookies(cookies());
     page.setDefaultTimeout(60_000);
     console.log(`${size} components`);
     // Once before, so that the parts of the pages are in the browser.

@@ -1,7 +1,9 @@
-import { createRootRoute, createRoute, createRouter, lazyRouteComponent, redirect } from '@tanstack/react-router';
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent, redirect, useRouterState } from '@tanstack/react-router';
 
 import { turnOf } from './executions/travel';
-import { Shell } from './ui/Shell';
+import { admit } from './sign-in/admit';
+import { BASE, OPEN_PAGES } from './sign-in/places';
+import { Bare, Shell } from './ui/Shell';
 import { Empty, Failed, Loading } from './ui/States';
 
 /** What is written in an address: text, or nothing. */
@@ -9,8 +11,16 @@ const text = (value: unknown): string | undefined =>
   typeof value === 'string' && value !== '' ? value : typeof value === 'number' ? String(value) : undefined;
 const flag = (value: unknown): true | undefined => (value === true || value === 'true' ? true : undefined);
 
+/** Whoever is not signed in has nowhere to go: their pages are without the navigation. */
+function Root() {
+  const isOpen = useRouterState({ select: ({ matches }) => matches.some(({ routeId }) => OPEN_PAGES.includes(routeId)) });
+  return isOpen ? <Bare /> : <Shell />;
+}
+
 const root = createRootRoute({
-  component: Shell,
+  component: Root,
+  // Asked while the page is on its way: it is drawn when both are there.
+  loader: ({ location }) => admit(location),
   notFoundComponent: () => <Empty icon="help" title="There is no such page." />,
 });
 
@@ -116,9 +126,30 @@ const workers = createRoute({
   component: lazyRouteComponent(() => import('./system/Workers'), 'Workers'),
 });
 
+const login = createRoute({
+  getParentRoute: () => root,
+  path: '/login',
+  validateSearch: (search: Record<string, unknown>): { next?: string } => ({
+    ...(text(search['next']) && { next: text(search['next'])! }),
+  }),
+  component: lazyRouteComponent(() => import('./sign-in/Login'), 'Login'),
+});
+
+const setup = createRoute({
+  getParentRoute: () => root,
+  path: '/setup',
+  component: lazyRouteComponent(() => import('./sign-in/Setup'), 'Setup'),
+});
+
+const me = createRoute({
+  getParentRoute: () => root,
+  path: '/me',
+  component: lazyRouteComponent(() => import('./sign-in/Me'), 'Me'),
+});
+
 export const router = createRouter({
-  routeTree: root.addChildren([home, dashboard, workflows, newWorkflow, editWorkflow, executions, monitor, schedules, people, workers]),
-  basepath: '/workflow_orchestration',
+  routeTree: root.addChildren([home, dashboard, workflows, newWorkflow, editWorkflow, executions, monitor, schedules, people, workers, login, setup, me]),
+  basepath: BASE,
   defaultPreload: 'intent',
   defaultPendingComponent: () => <Loading />,
   defaultErrorComponent: ({ error, reset }) => <Failed error={error} retry={reset} />,

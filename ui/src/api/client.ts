@@ -1,6 +1,10 @@
 import createClient from 'openapi-fetch';
 
 import type { components, paths } from '../generated/api';
+import { guarded } from '../sign-in/guard';
+import { ApiProblem, asProblem } from './problem';
+
+export { ApiProblem };
 
 export type Schemas = components['schemas'];
 export type Execution = Schemas['Execution'];
@@ -15,41 +19,7 @@ export type Draft = Schemas['Draft'];
 export type Difference = Schemas['Difference'];
 export type Waiting = Schemas['Waiting'];
 
-export const api = createClient<paths>({ baseUrl: '/' });
-
-/** What the server refused, or that it could not be reached. */
-export class ApiProblem extends Error {
-  constructor(
-    /** The HTTP status; 0 when there was no answer. */
-    readonly status: number,
-    /** The stable code, such as `stale_version`. */
-    readonly code: string,
-    message: string,
-    readonly traceId?: string,
-    readonly problems: Mistake[] = [],
-  ) {
-    super(message);
-    this.name = 'ApiProblem';
-  }
-
-  /** Whether asking again, unchanged, may help. */
-  get isRetryable(): boolean {
-    return this.status === 0 || this.status === 429 || this.status >= 500;
-  }
-}
-
-function asProblem(response: Response, body: unknown): ApiProblem {
-  if (typeof body === 'object' && body !== null && 'code' in body) {
-    const problem = body as Schemas['Problem'];
-    return new ApiProblem(response.status, problem.code, problem.detail, problem.trace_id, problem.problems ?? []);
-  }
-  return new ApiProblem(
-    response.status,
-    'unreadable',
-    `The server answered ${response.status} without saying why.`,
-    response.headers.get('x-request-id') ?? undefined,
-  );
-}
+export const api = createClient<paths>({ baseUrl: '/', fetch: guarded });
 
 /** The data of an answer; a refusal is thrown as [ApiProblem]. */
 export async function answer<T>(

@@ -1,6 +1,8 @@
 import { useQueryClient, type QueryClient } from '@tanstack/react-query';
 import { useEffect, useState } from 'react';
 
+import { signedIn } from '../sign-in/guard';
+import { current } from '../sign-in/session';
 import type { Progress } from './client';
 
 type ComponentProgress = Progress['components'][number];
@@ -48,7 +50,8 @@ export function useLive(id: string | undefined): { sight: Sight | undefined; con
     setConnection('connecting');
     if (id === undefined) return undefined;
 
-    const source = new EventSource(`/api/v1/executions/${encodeURIComponent(id)}/events`);
+    let source: EventSource;
+    let isOver = false;
     let pause = 1_000;
     const again = () => {
       const began = performance.now();
@@ -77,11 +80,29 @@ export function useLive(id: string | undefined): { sight: Sight | undefined; con
       }
     };
     const takers = { snapshot: take('snapshot'), update: take('update'), end: take('end') };
-    for (const [name, taker] of Object.entries(takers)) source.addEventListener(name, taker);
-    // The browser connects again by itself; until then what is shown may be old, and says so.
-    source.onerror = () => setConnection(source.readyState === EventSource.CLOSED ? 'lost' : 'connecting');
+    let token: string | null | undefined;
+    const open = () => {
+      token = current()?.csrf;
+      source = new EventSource(`/api/v1/executions/${encodeURIComponent(id)}/events`);
+      for (const [name, taker] of Object.entries(takers)) source.addEventListener(name, taker);
+      // The browser connects again by itself; until then what is shown may be old, and says so.
+      source.onerror = () => {
+        setConnection('connecting');
+        if (source.readyState === EventSource.CLOSED) void refused();
+      };
+    };
+    /** A refusal ends it for good, and does not say why. Where the session has ended, it goes on with the next one. */
+    const refused = async () => {
+      await signedIn();
+      if (isOver) return;
+      const now = current();
+      if (now?.state === 'signed_in' && now.csrf !== token) open();
+      else setConnection('lost');
+    };
+    open();
 
     return () => {
+      isOver = true;
       source.close();
       cancelAnimationFrame(frame);
       clearTimeout(refresh);

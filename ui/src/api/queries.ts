@@ -1,16 +1,6 @@
-import { infiniteQueryOptions, keepPreviousData, QueryClient, queryOptions } from '@tanstack/react-query';
+import { infiniteQueryOptions, keepPreviousData, queryOptions } from '@tanstack/react-query';
 
 import { answer, api, ApiProblem, type LogEntry } from './client';
-
-export const queryClient = new QueryClient({
-  defaultOptions: {
-    queries: {
-      staleTime: 5_000,
-      retry: (count, error) => count < 2 && error instanceof ApiProblem && error.isRetryable,
-      refetchOnWindowFocus: true,
-    },
-  },
-});
 
 export interface ExecutionFilter {
   status?: string | undefined;

@@ -2,6 +2,8 @@ import type { Awareness } from 'y-protocols/awareness';
 import { WebsocketProvider } from 'y-websocket';
 import type * as Y from 'yjs';
 
+import { signedIn } from '../sign-in/guard';
+
 /** How it stands with people in other browsers. */
 export type Standing =
   /** They are being joined. */
@@ -11,7 +13,9 @@ export type Standing =
   /** The connection is lost, and is being made again. */
   | 'away'
   /** There is no room for this document: they are seen when they keep a draft. */
-  | 'alone';
+  | 'alone'
+  /** The right to open this document was lost. What was done here stays here. */
+  | 'barred';
 
 export interface Told {
   standing: (now: Standing) => void;
@@ -20,7 +24,11 @@ export interface Told {
 }
 
 /** The server's codes for what a new connection does not cure (see the designer's guide). */
+const SESSION_ENDED = 4401;
+const BARRED = 4403;
 const OTHER_LINE = 4409;
+/** How often a room is joined again after signing in, before it is given up. */
+const TIMES = 3;
 const isFinal = (code: number) => code === 1009 || (code >= 4400 && code < 4500);
 
 /**
@@ -38,6 +46,15 @@ export function join(id: string, line: number, doc: Y.Doc, awareness: Awareness,
     params: { line: String(line) },
     shouldReconnect: ({ code }) => !isFinal(code),
   });
+  let isLeft = false;
+  let times = 0;
+  /** Joins again after signing in. A server that goes on saying that nobody is signed in is not asked without end. */
+  const again = () => {
+    times += 1;
+    if (isLeft) return;
+    if (times <= TIMES) provider.connect();
+    else told.standing('alone');
+  };
   // It would say again what it hears of others, and each of them would do so: only what is said of this person goes out.
   const sayAll = provider._awarenessUpdateHandler;
   const say = ({ added, updated, removed }: Record<'added' | 'updated' | 'removed', number[]>, origin: unknown) => {
@@ -46,7 +63,9 @@ export function join(id: string, line: number, doc: Y.Doc, awareness: Awareness,
   awareness.off('update', sayAll);
   awareness.on('update', say);
   provider.on('sync', (isSynced) => {
-    if (isSynced) told.standing('live');
+    if (!isSynced) return;
+    times = 0;
+    told.standing('live');
   });
   provider.on('status', ({ status }) => {
     if (status === 'disconnected') told.standing('away');
@@ -58,6 +77,10 @@ export function join(id: string, line: number, doc: Y.Doc, awareness: Awareness,
   provider.on('closed', ({ code, reason }) => {
     const other = Number.parseInt(reason, 10);
     if (code === OTHER_LINE && Number.isFinite(other)) told.otherLine(other);
+    else if (code === SESSION_ENDED) {
+      told.standing('away');
+      void signedIn().then(again);
+    } else if (code === BARRED) told.standing('barred');
     else told.standing('alone');
   });
   // A connection that is lost may look alive for half a minute; the browser knows at once.
@@ -67,6 +90,7 @@ export function join(id: string, line: number, doc: Y.Doc, awareness: Awareness,
   addEventListener('online', back);
   provider.connect();
   return () => {
+    isLeft = true;
     removeEventListener('offline', lost);
     removeEventListener('online', back);
     awareness.off('update', say);

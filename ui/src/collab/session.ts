@@ -3,6 +3,7 @@ import { Awareness, removeAwarenessStates } from 'y-protocols/awareness';
 import * as Y from 'yjs';
 
 import { numberOf, type Shared } from '../model/shared';
+import { current } from '../sign-in/session';
 import { COLOURS, NOBODY, type Person, type Place } from './people';
 import { bind, contentOf, firstState, isBlank, lineOf, onSaved, savedOf, setSaved } from './replica';
 import { join, type Standing } from './room';
@@ -58,7 +59,7 @@ function knownName(): string {
   try {
     const known = localStorage.getItem(NAME);
     if (known) return known;
-    const made = guest();
+    const made = current()?.principal?.name ?? guest();
     localStorage.setItem(NAME, made);
     return made;
   } catch {
@@ -243,7 +244,7 @@ export async function share(id: string, shared: Shared, base: string, kept: Kept
   if (!leaveRoom) standing = 'alone';
 
   const settled = async () => {
-    const isSettled = () => isClosed || standing === 'live' || standing === 'alone';
+    const isSettled = () => isClosed || standing === 'live' || standing === 'alone' || standing === 'barred';
     if (!isSettled()) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(done, JOINING);

@@ -10,6 +10,7 @@ import { healthQuery, humanTasksQuery, workersQuery, workflowQuery } from '../ap
 import { deadLettersQuery, someExecutionsQuery, statisticsQuery, type Bucket } from '../api/statistics';
 import { useGuided } from '../first-minute/guided';
 import { Offer } from '../first-minute/Offer';
+import { usePermission } from '../sign-in/permission';
 import { instant, shortId } from '../ui/format';
 import { Icon, type IconName } from '../ui/Icon';
 import { Page } from '../ui/Page';
@@ -150,16 +151,19 @@ export function Dashboard() {
   const recent = useQuery(someExecutionsQuery({ workflow }, FEW));
   const open = useQuery({ ...humanTasksQuery({ status: 'open' }), refetchInterval: 15_000 });
   const workers = useQuery(workersQuery);
-  const dead = useQuery(deadLettersQuery);
+  const mayLookAfter = usePermission('admin.system') === undefined;
+  const dead = useQuery({ ...deadLettersQuery, enabled: mayLookAfter });
   const health = useQuery(healthQuery);
   const { isNew } = useGuided();
+  const mayCreate = usePermission('workflow.create') === undefined;
+  const mayExecute = usePermission('workflow.execute') === undefined;
 
   const buckets = statistics.data?.items ?? NONE;
   const charts = useMemo(() => (statistics.data ? drawings(buckets, statistics.data.bucket_seconds) : []), [buckets, statistics.data]);
   const sum = useMemo(() => totals(buckets), [buckets]);
   const isFirst = recent.data?.items.length === 0 && workflow === undefined;
   // Whoever is new here, while little happened; and always while nothing did.
-  const isOffered = isFirst || (isNew && workflow === undefined && recent.data !== undefined && recent.data.items.length < FEW);
+  const isOffered = mayCreate && mayExecute && (isFirst || (isNew && workflow === undefined && recent.data !== undefined && recent.data.items.length < FEW));
   const set = (change: { range?: string | undefined; workflow?: string | undefined }) =>
     void navigate({
       to: '/dashboard',
@@ -178,9 +182,11 @@ export function Dashboard() {
     <Page
       title="Dashboard"
       actions={
-        <Button size="xs" component={Link} to="/workflows/new" leftSection={<Icon name="plus" size={12} />}>
-          New workflow
-        </Button>
+        mayCreate && (
+          <Button size="xs" component={Link} to="/workflows/new" leftSection={<Icon name="plus" size={12} />}>
+            New workflow
+          </Button>
+        )
       }
     >
       <div className="filters">
@@ -291,24 +297,26 @@ export function Dashboard() {
             );
           }}
         </Card>
-        <Card title="Dead letters" icon="check" empty="Every message could be used." asked={dead} isEmpty={({ items }) => items.length === 0}>
-          {({ items, next_cursor }) => (
-            <ul className="dash-list">
-              {items.map((letter) => (
-                <li key={letter.id}>
-                  <span className="tag bad">{letter.queue}</span>
-                  <span className="clip" title={letter.reason}>
-                    {letter.reason}
-                  </span>
-                  <span className="dim dash-when">
-                    <Ago at={letter.at} />
-                  </span>
-                </li>
-              ))}
-              {next_cursor && <li className="dim">and older ones</li>}
-            </ul>
-          )}
-        </Card>
+        {mayLookAfter && (
+          <Card title="Dead letters" icon="check" empty="Every message could be used." asked={dead} isEmpty={({ items }) => items.length === 0}>
+            {({ items, next_cursor }) => (
+              <ul className="dash-list">
+                {items.map((letter) => (
+                  <li key={letter.id}>
+                    <span className="tag bad">{letter.queue}</span>
+                    <span className="clip" title={letter.reason}>
+                      {letter.reason}
+                    </span>
+                    <span className="dim dash-when">
+                      <Ago at={letter.at} />
+                    </span>
+                  </li>
+                ))}
+                {next_cursor && <li className="dim">and older ones</li>}
+              </ul>
+            )}
+          </Card>
+        )}
         <Card title="Health" icon="check" empty="Nothing is checked." asked={health} isEmpty={({ components }) => Object.keys(components).length === 0}>
           {({ components, version }) => (
             <ul className="dash-list">

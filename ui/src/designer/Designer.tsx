@@ -56,7 +56,7 @@ import { useValidation } from './useValidation';
 
 const Outline = lazy(() => import('./Outline').then((part) => ({ default: part.Outline })));
 const Problems = lazy(() => import('./Problems').then((part) => ({ default: part.Problems })));
-const Menu = lazy(() => import('./Menu'));
+const Menu = lazy(() => import('../ui/Menu'));
 const Try = lazy(() => import('./Try'));
 const Source = lazy(() => import('./Source'));
 const Inspector = lazy(() => import('./Inspector').then((part) => ({ default: part.Inspector })));
@@ -73,7 +73,7 @@ interface Props {
   /** Further actions, for Ctrl-K. */
   actions: Command[];
   publish: { reason?: string | undefined; run: () => void; isPending?: boolean };
-  execute?: { label: string; run: () => void };
+  execute?: { label: string; reason?: string | undefined; run: () => void };
   /** Who else has it open. */
   people?: readonly Person[];
   /** Where this person is now. */
@@ -493,7 +493,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
       reason: mistake ? 'The text is not YAML.' : isBlank ? 'Nothing is drawn yet.' : errors > 0 ? `There ${errors === 1 ? 'is a mistake' : `are ${errors} mistakes`}.` : publish.reason,
       run: publish.run,
     },
-    ...(execute ? [{ id: 'execute', label: 'Execute', icon: 'play' as IconName, run: execute.run }] : []),
+    ...(execute ? [{ id: 'execute', label: 'Execute', icon: 'play' as IconName, reason: execute.reason, run: execute.run }] : []),
     { id: 'try', label: `Try up to ${only ?? 'what is selected'}`, icon: 'play', keys: 'Ctrl Enter', reason: tryReason, run: () => tryIt(false) },
     { id: 'try-only', label: `Try only ${only ?? 'what is selected'}`, icon: 'bolt', keys: 'Ctrl Shift Enter', reason: tryReason, run: () => tryIt(true) },
     { id: 'pin', label: only !== undefined && pins[only] ? `Pinned data of ${only}` : `Pin data of ${only ?? 'what is selected'}`, icon: 'pin', reason: tryReason, run: () => tryIt(false, true) },
@@ -643,7 +643,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
           <span className="toolbar-gap only-wide" />
         </span>
         {execute && (
-          <Button size="xs" variant="default" leftSection={<Icon name="play" size={12} />} onClick={execute.run}>
+          <Button size="xs" variant="default" leftSection={<Icon name="play" size={12} />} disabled={execute.reason !== undefined} data-hint={execute.reason} onClick={execute.run}>
             {execute.label}
           </Button>
         )}

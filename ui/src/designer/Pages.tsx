@@ -9,6 +9,7 @@ import type { Standing } from '../collab/room';
 import { EMPTY, textOfDefinition } from '../model/document';
 import { Types } from '../model/ports';
 import { merged } from '../model/shared';
+import { usePermission } from '../sign-in/permission';
 import { ExecuteDialog } from '../workflows/ExecuteButton';
 import { Icon } from '../ui/Icon';
 import { say, sayProblem } from '../ui/notify';
@@ -30,6 +31,13 @@ const NEW = 'new';
 
 /** The one visible word about whether what is drawn is safe. */
 function Saved({ state, standing, retry }: { state: SaveState; standing: Standing; retry: () => void }) {
+  if (standing === 'barred') {
+    return (
+      <span className="save-state is-bad" role="status">
+        <Icon name="alert" size={12} /> You may not open this workflow any more: what you did is kept in this browser
+      </span>
+    );
+  }
   if (standing === 'away' || (state.kind === 'failed' && !navigator.onLine)) {
     return (
       <span className="save-state is-bad" role="status">
@@ -101,6 +109,8 @@ function Editing({ workflow, draft, types }: { workflow: Workflow; draft: Draft 
   const [publishing, setPublishing] = useState<{ revision: number | undefined }>();
   const [executing, setExecuting] = useState(false);
   const hasDraft = saved.revision > 0 || text !== published;
+  const noEdit = usePermission('workflow.edit');
+  const noExecute = usePermission('workflow.execute');
   const known = useMemo(() => new Types(types), [types]);
   useTitle(workflow.name);
 
@@ -132,7 +142,12 @@ function Editing({ workflow, draft, types }: { workflow: Workflow; draft: Draft 
         people={people}
         onPlace={show}
         banner={
-          saved.state.kind === 'overtaken' ? (
+          noEdit !== undefined ? (
+            <div className="banner" role="status">
+              <Icon name="alert" size={14} />
+              <span>You may look at this workflow, and what you draw is not saved. {noEdit}</span>
+            </div>
+          ) : saved.state.kind === 'overtaken' ? (
             <div className="banner is-failure" role="alert">
               <Icon name="alert" size={14} />
               <span>Somebody kept another draft meanwhile. Yours is safe in this browser.</span>
@@ -163,19 +178,19 @@ function Editing({ workflow, draft, types }: { workflow: Workflow; draft: Draft 
             id: 'discard',
             label: 'Throw the draft away',
             icon: 'trash',
-            reason: hasDraft ? undefined : 'There is no draft.',
+            reason: hasDraft ? noEdit : 'There is no draft.',
             run: () => discard.mutate(),
           },
         ]}
         publish={{
-          reason: hasDraft ? undefined : 'It is published as you see it.',
+          reason: hasDraft ? noEdit : 'It is published as you see it.',
           run: () =>
             void saved.flush().then(
               (revision) => setPublishing({ revision }),
               (error: unknown) => sayProblem('The draft could not be kept, so it was not published', error),
             ),
         }}
-        execute={{ label: hasDraft ? `Execute v${workflow.version}` : 'Execute', run: () => setExecuting(true) }}
+        execute={{ label: hasDraft ? `Execute v${workflow.version}` : 'Execute', reason: noExecute, run: () => setExecuting(true) }}
       />
       <PublishDialog
         id={workflow.id}
@@ -214,6 +229,7 @@ function Drawing({ types }: { types: readonly ComponentType[] }) {
   const text = document.read.text;
   const known = useMemo(() => new Types(types), [types]);
   const [isKept, setKept] = useState(true);
+  const noCreate = usePermission('workflow.create');
   useTitle('New workflow');
 
   useEffect(() => {
@@ -252,7 +268,7 @@ function Drawing({ types }: { types: readonly ComponentType[] }) {
           run: () => document.put(EMPTY, text, 'Empty the canvas'),
         },
       ]}
-      publish={{ run: () => create.mutate(), isPending: create.isPending }}
+      publish={{ reason: noCreate, run: () => create.mutate(), isPending: create.isPending }}
     />
   );
 }

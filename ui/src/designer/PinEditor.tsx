@@ -3,6 +3,7 @@ import { useState } from 'react';
 
 import type { Attempt } from '../api/client';
 import type { Pinned } from '../api/try';
+import { fetchOf } from '../sign-in/guard';
 import { Choice } from '../ui/Choice';
 import { bytes } from '../ui/format';
 import { Icon } from '../ui/Icon';
@@ -20,7 +21,7 @@ export async function fetchPin(attempt: Attempt | undefined): Promise<Pinned | u
     say(`Its output has ${bytes(reference.size)}; pinned data may take ${bytes(ROOM)}. Pin a part of it by hand.`);
     return undefined;
   }
-  const response = await fetch(reference.href);
+  const response = await fetchOf(reference.href);
   if (!response.ok) throw new Error(`The server answered ${response.status}.`);
   const text = await response.text();
   const ports = attempt?.ports ?? [];

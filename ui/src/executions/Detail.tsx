@@ -5,6 +5,7 @@ import { useState } from 'react';
 import type { Attempt } from '../api/client';
 import { answer, ApiProblem } from '../api/client';
 import type { Component, Workflow } from '../model/document';
+import { fetchOf } from '../sign-in/guard';
 import { bytes, duration, instant, shortId } from '../ui/format';
 import { Icon } from '../ui/Icon';
 import { JsonView } from '../ui/JsonView';
@@ -20,7 +21,7 @@ function Large({ href, size }: { href: string; size: number }) {
     queryKey: ['payload', href],
     queryFn: ({ signal }) =>
       answer(
-        fetch(href, { signal }).then(async (response) => ({
+        fetchOf(href, signal).then(async (response) => ({
           response,
           ...(response.ok ? { data: { text: await response.text() } } : { error: (await response.json()) as unknown }),
         })),

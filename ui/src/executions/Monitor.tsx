@@ -13,6 +13,7 @@ import { componentsQuery, executionQuery, humanTasksQuery, MOST_ATTEMPTS, tasksQ
 import { read, textOfDefinition } from '../model/document';
 import { Types } from '../model/ports';
 import type { MonitorTab } from '../router';
+import { usePermission } from '../sign-in/permission';
 import { useOffer, type Command } from '../ui/commands';
 import { shortId } from '../ui/format';
 import { Icon } from '../ui/Icon';
@@ -106,6 +107,8 @@ function Controls({ execution, onRetry }: { execution: Execution; onRetry: (from
   const [opened, dialog] = useDisclosure(false);
   const { id, status } = execution;
   const isOver = isFinal(status);
+  const reason = usePermission('workflow.execute');
+  const refused = { disabled: reason !== undefined, 'data-hint': reason };
 
   const act = useMutation({
     mutationFn: async ({ deed, reason }: { deed: Deed; reason: string }) => {
@@ -166,17 +169,17 @@ function Controls({ execution, onRetry }: { execution: Execution; onRetry: (from
         { id: 'cancel', label: 'Cancel this execution', icon: 'stop', run: () => ask('cancel') },
         { id: 'kill', label: 'Kill this execution', icon: 'cross', run: () => ask('kill') },
       ];
-  useOffer(commands);
+  useOffer(commands.map((command) => ({ ...command, reason })));
 
   return (
     <>
       {isOver ? (
         <>
-          <Button size="xs" variant="default" leftSection={<Icon name="play" size={12} />} loading={again.isPending} onClick={() => again.mutate()}>
+          <Button size="xs" variant="default" {...refused} leftSection={<Icon name="play" size={12} />} loading={again.isPending} onClick={() => again.mutate()}>
             Execute again
           </Button>
           {status !== 'completed' && (
-            <Button size="xs" leftSection={<Icon name="retry" size={13} />} onClick={() => onRetry('failed')}>
+            <Button size="xs" {...refused} leftSection={<Icon name="retry" size={13} />} onClick={() => onRetry('failed')}>
               Retry
             </Button>
           )}
@@ -184,15 +187,15 @@ function Controls({ execution, onRetry }: { execution: Execution; onRetry: (from
       ) : (
         <>
           {status === 'paused' ? (
-            <Button size="xs" leftSection={<Icon name="play" size={12} />} loading={act.isPending} onClick={() => act.mutate({ deed: 'resume', reason: '' })}>
+            <Button size="xs" {...refused} leftSection={<Icon name="play" size={12} />} loading={act.isPending} onClick={() => act.mutate({ deed: 'resume', reason: '' })}>
               Resume
             </Button>
           ) : (
-            <Button size="xs" variant="default" leftSection={<Icon name="pause" size={13} />} onClick={() => ask('pause')}>
+            <Button size="xs" variant="default" {...refused} leftSection={<Icon name="pause" size={13} />} onClick={() => ask('pause')}>
               Pause
             </Button>
           )}
-          <Button size="xs" variant="default" leftSection={<Icon name="stop" size={12} />} onClick={() => ask('cancel')}>
+          <Button size="xs" variant="default" {...refused} leftSection={<Icon name="stop" size={12} />} onClick={() => ask('cancel')}>
             End
           </Button>
         </>
@@ -253,6 +256,7 @@ export function Monitor() {
   });
   const attempts = useQuery(tasksQuery(id));
   const people = useQuery(humanTasksQuery({ execution: id, status: 'any' }));
+  const mayExecute = usePermission('workflow.execute') === undefined;
   useTitle(execution.data ? `${execution.data.workflow_name} …${shortId(id)}` : 'Execution');
 
   const workflow = useMemo(
@@ -449,7 +453,7 @@ export function Monitor() {
             tasks={tasks.filter((task) => task.component === chosen.id)}
             all={tasks}
             state={sight?.components.get(chosen.id)?.state}
-            {...(isOver && chosen.scope.parent === null && chosen.scope.name === 'components' ? { onRetry: () => setRetry({ component: chosen.id }) } : {})}
+            {...(isOver && mayExecute && chosen.scope.parent === null && chosen.scope.name === 'components' ? { onRetry: () => setRetry({ component: chosen.id }) } : {})}
             onClose={() => select(undefined)}
           />
         )}

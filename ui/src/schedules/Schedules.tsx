@@ -5,6 +5,7 @@ import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 
 import { answer, api } from '../api/client';
 import { useOffer } from '../ui/commands';
+import { usePermission } from '../sign-in/permission';
 import { instant, shortId } from '../ui/format';
 import { Icon } from '../ui/Icon';
 import { sayProblem } from '../ui/notify';
@@ -219,6 +220,7 @@ function Detail({ trigger, close }: { trigger: Trigger; close: () => void }) {
   const [opened, dialog] = useDisclosure(false);
   const pause = usePause(trigger);
   const isPaused = trigger.status === 'paused';
+  const refused = usePermission('workflow.execute');
   useOffer([
     {
       id: 'pause-schedule',
@@ -227,7 +229,7 @@ function Detail({ trigger, close }: { trigger: Trigger; close: () => void }) {
       reason: trigger.status === 'disabled' ? 'It is switched off in the document.' : undefined,
       run: () => pause.mutate(),
     },
-    { id: 'backfill', label: `Backfill ${trigger.name}`, icon: 'retry', run: dialog.open },
+    { id: 'backfill', label: `Backfill ${trigger.name}`, icon: 'retry', reason: refused, run: dialog.open },
   ]);
   return (
     <section className="schedule" aria-label={`The schedule ${trigger.name}`}>
@@ -235,7 +237,7 @@ function Detail({ trigger, close }: { trigger: Trigger; close: () => void }) {
         <h2>{trigger.name}</h2>
         <Status status={trigger.status} />
         <span className="spacer" />
-        <Button size="compact-xs" variant="default" leftSection={<Icon name="retry" size={11} />} onClick={dialog.open}>
+        <Button size="compact-xs" variant="default" leftSection={<Icon name="retry" size={11} />} disabled={refused !== undefined} data-hint={refused} onClick={dialog.open}>
           Backfill
         </Button>
         <CloseButton size="sm" aria-label="Close the schedule" onClick={close} />

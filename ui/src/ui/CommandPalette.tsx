@@ -8,9 +8,12 @@ import { useNavigate } from '@tanstack/react-router';
 import { useEffect } from 'react';
 
 import { answer, api } from '../api/client';
+import { signOut } from '../sign-in/deeds';
+import { usePermission } from '../sign-in/permission';
 import { useCommands } from './commands';
 import { ago } from './format';
 import { Icon, type IconName } from './Icon';
+import { sayProblem } from './notify';
 import { look } from './status';
 import { useNow, useRested } from './Time';
 
@@ -32,6 +35,7 @@ export function CommandPalette({
   const now = useNow();
   const { setColorScheme } = useMantineColorScheme();
   const commands = useCommands();
+  const refused = usePermission('workflow.create');
   const rested = useRested(query.trim(), 150);
 
   useEffect(() => (opened ? spotlight.open() : spotlight.close()), [opened]);
@@ -66,7 +70,7 @@ export function CommandPalette({
   }, [opened, query]);
 
   const pages: SpotlightActionData[] = [
-    { id: 'new', label: 'New workflow', leftSection: icon('plus'), onClick: () => void navigate({ to: '/workflows/new' }) },
+    { id: 'new', label: 'New workflow', description: refused ?? '', disabled: refused !== undefined, leftSection: icon('plus'), onClick: () => void navigate({ to: '/workflows/new' }) },
     { id: 'dashboard', label: 'Dashboard', leftSection: icon('chart'), onClick: () => void navigate({ to: '/dashboard' }) },
     { id: 'workflows', label: 'Workflows', leftSection: icon('flow'), onClick: () => void navigate({ to: '/workflows' }) },
     { id: 'executions', label: 'Executions', leftSection: icon('list'), onClick: () => void navigate({ to: '/executions' }) },
@@ -79,6 +83,8 @@ export function CommandPalette({
     { id: 'schedules', label: 'Schedules', leftSection: icon('clock'), onClick: () => void navigate({ to: '/schedules' }) },
     { id: 'approvals', label: 'Approvals', leftSection: icon('person'), onClick: () => void navigate({ to: '/approvals' }) },
     { id: 'workers', label: 'Workers and health', leftSection: icon('server'), onClick: () => void navigate({ to: '/workers' }) },
+    { id: 'me', label: 'Your account', leftSection: icon('person'), onClick: () => void navigate({ to: '/me' }) },
+    { id: 'sign-out', label: 'Sign out', leftSection: icon('external'), onClick: () => void signOut().catch((error: unknown) => sayProblem('You are still signed in', error)) },
     { id: 'docs', label: 'API reference', leftSection: icon('book'), onClick: () => location.assign('/api/v1/docs') },
     { id: 'light', label: 'Light colours', leftSection: icon('sun'), onClick: () => setColorScheme('light') },
     { id: 'dark', label: 'Dark colours', leftSection: icon('moon'), onClick: () => setColorScheme('dark') },

@@ -6,7 +6,9 @@ import { lazy, Suspense, useEffect, useState } from 'react';
 
 import { healthQuery, humanTasksQuery } from '../api/queries';
 import { useGuided } from '../first-minute/guided';
-import { Hints } from './Hints';
+import { useIsAsked, closeSheet } from '../sign-in/asked';
+import { usePermission } from '../sign-in/permission';
+import { Person } from '../sign-in/Person';
 import { Icon, type IconName } from './Icon';
 import { Notices } from './Notices';
 import { onDemand } from './onDemand';
@@ -35,7 +37,10 @@ function PaletteField({ query, setQuery, close }: { opened: boolean; close: () =
 const CommandPalette = onDemand(loadPalette, PaletteField);
 const SideMenu = onDemand(() => import('./SideMenu').then((part) => part.SideMenu));
 
+const Sheet = onDemand(() => import('../sign-in/Sheet').then((part) => part.Sheet));
+
 const Guide = lazy(() => import('../first-minute/Guide'));
+const Hints = lazy(() => import('./Hints').then((part) => ({ default: part.Hints })));
 
 const PAGES: { to: string; icon: IconName; label: string }[] = [
   { to: '/dashboard', icon: 'chart', label: 'Dashboard' },
@@ -50,9 +55,10 @@ const PAGES: { to: string; icon: IconName; label: string }[] = [
 export function Navigation({ onGo }: { onGo?: () => void }) {
   const { data: open } = useQuery({ ...humanTasksQuery({ status: 'open' }), refetchInterval: 15_000 });
   const waiting = open?.items.length ?? 0;
+  const mayLookAfter = usePermission('admin.system') === undefined;
   return (
     <nav className="navigation" aria-label="Pages">
-      {PAGES.map(({ to, icon, label }) => (
+      {PAGES.filter(({ to }) => mayLookAfter || to !== '/workers').map(({ to, icon, label }) => (
         <Link key={to} to={to} className="navigation-link" activeProps={{ className: 'is-active' }} {...(onGo && { onClick: onGo })}>
           <Icon name={icon} />
           <span>{label}</span>
@@ -155,6 +161,7 @@ export function Shell() {
         <span className="spacer" />
         <Health />
         <Theme />
+        <Person />
       </header>
       <div className="side only-wide">
         <Navigation />
@@ -173,8 +180,25 @@ export function Shell() {
         </ErrorBoundary>
       </main>
       <CommandPalette opened={searching} close={() => setSearching(false)} query={query} setQuery={setQuery} />
+      <Sheet opened={useIsAsked()} close={closeSheet} />
       <Notices />
-      <Hints />
+      <Suspense fallback={null}>
+        <Hints />
+      </Suspense>
     </div>
+  );
+}
+
+/** What is around a page for those who are not signed in. */
+export function Bare() {
+  return (
+    <>
+      <main id="main" className="main bare" tabIndex={-1}>
+        <ErrorBoundary>
+          <Outlet />
+        </ErrorBoundary>
+      </main>
+      <Notices />
+    </>
   );
 }

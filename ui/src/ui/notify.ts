@@ -50,6 +50,6 @@ export function sayProblem(title: string, error: unknown): void {
   show({ title, message: problem?.traceId ? `${message} (request ${problem.traceId})` : message, isProblem: true, stays: 10_000 });
 }
 
-export function say(message: string): void {
-  show({ title: undefined, message, isProblem: false, stays: 4_000 });
+export function say(message: string, stays = 4_000): void {
+  show({ title: undefined, message, isProblem: false, stays });
 }

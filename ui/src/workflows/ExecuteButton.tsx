@@ -1,6 +1,7 @@
 import { ActionIcon } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 
+import { usePermission } from '../sign-in/permission';
 import { Icon } from '../ui/Icon';
 import { onDemand } from '../ui/onDemand';
 
@@ -10,15 +11,16 @@ export const ExecuteDialog = onDemand(() => import('./Execute').then((part) => p
 /** The button in a list that opens the dialog. */
 export function ExecuteButton({ id, name, archived }: { id: string; name: string; archived: boolean }) {
   const [opened, dialog] = useDisclosure(false);
+  const refused = usePermission('workflow.execute');
   return (
     <>
       <ActionIcon
-        data-hint={archived ? 'It is archived and takes no new executions' : 'Execute'}
+        data-hint={archived ? 'It is archived and takes no new executions' : (refused ?? 'Execute')}
         variant="subtle"
         size="sm"
         onClick={dialog.open}
         aria-label={`Execute ${name}`}
-        disabled={archived}
+        disabled={archived || refused !== undefined}
       >
         <Icon name="play" size={12} />
       </ActionIcon>

@@ -5,6 +5,7 @@ import { useEffect, useState } from 'react';
 
 import type { Workflow } from '../api/client';
 import { lastExecutionsQuery, workflowsQuery } from '../api/queries';
+import { usePermission } from '../sign-in/permission';
 import { instant } from '../ui/format';
 import { Icon } from '../ui/Icon';
 import { Segments } from '../ui/Segments';
@@ -100,6 +101,7 @@ export function WorkflowList() {
   const navigate = useNavigate();
   const [typed, setTyped] = useState(q);
   const rested = useRested(typed.trim(), 250);
+  const refused = usePermission('workflow.create');
   const list = useInfiniteQuery(workflowsQuery(q, status));
   const items = list.data?.pages.flatMap((page) => page.items) ?? [];
 
@@ -113,9 +115,11 @@ export function WorkflowList() {
     <Page
       title="Workflows"
       actions={
-        <Button component={Link} to="/workflows/new" size="xs" leftSection={<Icon name="plus" size={14} />}>
-          New workflow
-        </Button>
+        refused === undefined && (
+          <Button component={Link} to="/workflows/new" size="xs" leftSection={<Icon name="plus" size={14} />}>
+            New workflow
+          </Button>
+        )
       }
     >
       <div className="filters">
@@ -159,9 +163,11 @@ export function WorkflowList() {
           </Empty>
         ) : (
           <Empty icon="flow" title="There are no workflows yet.">
-            <Button component={Link} to="/workflows/new" size="xs" leftSection={<Icon name="plus" size={14} />}>
-              Draw the first one
-            </Button>
+            {refused ?? (
+              <Button component={Link} to="/workflows/new" size="xs" leftSection={<Icon name="plus" size={14} />}>
+                Draw the first one
+              </Button>
+            )}
           </Empty>
         )
       ) : (

@@ -2,10 +2,10 @@ import '../styles/menu.css';
 
 import { useEffect, useRef, type KeyboardEvent } from 'react';
 
-import type { Command } from '../ui/commands';
-import { Icon } from '../ui/Icon';
+import type { Command } from './commands';
+import { Icon } from './Icon';
 
-/** What can be done with one component, where it was asked for. */
+/** What can be done, where it was asked for. */
 export default function Menu({ label, at, commands, onClose }: { label: string; at: [number, number]; commands: readonly Command[]; onClose: () => void }) {
   const box = useRef<HTMLDivElement>(null);
   const before = useRef(document.activeElement);
