@@ -39,6 +39,14 @@ import { around, boxAt, boxesOf, isFar, meets, passes, regionOf, viewOf, type Re
 // Most are alone.
 const People = lazy(() => import('./People'));
 
+export interface Count {
+  ended: number;
+  /** Absent while it is not known how many there will be. */
+  total?: number | undefined;
+}
+
+const inWords = ({ ended, total }: Count) => `${ended} of ${total ?? '?'}`;
+
 /** What is drawn of a component, beside its place. */
 export interface Card {
   id: string;
@@ -53,7 +61,9 @@ export interface Card {
   mistakes: number;
   warnings: number;
   status?: string | undefined;
-  /** A few words beside the status: an attempt, rounds, a countdown. */
+  /** How many of how many have ended: rounds of a loop, or what is in one. */
+  counts?: readonly Count[] | undefined;
+  /** A few words beside the status: an attempt, a countdown. */
   note?: ReactNode;
   /** What this component is made to undo with. */
   compensated: boolean;
@@ -85,7 +95,7 @@ export interface CanvasHandle {
   at: (clientX: number, clientY: number) => [number, number];
 }
 
-interface Edits {
+export interface Edits {
   onMove: (moved: Map<string, [number, number]>) => void;
   /** Components were dropped in another frame, or beside all of them; their places count from the drawing. */
   onMoveInto: (moved: Map<string, [number, number]>, frame: string | undefined) => void;
@@ -146,6 +156,16 @@ function Head({ card }: { card: Card }) {
           {seen ? (
             <span className={`card-status tone-${seen.tone}`}>
               <Icon name={seen.icon} size={11} className={card.status === 'running' ? 'turning' : ''} /> {seen.word}
+              {card.counts?.map((count, at) => (
+                // In words it would not have room, from a hundred on.
+                <span key={at} className="card-note" title={`${inWords(count)} have ended`}>
+                  {' '}
+                  <span aria-hidden="true">
+                    {count.ended}/{count.total ?? '?'}
+                  </span>
+                  <span className="visually-hidden">{inWords(count)}</span>
+                </span>
+              ))}
               {card.note && <span className="card-note"> {card.note}</span>}
             </span>
           ) : (
@@ -216,7 +236,7 @@ const CardView = memo(function CardView({ data, selected }: NodeProps<CardNode>)
     >
       <Incoming card={card} editable={editable} />
       <Head card={card} />
-      <Ports card={card} top={isFrame ? 30 : SIZE.head} editable={editable} />
+      <Ports card={card} top={isFrame ? SIZE.frameTop : SIZE.head} editable={editable} />
     </div>
   );
 });
@@ -388,6 +408,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
 
   // The identity of what did not change is kept, so that only what changed is drawn again.
   const drawn = useRef(new Map<string, CardNode>());
+  const drawnEdges = useRef(new Map<string, Edge<LineData>>());
   const nodes = useMemo(() => {
     if (far) return NO_NODES;
     const next = new Map<string, CardNode>();
@@ -414,7 +435,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         next.set(item.id, before);
         continue;
       }
-      const state = card.status ? `, ${look(card.status).word}` : '';
+      const state = card.status ? [`, ${look(card.status).word}`, ...(card.counts ?? []).map(inWords)].join(' ') : '';
       const wrong = card.mistakes > 0 ? `, ${card.mistakes} mistakes` : '';
       next.set(item.id, {
         id: item.id,
@@ -439,32 +460,41 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
     return [...next.values()];
   }, [items, cards, dragged, near, selection, editable, far, kept, target]);
 
-  const edges = useMemo<Edge<LineData>[]>(
-    () => {
-      if (far) return NO_EDGES;
-      return lines
-        .filter((line) => cards.has(line.from) && cards.has(line.to) && (!kept || kept.through.has(line)))
-        .map((line) => {
-          const id = lineId(line);
-          const isNear = near === undefined || (near.has(line.from) && near.has(line.to));
-          return {
-            id,
-            type: 'line',
-            source: line.from,
-            sourceHandle: line.port,
-            target: line.to,
-            selected: selectedLines?.has(id) ?? false,
-            focusable: editable,
-            deletable: editable,
-            markerEnd: MARKER,
-            className: isNear ? '' : 'is-far',
-            ariaLabel: `From ${line.from}${line.port === 'success' ? '' : `, port ${line.port},`} to ${line.to}`,
-            data: { label: line.port === 'success' ? '' : line.port, fate: line.fate, broken: line.broken ?? false, lane: laneOf.get(line) },
-          };
-        });
-    },
-    [lines, cards, near, selectedLines, editable, laneOf, far, kept],
-  );
+  const edges = useMemo<Edge<LineData>[]>(() => {
+    if (far) return NO_EDGES;
+    const next = new Map<string, Edge<LineData>>();
+    for (const line of lines) {
+      if (!cards.has(line.from) || !cards.has(line.to) || (kept && !kept.through.has(line))) continue;
+      const id = lineId(line);
+      const isNear = near === undefined || (near.has(line.from) && near.has(line.to));
+      const edge = {
+        id,
+        type: 'line',
+        source: line.from,
+        sourceHandle: line.port,
+        target: line.to,
+        selected: selectedLines?.has(id) ?? false,
+        focusable: editable,
+        deletable: editable,
+        markerEnd: MARKER,
+        className: isNear ? '' : 'is-far',
+        ariaLabel: `From ${line.from}${line.port === 'success' ? '' : `, port ${line.port},`} to ${line.to}`,
+        data: { label: line.port === 'success' ? '' : line.port, fate: line.fate, broken: line.broken ?? false, lane: laneOf.get(line) },
+      };
+      const before = drawnEdges.current.get(id);
+      const isSame =
+        before?.data &&
+        before.selected === edge.selected &&
+        before.focusable === edge.focusable &&
+        before.className === edge.className &&
+        before.data.fate === edge.data.fate &&
+        before.data.broken === edge.data.broken &&
+        before.data.lane === edge.data.lane;
+      next.set(id, isSame ? before : edge);
+    }
+    drawnEdges.current = next;
+    return [...next.values()];
+  }, [lines, cards, near, selectedLines, editable, laneOf, far, kept]);
 
   const frame = useRef<HTMLDivElement>(null);
   const wanted = useRef<string | undefined>(undefined);
@@ -716,7 +746,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
 }
 
 /** The drawing of a workflow. Without `edits` it is only looked at. */
-export function Canvas(props: CanvasProps) {
+export const Canvas = memo(function Canvas(props: CanvasProps) {
   return (
     <Fold value={props.onFold}>
       <ReactFlowProvider>
@@ -724,4 +754,4 @@ export function Canvas(props: CanvasProps) {
       </ReactFlowProvider>
     </Fold>
   );
-}
+});
