@@ -20,6 +20,7 @@ import {
   useStore,
   type Connection as FlowConnection,
   type Edge,
+  type EdgeChange,
   type EdgeProps,
   type FinalConnectionState,
   type Node,
@@ -31,6 +32,7 @@ import { createContext, lazy, memo, Suspense, useCallback, useContext, useEffect
 import type { Person } from '../collab/people';
 import { Icon, type IconName } from '../ui/Icon';
 import { look } from '../ui/status';
+import { useSteady } from '../ui/useSteady';
 import type { Item } from './layout/scene';
 import { hasPortList, lanesOf, SIZE } from './layout/scene';
 import { MiniMap, Overview, type Scenery } from './Overview';
@@ -286,6 +288,9 @@ const LARGE = 150;
 const FIT = { small: { min: 0.3, max: 1 }, large: { min: 0.04, max: 1 } };
 /** How far away somebody may go. */
 const FARTHEST = { small: 0.1, large: 0.04 };
+const SEVERAL = ['Shift', 'Meta', 'Control'];
+const GRID: [number, number] = [8, 8];
+const PLAIN = { hideAttribution: true };
 const NO_NODES: CardNode[] = [];
 const NO_EDGES: Edge<LineData>[] = [];
 
@@ -625,6 +630,45 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
     const { x, y } = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY });
     return { x, y, box: boxAt(boxes.values(), x, y) };
   };
+  // The library tells everything it has drawn of each handler that is another than before.
+  const on = useSteady({
+    edgesChange: (changes: EdgeChange<Edge<LineData>>[]) => {
+      const chosen = changes.filter((change) => change.type === 'select');
+      if (chosen.length === 0) return;
+      const next = new Set(selectedLines);
+      for (const change of chosen) {
+        if (change.selected) next.add(change.id);
+        else next.delete(change.id);
+      }
+      onSelect(new Set(), next);
+    },
+    drag: overFrame,
+    paneClick: (event: MouseEvent) => {
+      const chosen = far ? under(event).box : undefined;
+      onSelect(new Set(chosen && chosen.kind !== 'scope' ? [chosen.id] : []), new Set());
+    },
+    moveStart: () => moves(true),
+    moveEnd: () => moves(false),
+    nodeMenu: (event: MouseEvent, node: { id: string }) => {
+      if (node.id.includes('#')) return;
+      event.preventDefault();
+      onMenu?.(node.id, [event.clientX, event.clientY]);
+    },
+    nodeDoubleClick: (_: unknown, node: { id: string }) => onOpen?.(node.id),
+    connect: (connection: FlowConnection) => edits?.onConnect(lineOf(connection)),
+    isValid: (connection: FlowConnection | Edge) => {
+      refusal.current = edits?.refuse(lineOf(connection));
+      return refusal.current === undefined;
+    },
+    connectEnd: (event: globalThis.MouseEvent | TouchEvent, state: FinalConnectionState) => {
+      if (!edits || state.toNode || !state.fromNode || state.fromHandle?.type !== 'source') return;
+      const point = 'changedTouches' in event ? event.changedTouches[0] : event;
+      if (!point) return;
+      const { x, y } = flow.screenToFlowPosition({ x: point.clientX, y: point.clientY });
+      edits.onPull(state.fromNode.id, state.fromHandle.id ?? 'success', [x, y], [point.clientX, point.clientY]);
+    },
+    nodesChange: onNodesChange,
+  });
   // While the view moves its content is one picture that is moved: drawing it anew would take a frame each time.
   const moves = (does: boolean) => frame.current?.classList.toggle('is-moving', does);
 
@@ -664,44 +708,17 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         edges={edges}
         nodeTypes={NODE_TYPES}
         edgeTypes={EDGE_TYPES}
-        onNodesChange={onNodesChange}
-        onEdgesChange={(changes) => {
-          const chosen = changes.filter((change) => change.type === 'select');
-          if (chosen.length === 0) return;
-          const next = new Set(selectedLines);
-          for (const change of chosen) {
-            if (change.selected) next.add(change.id);
-            else next.delete(change.id);
-          }
-          onSelect(new Set(), next);
-        }}
-        {...(edits && { onNodeDrag: (event: Pointed, node: { id: string }, together: { id: string }[]) => overFrame(event, node, together) })}
-        onPaneClick={(event) => {
-          const chosen = far ? under(event).box : undefined;
-          onSelect(new Set(chosen && chosen.kind !== 'scope' ? [chosen.id] : []), new Set());
-        }}
-        onMoveStart={() => moves(true)}
-        onMoveEnd={() => moves(false)}
-        {...(onMenu && {
-          onNodeContextMenu: (event: MouseEvent, node: { id: string }) => {
-            if (node.id.includes('#')) return;
-            event.preventDefault();
-            onMenu(node.id, [event.clientX, event.clientY]);
-          },
-        })}
-        onNodeDoubleClick={(_, node) => onOpen?.(node.id)}
-        onConnect={(connection) => edits?.onConnect(lineOf(connection))}
-        isValidConnection={(connection) => {
-          refusal.current = edits?.refuse(lineOf(connection));
-          return refusal.current === undefined;
-        }}
-        onConnectEnd={(event, state: FinalConnectionState) => {
-          if (!edits || state.toNode || !state.fromNode || state.fromHandle?.type !== 'source') return;
-          const point = 'changedTouches' in event ? event.changedTouches[0] : event;
-          if (!point) return;
-          const { x, y } = flow.screenToFlowPosition({ x: point.clientX, y: point.clientY });
-          edits.onPull(state.fromNode.id, state.fromHandle.id ?? 'success', [x, y], [point.clientX, point.clientY]);
-        }}
+        onNodesChange={on.nodesChange}
+        onEdgesChange={on.edgesChange}
+        {...(edits && { onNodeDrag: on.drag })}
+        onPaneClick={on.paneClick}
+        onMoveStart={on.moveStart}
+        onMoveEnd={on.moveEnd}
+        {...(onMenu && { onNodeContextMenu: on.nodeMenu })}
+        onNodeDoubleClick={on.nodeDoubleClick}
+        onConnect={on.connect}
+        isValidConnection={on.isValid}
+        onConnectEnd={on.connectEnd}
         connectionMode={ConnectionMode.Strict}
         connectionRadius={28}
         nodesDraggable={editable}
@@ -709,7 +726,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         elementsSelectable
         defaultViewport={first}
         deleteKeyCode={null}
-        multiSelectionKeyCode={['Shift', 'Meta', 'Control']}
+        multiSelectionKeyCode={SEVERAL}
         selectionKeyCode="Shift"
         selectionMode={SelectionMode.Partial}
         panOnScroll
@@ -717,13 +734,13 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         zoomOnDoubleClick={false}
         panActivationKeyCode="Space"
         snapToGrid={editable}
-        snapGrid={[8, 8]}
+        snapGrid={GRID}
         minZoom={FARTHEST[size]}
         maxZoom={1.6}
         onlyRenderVisibleElements={size === 'large'}
         colorMode={scheme}
         aria-label={label}
-        proOptions={{ hideAttribution: true }}
+        proOptions={PLAIN}
       >
         {/* Dots are drawn anew over the whole window at each frame: in a large drawing that is felt. */}
         {size === 'small' && <Background variant={BackgroundVariant.Dots} gap={24} size={1} />}

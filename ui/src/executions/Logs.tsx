@@ -12,7 +12,7 @@ import { Empty, Failed, Loading } from '../ui/States';
 import { Switch } from '../ui/Switch';
 import { lineNames } from './attempts';
 
-const ROW = 20;
+const ROW = 24;
 
 function asText(entry: LogEntry): string {
   const fields = entry.fields === undefined || entry.fields === null ? '' : ` ${JSON.stringify(entry.fields)}`;
