@@ -4,6 +4,11 @@ import { defineConfig } from 'vite';
 /** Where the server serves these pages. Assets are named absolutely, because the policy forbids a <base>. */
 const BASE = '/workflow_orchestration/';
 
+/** Components of the kit that no page shows at first sight. */
+const LATER = 'Modal|ModalBase|Drawer|ScrollArea|Overlay|Highlight|Mark|SegmentedControl|Alert|Progress|Portal|FocusTrap|RemoveScroll';
+/** Components of the kit that only forms are made of. */
+const FORMS = 'Textarea|Switch|NativeSelect|Combobox';
+
 /** Which chunk a library travels in, so that the libraries stay cached while our own code changes. */
 const CHUNKS: [name: string, test: RegExp][] = [
   ['react', /node_modules\/(react|react-dom|scheduler|use-sync-external-store)\//],
@@ -11,9 +16,9 @@ const CHUNKS: [name: string, test: RegExp][] = [
   ['canvas', /node_modules\/(@xyflow|d3-[a-z]+|zustand|classcat)\//],
   ['yaml', /node_modules\/yaml\//],
   ['data', /node_modules\/(@tanstack\/(?!.*virtual)|openapi-fetch)/],
-  // What dialogs and the palette need comes with the first of them, and what forms alone need with the first form.
-  ['kit', /node_modules\/(@mantine\/(hooks|core\/esm\/(?!components\/(Modal|ModalBase|Drawer|ScrollArea|Overlay|Highlight|Mark|FocusTrap|Paper|Portal|Text|FloatingIndicator|SegmentedControl|Alert|Progress|Textarea|Switch|NativeSelect|CopyButton)\/))|clsx|get-nonce)/],
-  ['dialogs', /node_modules\/(@mantine\/(?!core\/esm\/components\/(FloatingIndicator|SegmentedControl|Alert|Progress|Textarea|Switch|NativeSelect|CopyButton)\/)|react-remove-scroll|react-style-singleton|tslib|detect-node-es)/],
+  // What dialogs and the palette need comes with the first of them, and what only forms need with the first form.
+  ['kit', new RegExp(`node_modules/(@mantine/(hooks/(?!esm/use-(focus-trap|focus-return|hotkeys)/)|core/esm/(?!utils/InlineInput/|components/(${LATER}|${FORMS})/))|clsx|get-nonce|use-(latest|composed-ref|isomorphic-layout-effect)/)`)],
+  ['dialogs', new RegExp(`node_modules/(@mantine/(?!hooks/|core/esm/utils/InlineInput/|core/esm/components/(SegmentedControl|Alert|Progress|${FORMS})/)|@mantine/hooks/esm/use-(focus-trap|focus-return|hotkeys)/|react-remove-scroll|react-style-singleton|tslib|detect-node-es)`)],
 ];
 
 export default defineConfig({

@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 
 import { accessible, launch, node, status, withPage } from './browser.mjs';
 import { EXPENSE, GREET, INVOICE, SHARE, THOUSAND } from './fixtures.mjs';
-import { serve, shape } from './server.mjs';
+import { OWNER, serve, shape } from './server.mjs';
 
 let server;
 let browser;
@@ -207,7 +207,7 @@ journey('an execution is paused, resumed and cancelled', {}, async (page) => {
   await page.getByLabel('Reason').fill('for lunch');
   await page.getByRole('button', { name: 'Pause it' }).click();
   await status(page, 'Paused');
-  await page.getByText(/Paused by owner.*for lunch/).waitFor();
+  await page.getByText(new RegExp(`Paused by ${OWNER.name}.*for lunch`)).waitFor();
   await page.getByRole('button', { name: 'Resume' }).click();
   await status(page, 'Running');
   await page.getByRole('button', { name: 'End' }).click();

@@ -20,6 +20,7 @@ import {
   useStore,
   type Connection as FlowConnection,
   type Edge,
+  type EdgeChange,
   type EdgeProps,
   type FinalConnectionState,
   type Node,
@@ -31,6 +32,7 @@ import { createContext, lazy, memo, Suspense, useCallback, useContext, useEffect
 import type { Person } from '../collab/people';
 import { Icon, type IconName } from '../ui/Icon';
 import { look } from '../ui/status';
+import { useSteady } from '../ui/useSteady';
 import type { Item } from './layout/scene';
 import { hasPortList, lanesOf, SIZE } from './layout/scene';
 import { MiniMap, Overview, type Scenery } from './Overview';
@@ -38,6 +40,14 @@ import { around, boxAt, boxesOf, isFar, meets, passes, regionOf, viewOf, type Re
 
 // Most are alone.
 const People = lazy(() => import('./People'));
+
+export interface Count {
+  ended: number;
+  /** Absent while it is not known how many there will be. */
+  total?: number | undefined;
+}
+
+const inWords = ({ ended, total }: Count) => `${ended} of ${total ?? '?'}`;
 
 /** What is drawn of a component, beside its place. */
 export interface Card {
@@ -53,7 +63,9 @@ export interface Card {
   mistakes: number;
   warnings: number;
   status?: string | undefined;
-  /** A few words beside the status: an attempt, rounds, a countdown. */
+  /** How many of how many have ended: rounds of a loop, or what is in one. */
+  counts?: readonly Count[] | undefined;
+  /** A few words beside the status: an attempt, a countdown. */
   note?: ReactNode;
   /** What this component is made to undo with. */
   compensated: boolean;
@@ -85,7 +97,7 @@ export interface CanvasHandle {
   at: (clientX: number, clientY: number) => [number, number];
 }
 
-interface Edits {
+export interface Edits {
   onMove: (moved: Map<string, [number, number]>) => void;
   /** Components were dropped in another frame, or beside all of them; their places count from the drawing. */
   onMoveInto: (moved: Map<string, [number, number]>, frame: string | undefined) => void;
@@ -146,6 +158,16 @@ function Head({ card }: { card: Card }) {
           {seen ? (
             <span className={`card-status tone-${seen.tone}`}>
               <Icon name={seen.icon} size={11} className={card.status === 'running' ? 'turning' : ''} /> {seen.word}
+              {card.counts?.map((count, at) => (
+                // In words it would not have room, from a hundred on.
+                <span key={at} className="card-note" title={`${inWords(count)} have ended`}>
+                  {' '}
+                  <span aria-hidden="true">
+                    {count.ended}/{count.total ?? '?'}
+                  </span>
+                  <span className="visually-hidden">{inWords(count)}</span>
+                </span>
+              ))}
               {card.note && <span className="card-note"> {card.note}</span>}
             </span>
           ) : (
@@ -216,7 +238,7 @@ const CardView = memo(function CardView({ data, selected }: NodeProps<CardNode>)
     >
       <Incoming card={card} editable={editable} />
       <Head card={card} />
-      <Ports card={card} top={isFrame ? 30 : SIZE.head} editable={editable} />
+      <Ports card={card} top={isFrame ? SIZE.frameTop : SIZE.head} editable={editable} />
     </div>
   );
 });
@@ -266,6 +288,9 @@ const LARGE = 150;
 const FIT = { small: { min: 0.3, max: 1 }, large: { min: 0.04, max: 1 } };
 /** How far away somebody may go. */
 const FARTHEST = { small: 0.1, large: 0.04 };
+const SEVERAL = ['Shift', 'Meta', 'Control'];
+const GRID: [number, number] = [8, 8];
+const PLAIN = { hideAttribution: true };
 const NO_NODES: CardNode[] = [];
 const NO_EDGES: Edge<LineData>[] = [];
 
@@ -388,6 +413,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
 
   // The identity of what did not change is kept, so that only what changed is drawn again.
   const drawn = useRef(new Map<string, CardNode>());
+  const drawnEdges = useRef(new Map<string, Edge<LineData>>());
   const nodes = useMemo(() => {
     if (far) return NO_NODES;
     const next = new Map<string, CardNode>();
@@ -414,7 +440,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         next.set(item.id, before);
         continue;
       }
-      const state = card.status ? `, ${look(card.status).word}` : '';
+      const state = card.status ? [`, ${look(card.status).word}`, ...(card.counts ?? []).map(inWords)].join(' ') : '';
       const wrong = card.mistakes > 0 ? `, ${card.mistakes} mistakes` : '';
       next.set(item.id, {
         id: item.id,
@@ -439,32 +465,41 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
     return [...next.values()];
   }, [items, cards, dragged, near, selection, editable, far, kept, target]);
 
-  const edges = useMemo<Edge<LineData>[]>(
-    () => {
-      if (far) return NO_EDGES;
-      return lines
-        .filter((line) => cards.has(line.from) && cards.has(line.to) && (!kept || kept.through.has(line)))
-        .map((line) => {
-          const id = lineId(line);
-          const isNear = near === undefined || (near.has(line.from) && near.has(line.to));
-          return {
-            id,
-            type: 'line',
-            source: line.from,
-            sourceHandle: line.port,
-            target: line.to,
-            selected: selectedLines?.has(id) ?? false,
-            focusable: editable,
-            deletable: editable,
-            markerEnd: MARKER,
-            className: isNear ? '' : 'is-far',
-            ariaLabel: `From ${line.from}${line.port === 'success' ? '' : `, port ${line.port},`} to ${line.to}`,
-            data: { label: line.port === 'success' ? '' : line.port, fate: line.fate, broken: line.broken ?? false, lane: laneOf.get(line) },
-          };
-        });
-    },
-    [lines, cards, near, selectedLines, editable, laneOf, far, kept],
-  );
+  const edges = useMemo<Edge<LineData>[]>(() => {
+    if (far) return NO_EDGES;
+    const next = new Map<string, Edge<LineData>>();
+    for (const line of lines) {
+      if (!cards.has(line.from) || !cards.has(line.to) || (kept && !kept.through.has(line))) continue;
+      const id = lineId(line);
+      const isNear = near === undefined || (near.has(line.from) && near.has(line.to));
+      const edge = {
+        id,
+        type: 'line',
+        source: line.from,
+        sourceHandle: line.port,
+        target: line.to,
+        selected: selectedLines?.has(id) ?? false,
+        focusable: editable,
+        deletable: editable,
+        markerEnd: MARKER,
+        className: isNear ? '' : 'is-far',
+        ariaLabel: `From ${line.from}${line.port === 'success' ? '' : `, port ${line.port},`} to ${line.to}`,
+        data: { label: line.port === 'success' ? '' : line.port, fate: line.fate, broken: line.broken ?? false, lane: laneOf.get(line) },
+      };
+      const before = drawnEdges.current.get(id);
+      const isSame =
+        before?.data &&
+        before.selected === edge.selected &&
+        before.focusable === edge.focusable &&
+        before.className === edge.className &&
+        before.data.fate === edge.data.fate &&
+        before.data.broken === edge.data.broken &&
+        before.data.lane === edge.data.lane;
+      next.set(id, isSame ? before : edge);
+    }
+    drawnEdges.current = next;
+    return [...next.values()];
+  }, [lines, cards, near, selectedLines, editable, laneOf, far, kept]);
 
   const frame = useRef<HTMLDivElement>(null);
   const wanted = useRef<string | undefined>(undefined);
@@ -595,6 +630,45 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
     const { x, y } = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY });
     return { x, y, box: boxAt(boxes.values(), x, y) };
   };
+  // The library tells everything it has drawn of each handler that is another than before.
+  const on = useSteady({
+    edgesChange: (changes: EdgeChange<Edge<LineData>>[]) => {
+      const chosen = changes.filter((change) => change.type === 'select');
+      if (chosen.length === 0) return;
+      const next = new Set(selectedLines);
+      for (const change of chosen) {
+        if (change.selected) next.add(change.id);
+        else next.delete(change.id);
+      }
+      onSelect(new Set(), next);
+    },
+    drag: overFrame,
+    paneClick: (event: MouseEvent) => {
+      const chosen = far ? under(event).box : undefined;
+      onSelect(new Set(chosen && chosen.kind !== 'scope' ? [chosen.id] : []), new Set());
+    },
+    moveStart: () => moves(true),
+    moveEnd: () => moves(false),
+    nodeMenu: (event: MouseEvent, node: { id: string }) => {
+      if (node.id.includes('#')) return;
+      event.preventDefault();
+      onMenu?.(node.id, [event.clientX, event.clientY]);
+    },
+    nodeDoubleClick: (_: unknown, node: { id: string }) => onOpen?.(node.id),
+    connect: (connection: FlowConnection) => edits?.onConnect(lineOf(connection)),
+    isValid: (connection: FlowConnection | Edge) => {
+      refusal.current = edits?.refuse(lineOf(connection));
+      return refusal.current === undefined;
+    },
+    connectEnd: (event: globalThis.MouseEvent | TouchEvent, state: FinalConnectionState) => {
+      if (!edits || state.toNode || !state.fromNode || state.fromHandle?.type !== 'source') return;
+      const point = 'changedTouches' in event ? event.changedTouches[0] : event;
+      if (!point) return;
+      const { x, y } = flow.screenToFlowPosition({ x: point.clientX, y: point.clientY });
+      edits.onPull(state.fromNode.id, state.fromHandle.id ?? 'success', [x, y], [point.clientX, point.clientY]);
+    },
+    nodesChange: onNodesChange,
+  });
   // While the view moves its content is one picture that is moved: drawing it anew would take a frame each time.
   const moves = (does: boolean) => frame.current?.classList.toggle('is-moving', does);
 
@@ -634,44 +708,17 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         edges={edges}
         nodeTypes={NODE_TYPES}
         edgeTypes={EDGE_TYPES}
-        onNodesChange={onNodesChange}
-        onEdgesChange={(changes) => {
-          const chosen = changes.filter((change) => change.type === 'select');
-          if (chosen.length === 0) return;
-          const next = new Set(selectedLines);
-          for (const change of chosen) {
-            if (change.selected) next.add(change.id);
-            else next.delete(change.id);
-          }
-          onSelect(new Set(), next);
-        }}
-        {...(edits && { onNodeDrag: (event: Pointed, node: { id: string }, together: { id: string }[]) => overFrame(event, node, together) })}
-        onPaneClick={(event) => {
-          const chosen = far ? under(event).box : undefined;
-          onSelect(new Set(chosen && chosen.kind !== 'scope' ? [chosen.id] : []), new Set());
-        }}
-        onMoveStart={() => moves(true)}
-        onMoveEnd={() => moves(false)}
-        {...(onMenu && {
-          onNodeContextMenu: (event: MouseEvent, node: { id: string }) => {
-            if (node.id.includes('#')) return;
-            event.preventDefault();
-            onMenu(node.id, [event.clientX, event.clientY]);
-          },
-        })}
-        onNodeDoubleClick={(_, node) => onOpen?.(node.id)}
-        onConnect={(connection) => edits?.onConnect(lineOf(connection))}
-        isValidConnection={(connection) => {
-          refusal.current = edits?.refuse(lineOf(connection));
-          return refusal.current === undefined;
-        }}
-        onConnectEnd={(event, state: FinalConnectionState) => {
-          if (!edits || state.toNode || !state.fromNode || state.fromHandle?.type !== 'source') return;
-          const point = 'changedTouches' in event ? event.changedTouches[0] : event;
-          if (!point) return;
-          const { x, y } = flow.screenToFlowPosition({ x: point.clientX, y: point.clientY });
-          edits.onPull(state.fromNode.id, state.fromHandle.id ?? 'success', [x, y], [point.clientX, point.clientY]);
-        }}
+        onNodesChange={on.nodesChange}
+        onEdgesChange={on.edgesChange}
+        {...(edits && { onNodeDrag: on.drag })}
+        onPaneClick={on.paneClick}
+        onMoveStart={on.moveStart}
+        onMoveEnd={on.moveEnd}
+        {...(onMenu && { onNodeContextMenu: on.nodeMenu })}
+        onNodeDoubleClick={on.nodeDoubleClick}
+        onConnect={on.connect}
+        isValidConnection={on.isValid}
+        onConnectEnd={on.connectEnd}
         connectionMode={ConnectionMode.Strict}
         connectionRadius={28}
         nodesDraggable={editable}
@@ -679,7 +726,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         elementsSelectable
         defaultViewport={first}
         deleteKeyCode={null}
-        multiSelectionKeyCode={['Shift', 'Meta', 'Control']}
+        multiSelectionKeyCode={SEVERAL}
         selectionKeyCode="Shift"
         selectionMode={SelectionMode.Partial}
         panOnScroll
@@ -687,13 +734,13 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
         zoomOnDoubleClick={false}
         panActivationKeyCode="Space"
         snapToGrid={editable}
-        snapGrid={[8, 8]}
+        snapGrid={GRID}
         minZoom={FARTHEST[size]}
         maxZoom={1.6}
         onlyRenderVisibleElements={size === 'large'}
         colorMode={scheme}
         aria-label={label}
-        proOptions={{ hideAttribution: true }}
+        proOptions={PLAIN}
       >
         {/* Dots are drawn anew over the whole window at each frame: in a large drawing that is felt. */}
         {size === 'small' && <Background variant={BackgroundVariant.Dots} gap={24} size={1} />}
@@ -716,7 +763,7 @@ function Inner({ items, cards, lines, selection, selectedLines, onSelect, onOpen
 }
 
 /** The drawing of a workflow. Without `edits` it is only looked at. */
-export function Canvas(props: CanvasProps) {
+export const Canvas = memo(function Canvas(props: CanvasProps) {
   return (
     <Fold value={props.onFold}>
       <ReactFlowProvider>
@@ -724,4 +771,4 @@ export function Canvas(props: CanvasProps) {
       </ReactFlowProvider>
     </Fold>
   );
-}
+});

@@ -1,5 +1,5 @@
 import { useStoreApi } from '@xyflow/react';
-import { useEffect, useRef, type PointerEvent } from 'react';
+import { useDeferredValue, useEffect, useRef, type PointerEvent } from 'react';
 
 import { look } from '../ui/status';
 import type { Card, Line } from './Canvas';
@@ -198,7 +198,9 @@ export function Overview({ scenery, scheme }: { scenery: Scenery; scheme: string
 }
 
 /** The whole drawing in a corner, with a frame around what is seen. Pointing at a place goes there. */
-export function MiniMap({ scenery, scheme, onGo }: { scenery: Scenery; scheme: string; onGo: (x: number, y: number) => void }) {
+export function MiniMap({ scenery: newest, scheme, onGo }: { scenery: Scenery; scheme: string; onGo: (x: number, y: number) => void }) {
+  // Painted after the drawing, which is looked at first.
+  const scenery = useDeferredValue(newest);
   const store = useStoreApi();
   const canvas = useRef<HTMLCanvasElement>(null);
   const frame = useRef<HTMLDivElement>(null);

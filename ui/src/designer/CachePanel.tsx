@@ -1,10 +1,10 @@
-import { Switch } from '@mantine/core';
 
 import type { ComponentType } from '../api/client';
 import type { Component } from '../model/document';
 import { SchemaForm } from '../schema-form/SchemaForm';
 import type { JsonSchema } from '../schema-form/schema';
 import { Icon } from '../ui/Icon';
+import { Switch } from '../ui/Switch';
 import { cacheFrom, cacheOf, cacheRefusal, cacheSentence, type Cache } from './cache';
 
 /** Whether what a component gave is used again, for which key, and how long. */

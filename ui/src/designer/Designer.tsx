@@ -1,10 +1,10 @@
 import { ActionIcon, Button, Tabs } from '@mantine/core';
 import { useMediaQuery } from '@mantine/hooks';
 import { Link } from '@tanstack/react-router';
-import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
+import { lazy, memo, Suspense, useCallback, useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
 
 import type { ComponentType } from '../api/client';
-import { Canvas, lineId, type CanvasHandle, type Card, type Line } from '../canvas/Canvas';
+import { Canvas, lineId, type CanvasHandle, type Card, type Edits, type Line } from '../canvas/Canvas';
 import { CanvasTools } from '../canvas/CanvasTools';
 import { containersOf, graphOf } from '../canvas/graph';
 import { iconOf } from '../canvas/icons';
@@ -33,6 +33,7 @@ import {
   withInside,
   type Connection,
   type Position,
+  type Read,
   type Scope,
   type ScopeName,
 } from '../model/document';
@@ -43,6 +44,8 @@ import { Icon, type IconName } from '../ui/Icon';
 import { say, sayProblem } from '../ui/notify';
 import { onDemand } from '../ui/onDemand';
 import { Loading } from '../ui/States';
+import { unchanged } from '../ui/unchanged';
+import { useSteady } from '../ui/useSteady';
 import type { Changes } from './Inspector';
 import { useLastData } from './lastExecution';
 import { Palette } from './Palette';
@@ -51,15 +54,15 @@ import { usePins, withPins } from './pins';
 import { place, type Placed } from './problems';
 import type { Asked } from './Try';
 import type { Standing } from './tries';
-import type { DocumentState } from './useDocument';
+import { useLate, type DocumentState } from './useDocument';
 import { useValidation } from './useValidation';
 
-const Outline = lazy(() => import('./Outline').then((part) => ({ default: part.Outline })));
+const Outline = lazy(() => import('./Outline').then((part) => ({ default: memo(part.Outline) })));
 const Problems = lazy(() => import('./Problems').then((part) => ({ default: part.Problems })));
 const Menu = lazy(() => import('../ui/Menu'));
 const Try = lazy(() => import('./Try'));
 const Source = lazy(() => import('./Source'));
-const Inspector = lazy(() => import('./Inspector').then((part) => ({ default: part.Inspector })));
+const Inspector = lazy(() => import('./Inspector').then((part) => ({ default: memo(part.Inspector) })));
 const Shortcuts = onDemand(() => import('./Shortcuts').then((part) => part.Shortcuts));
 
 interface Props {
@@ -91,12 +94,16 @@ interface QuickAdd {
 type View = 'outline' | 'canvas' | 'source' | 'add';
 
 const NOTHING: ReadonlySet<string> = new Set();
+const NOTHING_WRONG: readonly Placed[] = [];
 const NOWHERE: ReadonlyMap<string, Standing> = new Map();
 /** The actions of a component's own menu. */
 const MENU = ['try', 'try-only', 'pin', 'into', 'fold', 'duplicate', 'delete'];
 
 const isText = (target: EventTarget | null) =>
   target instanceof HTMLElement && (target.isContentEditable || ['INPUT', 'TEXTAREA', 'SELECT'].includes(target.tagName));
+
+const samePlace = (a: Item, b: Item) =>
+  a.id === b.id && a.kind === b.kind && a.parent === b.parent && a.x === b.x && a.y === b.y && a.width === b.width && a.height === b.height && a.origin[0] === b.origin[0] && a.origin[1] === b.origin[1];
 
 /** The list that a frame on the drawing stands for. */
 function scopeOf(id: string): Scope {
@@ -117,6 +124,7 @@ function beginningOf(items: readonly Item[], boxes: ReadonlyMap<string, Box>, sc
 /** The designer: palette, canvas, settings and source of one document. */
 export function Designer({ document: doc, types, name, back, note, banner, actions, publish, execute, people = NOBODY, onPlace = nowhere }: Props) {
   const { workflow, text, mistake } = doc.read;
+  const late = useLate(doc);
   const draw = (next: string, label: string, about?: string) => doc.draw(next, text, label, about);
   const [selection, setSelection] = useState<ReadonlySet<string>>(NOTHING);
   const [selectedLines, setSelectedLines] = useState<ReadonlySet<string>>(NOTHING);
@@ -142,7 +150,8 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   const last = useMemo(() => ({ ...lived, data: withPins(lived.data, pins) }), [lived, pins]);
   const isNarrow = useMediaQuery('(max-width: 900px)', false, { getInitialValueInEffect: false });
 
-  const placed = useMemo(() => place([...validation.problems, ...validation.warnings], workflow), [validation.problems, validation.warnings, workflow]);
+  const mistakes = useMemo(() => [...validation.problems, ...validation.warnings], [validation.problems, validation.warnings]);
+  const placed = useMemo(() => (mistakes.length > 0 ? place(mistakes, late.workflow) : NOTHING_WRONG), [mistakes, late]);
   const errors = placed.filter((each) => each.mistake.severity === 'error').length;
   const isBlank = workflow.components.size === 0;
 
@@ -152,16 +161,18 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   /** The container that was stepped into, while it is there. */
   const inside = at !== undefined && workflow.components.has(at) ? at : undefined;
   const graph = useMemo(() => graphOf(workflow, types, { unfolded, folded, inside }), [workflow, types, unfolded, folded, inside]);
+  const arranged = useRef<Item[]>([]);
   const items = useMemo(() => {
     const positions: Record<string, readonly [number, number]> = { ...Object.fromEntries(settled.current), ...workflow.layout };
-    const arranged = arrange(graph, positions);
-    for (const item of arranged) {
+    const next = arrange(graph, positions);
+    for (const item of next) {
       if (item.kind !== 'scope') settled.current.set(item.id, [item.x - item.origin[0], item.y - item.origin[1]]);
     }
-    return arranged;
+    return (arranged.current = unchanged(arranged.current, next, samePlace));
   }, [graph, workflow.layout]);
 
   const kept = useRef(new Map<string, { key: string; card: Card }>());
+  const shown = useRef<ReadonlyMap<string, Card>>(new Map());
   const cards = useMemo(() => {
     const next = new Map<string, Card>();
     const keep = new Map<string, { key: string; card: Card }>();
@@ -192,6 +203,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
             compensated: component.fields['compensate'] !== undefined,
             ...(pins[item.id] && { pinned: true }),
             status: standing.get(item.id)?.state,
+            counts: standing.get(item.id)?.counts,
             note: standing.get(item.id)?.note,
             ...(held && { holds: { count: held.size - 1, isFolded } }),
           }
@@ -214,18 +226,20 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
       keep.set(item.id, { key, card: same });
     }
     kept.current = keep;
-    return next;
+    const before = shown.current;
+    const isSame = next.size === before.size && [...next].every(([id, card]) => before.get(id) === card);
+    return (shown.current = isSame ? before : next);
   }, [items, graph, workflow, placed, types, folded, standing, pins]);
 
-  const lines = useMemo<Line[]>(
-    () =>
-      workflow.connections.map((connection) => {
-        const from = workflow.components.get(connection.from);
-        const to = workflow.components.get(connection.to);
-        return { ...connection, broken: !from || !to || !sameScope(from.scope, to.scope) };
-      }),
-    [workflow],
-  );
+  const connected = useRef<Line[]>([]);
+  const lines = useMemo<Line[]>(() => {
+    const next = workflow.connections.map((connection) => {
+      const from = workflow.components.get(connection.from);
+      const to = workflow.components.get(connection.to);
+      return { ...connection, broken: !from || !to || !sameScope(from.scope, to.scope) };
+    });
+    return (connected.current = unchanged(connected.current, next, (a, b) => lineId(a) === lineId(b) && a.broken === b.broken));
+  }, [workflow]);
   const line = selectedLines.size === 1 ? lines.find((each) => selectedLines.has(lineId(each))) : undefined;
 
   const select = useCallback((ids: ReadonlySet<string>, chosen: ReadonlySet<string> = NOTHING) => {
@@ -267,8 +281,8 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   }, [only, sourceOpen]); // eslint-disable-line react-hooks/exhaustive-deps -- follows the selection, not each letter that is typed
 
   /** The places of everything that has none in the document, so that one move keeps the whole drawing as it is. */
-  const places = (moved: Map<string, Position> = new Map()): [string, Position][] => [
-    ...[...settled.current].filter(([id]) => workflow.components.has(id) && !workflow.layout[id] && !moved.has(id)),
+  const places = (moved: Map<string, Position> = new Map(), { components, layout } = workflow): [string, Position][] => [
+    ...[...settled.current].filter(([id]) => components.has(id) && !layout[id] && !moved.has(id)),
     ...moved,
   ];
 
@@ -344,42 +358,63 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     else canvas.current?.reveal(id);
   };
 
-  const changes: Changes = {
-    field: (component, field, value) => draw(setField(text, component, field, value), `Change ${component.id}`, `${component.id}.${field}`),
-    workflowField: (field, value) => draw(setWorkflowField(text, field, value), `Change ${field}`, `#${field}`),
-    rename: (from, to) => {
-      settled.current.set(to, settled.current.get(from) ?? [0, 0]);
-      draw(rename(text, workflow, from, to), `Rename ${from}`);
-      pinned.rename(from, to);
-      setAsked((before) => (before?.component === from ? { ...before, component: to } : before));
-      select(new Set([to]));
-    },
-    connect: (connection) => draw(connect(text, workflow, connection), `Connect ${connection.from} and ${connection.to}`),
-    disconnect: (connection) => {
-      draw(disconnect(text, workflow, [connection]), `Disconnect ${connection.from} and ${connection.to}`);
-      setSelectedLines(NOTHING);
-    },
-    remove: (ids) => {
-      draw(removeComponents(text, workflow, ids), `Delete ${ids.join(', ')}`);
-      select(NOTHING);
-    },
-    duplicate: (ids) => pasteText(copy(text, workflow, ids), ids[0]),
-    moveTo: (ids, container) => moveInto(ids, { parent: container, name: 'components' }),
-  };
-
   /** Moves components into another list, in one step: with their places, when they were dragged there. */
-  function moveInto(ids: string[], scope: Scope, dropped?: Map<string, Position>) {
-    if (mistake) return;
-    const moved = moveTo(text, workflow, ids, scope);
-    if (moved.text === text) return;
+  const moveInto = (read: Read, ids: string[], scope: Scope, dropped?: Map<string, Position>) => {
+    if (read.mistake) return;
+    const moved = moveTo(read.text, read.workflow, ids, scope);
+    if (moved.text === read.text) return;
     for (const id of ids) settled.current.delete(id);
-    const next = dropped ? setPositions(moved.text, places(dropped)) : moved.text;
-    draw(next, `Move ${ids.join(', ')}`);
+    const next = dropped ? setPositions(moved.text, places(dropped, read.workflow)) : moved.text;
+    doc.draw(next, read.text, `Move ${ids.join(', ')}`);
     if (moved.gone.length > 0) {
       const names = (list: Connection[]) => list.map((each) => `${needText(each.from, each.port)} → ${each.to}`).join(', ');
       say(`Connections stay in one container. Gone: ${names(moved.gone)}. ${moved.made.length > 0 ? `Instead: ${names(moved.made)}. ` : ''}Undo takes it back.`);
     }
-  }
+  };
+  const pasteText = (read: Read, fragment: string, beside: string | undefined) => {
+    if (read.mistake) return;
+    const near = beside === undefined ? undefined : read.workflow.components.get(beside);
+    const scope = near?.scope ?? { parent: inside ?? null, name: 'components' as const };
+    const pasted = paste(read.text, read.workflow, scope, fragment);
+    if (!pasted) {
+      say('That text holds no components.');
+      return;
+    }
+    doc.draw(setPositions(pasted.text, places(undefined, read.workflow)), read.text, `Paste ${pasted.added.join(', ')}`);
+    select(new Set(pasted.added));
+  };
+  const renamed = (from: string, to: string) => {
+    pinned.rename(from, to);
+    setAsked((before) => (before?.component === from ? { ...before, component: to } : before));
+    select(new Set([to]));
+  };
+
+  const { draw: drawn } = doc;
+  const deeds = useSteady({ moveInto, pasteText, renamed });
+  // Edits of what the settings show, which may be what was drawn a moment ago: what came since then stays.
+  const changes = useMemo<Changes>(() => {
+    const { text, workflow } = late;
+    return {
+      field: (component, field, value) => drawn(setField(text, component, field, value), text, `Change ${component.id}`, `${component.id}.${field}`),
+      workflowField: (field, value) => drawn(setWorkflowField(text, field, value), text, `Change ${field}`, `#${field}`),
+      rename: (from, to) => {
+        settled.current.set(to, settled.current.get(from) ?? [0, 0]);
+        drawn(rename(text, workflow, from, to), text, `Rename ${from}`);
+        deeds.renamed(from, to);
+      },
+      connect: (connection) => drawn(connect(text, workflow, connection), text, `Connect ${connection.from} and ${connection.to}`),
+      disconnect: (connection) => {
+        drawn(disconnect(text, workflow, [connection]), text, `Disconnect ${connection.from} and ${connection.to}`);
+        setSelectedLines(NOTHING);
+      },
+      remove: (ids) => {
+        drawn(removeComponents(text, workflow, ids), text, `Delete ${ids.join(', ')}`);
+        select(NOTHING);
+      },
+      duplicate: (ids) => deeds.pasteText(late, copy(text, workflow, ids), ids[0]),
+      moveTo: (ids, container) => deeds.moveInto(late, ids, { parent: container, name: 'components' }),
+    };
+  }, [late, drawn, deeds, select]);
 
   const stepInto = (id: string) => {
     const component = workflow.components.get(id);
@@ -395,19 +430,6 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
   };
   // The same function each time: every card has it.
   const fold = useCallback((id: string) => setFolded((before) => new Set(before.has(id) ? [...before].filter((each) => each !== id) : [...before, id])), []);
-
-  const pasteText = (fragment: string, beside: string | undefined) => {
-    if (mistake) return;
-    const near = beside === undefined ? undefined : workflow.components.get(beside);
-    const scope = near?.scope ?? { parent: inside ?? null, name: 'components' as const };
-    const pasted = paste(text, workflow, scope, fragment);
-    if (!pasted) {
-      say('That text holds no components.');
-      return;
-    }
-    draw(setPositions(pasted.text, places()), `Paste ${pasted.added.join(', ')}`);
-    select(new Set(pasted.added));
-  };
 
   const removeSelected = () => {
     if (selectedLines.size > 0) {
@@ -485,6 +507,16 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     setQuick({ screen: [(box?.x ?? 0) + (box?.width ?? 0) / 2 - 140, (box?.y ?? 0) + 60], at: undefined, from: undefined });
   };
 
+  const { tryNow } = useSteady({ tryNow: tryIt });
+  const isPinned = only !== undefined && pins[only] !== undefined;
+  const tries = useMemo<Command[]>(() => {
+    const it = only ?? 'what is selected';
+    return [
+      { id: 'try', label: `Try up to ${it}`, icon: 'play', keys: 'Ctrl Enter', reason: tryReason, run: () => tryNow(false) },
+      { id: 'try-only', label: `Try only ${it}`, icon: 'bolt', keys: 'Ctrl Shift Enter', reason: tryReason, run: () => tryNow(true) },
+      { id: 'pin', label: `${isPinned ? 'Pinned' : 'Pin'} data of ${it}`, icon: 'pin', reason: tryReason, run: () => tryNow(false, true) },
+    ];
+  }, [only, tryReason, isPinned, tryNow]);
   const commands: Command[] = [
     {
       id: 'publish',
@@ -494,9 +526,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
       run: publish.run,
     },
     ...(execute ? [{ id: 'execute', label: 'Execute', icon: 'play' as IconName, reason: execute.reason, run: execute.run }] : []),
-    { id: 'try', label: `Try up to ${only ?? 'what is selected'}`, icon: 'play', keys: 'Ctrl Enter', reason: tryReason, run: () => tryIt(false) },
-    { id: 'try-only', label: `Try only ${only ?? 'what is selected'}`, icon: 'bolt', keys: 'Ctrl Shift Enter', reason: tryReason, run: () => tryIt(true) },
-    { id: 'pin', label: only !== undefined && pins[only] ? `Pinned data of ${only}` : `Pin data of ${only ?? 'what is selected'}`, icon: 'pin', reason: tryReason, run: () => tryIt(false, true) },
+    ...tries,
     { id: 'add', label: 'Add a component', icon: 'plus', keys: '/', run: openQuick },
     { id: 'tidy', label: 'Tidy the drawing', icon: 'tidy', keys: 'Shift L', reason: workflow.components.size === 0 ? 'There is nothing to tidy.' : undefined, run: layOut },
     { id: 'undo', label: 'Undo', icon: 'undo', keys: 'Ctrl Z', reason: !doc.canUndo ? 'There is nothing to undo.' : undefined, run: doc.undo },
@@ -564,8 +594,8 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     return undefined;
   };
   const chosenBefore = useRef<string | undefined>(undefined);
-  const latest = useRef({ only, keys, pasteText, removeSelected, selection, text, workflow });
-  latest.current = { only, keys, pasteText, removeSelected, selection, text, workflow };
+  const latest = useRef({ only, keys, paste: (_fragment: string): void => undefined, removeSelected, selection, text, workflow });
+  latest.current = { only, keys, paste: (fragment: string) => pasteText(doc.read, fragment, [...selection][0]), removeSelected, selection, text, workflow };
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => latest.current.keys(event);
     const beforeKey = (event: KeyboardEvent) => {
@@ -587,7 +617,7 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
       const pasted = event.clipboardData?.getData('text/plain');
       if (!pasted) return;
       event.preventDefault();
-      latest.current.pasteText(pasted, [...latest.current.selection][0]);
+      latest.current.paste(pasted);
     };
     addEventListener('keydown', beforeKey, true);
     addEventListener('keydown', onKey);
@@ -603,22 +633,99 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     };
   }, []);
 
+  // What follows is drawn when something in it changes, and not with each letter that somebody writes: the drawing of the
+  // workflow is what they are waiting for.
   const publishReason = command('publish')?.reason;
+  const press = useSteady({
+    command: (id: string) => command(id)?.run(),
+    execute: () => execute?.run(),
+    publish: () => {
+      if (publishReason === undefined) publish.run();
+      else if (errors > 0) goToProblem(0);
+      else say(publishReason);
+    },
+    add: (type: ComponentType) => add(type, {}),
+    choose,
+    deselect: () => select(NOTHING),
+    open: stepInto,
+    menu: (id: string, at: [number, number]) => {
+      select(new Set([id]));
+      setMenu(at);
+    },
+    point: (at: [number, number] | undefined) => onPlace({ at: inside === undefined ? at : undefined }),
+  });
+  const edits = useSteady<Edits>({
+    onMove: (moved) => {
+      const origins = new Map(items.map((item) => [item.id, item.origin]));
+      const local = new Map<string, Position>([...moved].map(([id, [x, y]]) => [id, [x - (origins.get(id)?.[0] ?? 0), y - (origins.get(id)?.[1] ?? 0)]]));
+      draw(setPositions(text, places(local)), 'Move');
+    },
+    onMoveInto: (moved, frame) => {
+      const scope: Scope = frame === undefined ? { parent: inside ?? null, name: 'components' } : scopeOf(frame);
+      const [left, top] = beginningOf(items, boxesOf(items), scope);
+      moveInto(doc.read, [...moved.keys()], scope, new Map([...moved].map(([id, [x, y]]) => [id, [x - left, y - top]])));
+    },
+    onConnect: (each) => changes.connect(each),
+    refuse: (each) => (mistake ? 'The text is not YAML.' : connectionMistake(workflow, each)),
+    onPull: (from, port, at, screen) => setQuick({ screen, at, from: { id: from, port } }),
+    onDropType: (kind, at, onto) => {
+      const type = types.of(kind);
+      if (type) add(type, { at, onto });
+    },
+  });
+  const seen = useMemo(() => (inside === undefined ? people : people.map((person) => ({ ...person, at: undefined }))), [people, inside]);
+  const tools = useMemo(() => <CanvasTools handle={canvas} what="the drawing" />, []);
   const toolButton = (id: string, label: string) => {
     const found = command(id);
-    return (
-      <ActionIcon
-        data-hint={found?.reason ?? (found?.keys ? `${label} (${found.keys})` : label)}
-        variant="subtle"
-        color="gray"
-        aria-label={label}
-        disabled={found?.reason !== undefined}
-        onClick={found?.run}
-      >
-        <Icon name={found?.icon ?? 'dot'} />
-      </ActionIcon>
-    );
+    const hint = found?.reason ?? (found?.keys ? `${label} (${found.keys})` : label);
+    return <ToolButton id={id} label={label} hint={hint} icon={found?.icon ?? 'dot'} isOff={found?.reason !== undefined} onPress={press.command} />;
   };
+  const executeLabel = execute?.label;
+  const executeReason = execute?.reason;
+  const isPublishing = publish.isPending ?? false;
+  const buttons = useMemo(
+    () => (
+      <>
+        {executeLabel !== undefined && (
+          <Button size="xs" variant="default" leftSection={<Icon name="play" size={12} />} disabled={executeReason !== undefined} data-hint={executeReason} onClick={press.execute}>
+            {executeLabel}
+          </Button>
+        )}
+        <Button
+          data-hint={publishReason ?? 'Make this the version that runs'}
+          size="xs"
+          leftSection={<Icon name="upload" size={13} />}
+          loading={isPublishing}
+          data-disabled={publishReason !== undefined || undefined}
+          aria-disabled={publishReason !== undefined}
+          onClick={press.publish}
+        >
+          Publish
+        </Button>
+      </>
+    ),
+    [executeLabel, executeReason, publishReason, isPublishing, press],
+  );
+  const tab = view === 'add' ? 'add' : view === 'outline' && isNarrow ? 'outline' : side;
+  const sides = useMemo(
+    () => (
+      <Tabs value={tab} onChange={setSide} keepMounted={false}>
+        <Tabs.List className="only-wide">
+          <Tabs.Tab value="add">Components</Tabs.Tab>
+          <Tabs.Tab value="outline">Outline</Tabs.Tab>
+        </Tabs.List>
+        <Tabs.Panel value="add">
+          <Palette types={types.all} onAdd={press.add} />
+        </Tabs.Panel>
+        <Tabs.Panel value="outline">
+          <Suspense fallback={<Loading rows={6} />}>
+            <Outline workflow={late.workflow} types={types} placed={placed} pins={pins} standing={standing} selection={selection} onSelect={press.choose} />
+          </Suspense>
+        </Tabs.Panel>
+      </Tabs>
+    ),
+    [tab, types, late, placed, pins, standing, selection, press],
+  );
   const isChosen = selection.size > 0 || line !== undefined;
   return (
     <div className="designer">
@@ -642,44 +749,12 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
           )}
           <span className="toolbar-gap only-wide" />
         </span>
-        {execute && (
-          <Button size="xs" variant="default" leftSection={<Icon name="play" size={12} />} disabled={execute.reason !== undefined} data-hint={execute.reason} onClick={execute.run}>
-            {execute.label}
-          </Button>
-        )}
-        <Button
-          data-hint={publishReason ?? 'Make this the version that runs'}
-          size="xs"
-          leftSection={<Icon name="upload" size={13} />}
-          loading={publish.isPending ?? false}
-          data-disabled={publishReason !== undefined || undefined}
-          aria-disabled={publishReason !== undefined}
-          onClick={() => {
-            if (publishReason === undefined) publish.run();
-            else if (errors > 0) goToProblem(0);
-            else say(publishReason);
-          }}
-        >
-          Publish
-        </Button>
+        {buttons}
       </div>
       {banner}
       <div className={`designer-body${sourceOpen ? ' has-source' : ''}`}>
         <div className={`designer-side${view === 'outline' || view === 'add' ? ' is-shown' : ''}`}>
-          <Tabs value={view === 'add' ? 'add' : view === 'outline' && isNarrow ? 'outline' : side} onChange={setSide} keepMounted={false}>
-            <Tabs.List className="only-wide">
-              <Tabs.Tab value="add">Components</Tabs.Tab>
-              <Tabs.Tab value="outline">Outline</Tabs.Tab>
-            </Tabs.List>
-            <Tabs.Panel value="add">
-              <Palette types={types.all} onAdd={(type) => add(type, {})} />
-            </Tabs.Panel>
-            <Tabs.Panel value="outline">
-              <Suspense fallback={<Loading rows={6} />}>
-                <Outline workflow={workflow} types={types} placed={placed} pins={pins} standing={standing} selection={selection} onSelect={choose} />
-              </Suspense>
-            </Tabs.Panel>
-          </Tabs>
+          {sides}
         </div>
         <div className={`designer-canvas${view === 'canvas' ? ' is-shown' : ''}`}>
           {workflow.components.size === 0 && !mistake && (
@@ -721,38 +796,15 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
             selection={selection}
             selectedLines={selectedLines}
             onSelect={select}
-            onOpen={stepInto}
+            onOpen={press.open}
             onFold={fold}
-            onMenu={(id, at) => {
-              select(new Set([id]));
-              setMenu(at);
-            }}
+            onMenu={press.menu}
             handle={canvas}
-            people={inside === undefined ? people : people.map((person) => ({ ...person, at: undefined }))}
-            onPoint={(at) => onPlace({ at: inside === undefined ? at : undefined })}
-            edits={{
-              onMove: (moved) => {
-                const origins = new Map(items.map((item) => [item.id, item.origin]));
-                const local = new Map<string, Position>(
-                  [...moved].map(([id, [x, y]]) => [id, [x - (origins.get(id)?.[0] ?? 0), y - (origins.get(id)?.[1] ?? 0)]]),
-                );
-                draw(setPositions(text, places(local)), 'Move');
-              },
-              onMoveInto: (moved, frame) => {
-                const scope: Scope = frame === undefined ? { parent: inside ?? null, name: 'components' } : scopeOf(frame);
-                const [left, top] = beginningOf(items, boxesOf(items), scope);
-                moveInto([...moved.keys()], scope, new Map([...moved].map(([id, [x, y]]) => [id, [x - left, y - top]])));
-              },
-              onConnect: changes.connect,
-              refuse: (each) => (mistake ? 'The text is not YAML.' : connectionMistake(workflow, each)),
-              onPull: (from, port, at, screen) => setQuick({ screen, at, from: { id: from, port } }),
-              onDropType: (kind, at, onto) => {
-                const type = types.of(kind);
-                if (type) add(type, { at, onto });
-              },
-            }}
+            people={seen}
+            onPoint={press.point}
+            edits={edits}
           >
-            <CanvasTools handle={canvas} what="the drawing" />
+            {tools}
           </Canvas>}
           <div className="problems-panel">
             <button type="button" className="problems-head" aria-expanded={problemsOpen} onClick={() => setProblemsOpen(!problemsOpen)}>
@@ -798,14 +850,14 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
           <LastDataContext value={last}>
             <Suspense fallback={<Loading rows={6} />}>
               <Inspector
-                workflow={workflow}
+                workflow={late.workflow}
                 types={types}
                 selection={selection}
                 line={line}
                 placed={placed}
                 changes={changes}
-                deeds={commands.filter((each) => each.id.startsWith('try') || each.id === 'pin')}
-                onClose={() => select(NOTHING)}
+                deeds={tries}
+                onClose={press.deselect}
               />
             </Suspense>
           </LastDataContext>
@@ -866,6 +918,14 @@ export function Designer({ document: doc, types, name, back, note, banner, actio
     </div>
   );
 }
+
+const ToolButton = memo(function ToolButton({ id, label, hint, icon, isOff, onPress }: { id: string; label: string; hint: string; icon: IconName; isOff: boolean; onPress: (id: string) => void }) {
+  return (
+    <ActionIcon data-hint={hint} variant="subtle" color="gray" aria-label={label} disabled={isOff} onClick={() => onPress(id)}>
+      <Icon name={icon} />
+    </ActionIcon>
+  );
+});
 
 function ProblemsWord({
   placed,

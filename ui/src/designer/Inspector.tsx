@@ -171,7 +171,7 @@ function ComponentInspector({
           <span className="card-icon">
             <Icon name={iconOf(type)} size={15} />
           </span>
-          <h2>{component.title ?? component.id}</h2>
+          <h2 title={component.title ?? component.id}>{component.title ?? component.id}</h2>
           <span className="spacer" />
           {deeds.map(({ id, label, icon, keys, reason, run }) => (
             <ActionIcon

@@ -1,6 +1,7 @@
 import type { Mistake } from '../api/client';
 import type { Sight } from '../api/live';
 import type { Pinned, TriedComponent } from '../api/try';
+import type { Count } from '../canvas/Canvas';
 import type { Workflow } from '../model/document';
 import type { Pins } from './pins';
 import { place, said } from './problems';
@@ -29,6 +30,7 @@ export function pinsFor(workflow: Workflow, id: string, pins: Pins): Record<stri
 /** Where a component of a try stands. */
 export interface Standing {
   state: string;
+  counts: readonly Count[];
   note: string;
 }
 
@@ -50,10 +52,13 @@ export function standings(plan: readonly TriedComponent[], workflow: Workflow, s
     const fate = fateOf(id);
     if (fate === 'left_out') continue;
     const seen = sight?.components.get(id);
-    if (fate === 'pinned' || fate === 'taken') found.set(id, { state: 'pinned', note: '' });
+    if (fate === 'pinned' || fate === 'taken') found.set(id, { state: 'pinned', counts: [], note: '' });
     else if (seen || fates.has(id)) {
-      const words = [seen?.rounds ? `${seen.rounds.ended} of ${seen.rounds.total ?? '?'}` : '', (seen?.attempt ?? 0) > 1 ? `attempt ${seen?.attempt}` : ''];
-      found.set(id, { state: seen?.state ?? 'waiting', note: words.filter(Boolean).join(', ') });
+      found.set(id, {
+        state: seen?.state ?? 'waiting',
+        counts: seen?.rounds ? [{ ended: seen.rounds.ended, total: seen.rounds.total ?? undefined }] : [],
+        note: (seen?.attempt ?? 0) > 1 ? `attempt ${seen?.attempt}` : '',
+      });
     }
   }
   return found;

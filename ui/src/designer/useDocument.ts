@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useMemo, useState, useSyncExternalStore } from 'react';
+import { startTransition, useCallback, useEffect, useMemo, useState, useSyncExternalStore } from 'react';
 
 import { read, type Read } from '../model/document';
 import { restored, Shared } from '../model/shared';
@@ -7,6 +7,8 @@ import { say } from '../ui/notify';
 /** The document being drawn: one text, read, with the steps of whoever draws. */
 export interface DocumentState {
   read: Read;
+  /** Whether the last change was made here. */
+  isOwn: boolean;
   shared: Shared;
   canUndo: boolean;
   canRedo: boolean;
@@ -128,6 +130,7 @@ export function useDocument(id: string, first: string): DocumentState {
   }, [shared]);
   return {
     read: known,
+    isOwn: pending !== undefined || sight.isOwn,
     shared,
     canUndo: pending !== undefined || sight.canUndo,
     canRedo: pending === undefined && sight.canRedo,
@@ -137,4 +140,17 @@ export function useDocument(id: string, first: string): DocumentState {
     undo,
     redo,
   };
+}
+
+/**
+ * The document for what may be drawn a moment later than the drawing: forms and lists. What somebody else changed comes
+ * there once the drawing shows it; what is changed here comes at once, for it may be a letter in one of those forms.
+ */
+export function useLate({ read, isOwn }: Pick<DocumentState, 'read' | 'isOwn'>): Read {
+  const [late, setLate] = useState(read);
+  if (isOwn && late !== read) setLate(read);
+  useEffect(() => {
+    if (!isOwn) startTransition(() => setLate(read));
+  }, [read, isOwn]);
+  return isOwn ? read : late;
 }

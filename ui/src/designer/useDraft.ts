@@ -12,6 +12,8 @@ import type { Shared } from '../model/shared';
 const REST = 900;
 /** How long after somebody else's last change it is kept here, if they do not say that they kept it, in milliseconds. */
 const OTHERS = 5_000;
+/** How long after somebody else's last change it is written down in this browser, in milliseconds. */
+const WRITE = 250;
 /** How long somebody who kept a draft takes at most to say so, in milliseconds. */
 const MOMENT = 400;
 /** How often the server is asked whether somebody who is not in the room kept a draft, in milliseconds, while the page is seen. */
@@ -174,8 +176,10 @@ export function useDraft(
       setState((before) => (before.kind === 'unsaved' ? { kind: 'saved', at: undefined } : before));
       return undefined;
     }
-    keepLocal(id, text, kept.current.text);
-    setState((before) => (before.kind === 'overtaken' ? before : { kind: 'unsaved' }));
+    setState((before) => (before.kind === 'overtaken' || before.kind === 'unsaved' ? before : { kind: 'unsaved' }));
+    // What somebody else did is with them, too. Writing it down at each of their letters would hold up what shows it.
+    const writing = isOwn ? undefined : setTimeout(() => keepLocal(id, text, kept.current.text), WRITE);
+    if (isOwn) keepLocal(id, text, kept.current.text);
     const timer = setTimeout(
       () => {
         // What went wrong is in the state already.
@@ -183,16 +187,26 @@ export function useDraft(
       },
       isOwn ? REST : OTHERS,
     );
-    return () => clearTimeout(timer);
+    return () => {
+      clearTimeout(timer);
+      clearTimeout(writing);
+    };
   }, [id, text, isOwn, shared, start, revision]);
 
   useEffect(() => {
     const leave = (event: BeforeUnloadEvent) => {
       if (shared.text !== kept.current.text) event.preventDefault();
     };
+    const write = () => {
+      if (shared.text !== kept.current.text) keepLocal(id, shared.text, kept.current.text);
+    };
     addEventListener('beforeunload', leave);
-    return () => removeEventListener('beforeunload', leave);
-  }, [shared]);
+    addEventListener('pagehide', write);
+    return () => {
+      removeEventListener('beforeunload', leave);
+      removeEventListener('pagehide', write);
+    };
+  }, [id, shared]);
 
   const retry = useCallback(() => void start().catch(() => undefined), [start]);
   useEffect(() => {

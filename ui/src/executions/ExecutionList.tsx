@@ -1,4 +1,4 @@
-import { Button, Switch, TextInput } from '@mantine/core';
+import { Button, TextInput } from '@mantine/core';
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useEffect, useState } from 'react';
@@ -12,6 +12,7 @@ import { Page } from '../ui/Page';
 import { Empty, Failed, Loading, More } from '../ui/States';
 import { Status } from '../ui/Status';
 import { isFinal } from '../ui/status';
+import { Switch } from '../ui/Switch';
 import { Ago, Took, useRested } from '../ui/Time';
 import { SavedFilters } from './SavedFilters';
 

@@ -54,14 +54,9 @@ export function ExecutionGraph({
       const rounds = seen?.rounds;
       const until = seen?.until ?? undefined;
       const attempt = seen?.attempt ?? 0;
-      const words = [
-        rounds ? `${rounds.ended} of ${rounds.total ?? '?'}` : '',
-        inLoop && all ? `${all.ended} of ${all.total}` : '',
-        attempt > 1 ? `attempt ${attempt}` : '',
-      ]
-        .filter(Boolean)
-        .join(', ');
-      const key = JSON.stringify([status, words, until, ports.get(component.id), component.title, component.type]);
+      const counts = [...(rounds ? [{ ended: rounds.ended, total: rounds.total ?? undefined }] : []), ...(inLoop && all ? [{ ended: all.ended, total: all.total }] : [])];
+      const words = attempt > 1 ? `attempt ${attempt}` : '';
+      const key = JSON.stringify([status, counts, words, until, ports.get(component.id), component.title, component.type]);
       const before = kept.current.get(component.id);
       const card =
         before?.key === key
@@ -77,6 +72,7 @@ export function ExecutionGraph({
               mistakes: 0,
               warnings: 0,
               status,
+              counts,
               note:
                 words || until ? (
                   <>

@@ -1,4 +1,4 @@
-import { ActionIcon, Button, Switch, TextInput } from '@mantine/core';
+import { ActionIcon, Button, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { useEffect, useMemo, useRef, useState } from 'react';
@@ -9,9 +9,10 @@ import { Choice } from '../ui/Choice';
 import { clock, instant } from '../ui/format';
 import { Icon } from '../ui/Icon';
 import { Empty, Failed, Loading } from '../ui/States';
+import { Switch } from '../ui/Switch';
 import { lineNames } from './attempts';
 
-const ROW = 20;
+const ROW = 24;
 
 function asText(entry: LogEntry): string {
   const fields = entry.fields === undefined || entry.fields === null ? '' : ` ${JSON.stringify(entry.fields)}`;

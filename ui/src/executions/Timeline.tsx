@@ -96,10 +96,18 @@ export function Timeline({
         </div>
       </div>
       <div className="legend" aria-hidden="true">
-        <span className="timeline-bar is-queue tone-quiet" /> in the queue
-        <span className="timeline-bar is-work tone-good" /> at work
-        <span className="timeline-bar is-wait tone-wait" /> waiting for time or people
-        <span className="timeline-bar is-moment tone-good" /> decided at once
+        <span>
+          <span className="timeline-bar is-queue tone-quiet" /> in the queue
+        </span>
+        <span>
+          <span className="timeline-bar is-work tone-good" /> at work
+        </span>
+        <span>
+          <span className="timeline-bar is-wait tone-wait" /> waiting for time or people
+        </span>
+        <span>
+          <span className="timeline-bar is-moment tone-good" /> decided at once
+        </span>
       </div>
     </div>
   );

@@ -1,4 +1,4 @@
-import YAML, { isMap, isScalar, isSeq, type Document, type Node, type Pair, type YAMLMap, type YAMLSeq } from 'yaml';
+import { Document, isMap, isScalar, isSeq, LineCounter, parseDocument, stringify, visit, type Node, type Pair, type YAMLMap, type YAMLSeq } from 'yaml';
 
 /** A connection: it leads from an output port of one component into another. */
 export interface Connection {
@@ -83,7 +83,7 @@ function needsOf(value: unknown): { id: string; port: string }[] {
 
 /** A text as a tree of its own, to be changed. */
 export function parse(text: string): Document {
-  return YAML.parseDocument(text, { version: '1.2', keepSourceTokens: false, prettyErrors: false, uniqueKeys: true });
+  return parseDocument(text, { version: '1.2', keepSourceTokens: false, prettyErrors: false, uniqueKeys: true });
 }
 
 function workflowOf(value: unknown): Workflow {
@@ -173,7 +173,7 @@ export function read(text: string): Read {
 
 /** Reads a definition as the API keeps it: text, or a value. */
 export function textOfDefinition(definition: unknown): string {
-  return typeof definition === 'string' ? definition : YAML.stringify(definition, { lineWidth: 0 });
+  return typeof definition === 'string' ? definition : stringify(definition, { lineWidth: 0 });
 }
 
 /** An empty canvas. */
@@ -234,7 +234,7 @@ function merge(document: Document, node: unknown, value: unknown): Node {
 /** A new node in the style people write: short lists in one line, texts of several lines as blocks. */
 function create(document: Document, value: unknown): Node {
   const node = document.createNode(value) as Node;
-  YAML.visit(node, {
+  visit(node, {
     Seq(_, list) {
       const short = list.items.length > 0 && list.items.every(isScalar) && JSON.stringify(list.toJSON()).length < 60;
       if (short) list.flow = true;
@@ -462,7 +462,7 @@ export function rename(text: string, workflow: Workflow, from: string, to: strin
   const component = workflow.components.get(from);
   if (!component || from === to) return text;
   return edit(text, (document) => {
-    YAML.visit(document, {
+    visit(document, {
       Scalar(key, node) {
         if (key === 'key' || typeof node.value !== 'string' || !node.value.includes(from)) return;
         const next = node.value.replace(mention(from), `$1${to}`).replace(bracketed(from), `$1${to}$2`);
@@ -601,7 +601,7 @@ export function copy(text: string, workflow: Workflow, ids: Iterable<string>): s
     return parent === null || parent === undefined || !withInside(workflow, chosen).has(parent);
   });
   const document = parse(text);
-  const fragment = new YAML.Document({ components: {} });
+  const fragment = new Document({ components: {} });
   const components = fragment.get('components', true) as unknown as YAMLMap;
   const layout: Record<string, Position> = {};
   for (const id of top) {
@@ -666,8 +666,8 @@ export function paste(
 
 /** The line, from 1, on which a place of the document stands; of the nearest thing above it that there is. */
 export function lineOf(text: string, path: readonly string[]): number {
-  const counter = new YAML.LineCounter();
-  const document = YAML.parseDocument(text, { version: '1.2', prettyErrors: false, lineCounter: counter });
+  const counter = new LineCounter();
+  const document = parseDocument(text, { version: '1.2', prettyErrors: false, lineCounter: counter });
   let node = document.contents as unknown;
   let line = 1;
   for (const part of path) {
@@ -690,8 +690,8 @@ export function lineOf(text: string, path: readonly string[]): number {
 export function componentAt(text: string, workflow: Workflow, line: number): string | undefined {
   let best: string | undefined;
   let bestLine = 0;
-  const counter = new YAML.LineCounter();
-  const document = YAML.parseDocument(text, { version: '1.2', prettyErrors: false, lineCounter: counter });
+  const counter = new LineCounter();
+  const document = parseDocument(text, { version: '1.2', prettyErrors: false, lineCounter: counter });
   for (const component of workflow.components.values()) {
     const parent = document.getIn(component.path.slice(0, -1), true) as unknown;
     const pair = isMap(parent) ? parent.items.find((item) => keyOf(item) === component.id) : undefined;

@@ -1,4 +1,4 @@
-import YAML, { isAlias, isMap, isScalar, isSeq, type Document, type Node, type YAMLMap } from 'yaml';
+import { isAlias, isMap, isScalar, isSeq, visit, type Document, type Node, type YAMLMap } from 'yaml';
 
 import { freeId, need, needText, parse, parsed, remembering, STYLE } from './document';
 
@@ -135,7 +135,7 @@ const cut = remembering((given: string): Tree | undefined => {
   let document = parsed(text);
   if (document.errors.length > 0) return undefined;
   let isBound = document.directives?.docStart === true;
-  YAML.visit(document, {
+  visit(document, {
     Node(_, node) {
       if (isAlias(node) || (node as { anchor?: string }).anchor !== undefined) isBound = true;
     },

@@ -1,8 +1,9 @@
-import { ActionIcon, Button, Switch, Textarea, TextInput } from '@mantine/core';
+import { ActionIcon, Button, Textarea, TextInput } from '@mantine/core';
 import { createContext, lazy, Suspense, useContext, useId, useRef, useState, type ReactNode } from 'react';
 
 import { Choice } from '../ui/Choice';
 import { Icon } from '../ui/Icon';
+import { Switch } from '../ui/Switch';
 import { blank, branchOf, classify, isExpression, readAny, showAny, type Field, type JsonSchema } from './schema';
 import type { FormMistake } from './validate';
 

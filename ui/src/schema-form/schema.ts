@@ -1,4 +1,4 @@
-import YAML from 'yaml';
+import { parseDocument, stringify } from 'yaml';
 
 /** The part of JSON Schema (2020-12) that forms are drawn from. What is not here falls back to a field for any value. */
 export interface JsonSchema {
@@ -174,7 +174,7 @@ const isWhole = (text: string) => text.startsWith('${{') && text.endsWith('}}');
 export function showAny(value: unknown): string {
   if (value === undefined) return '';
   if (typeof value === 'string') return readAny(value).value === value ? value : JSON.stringify(value);
-  return YAML.stringify(value, { lineWidth: 0 }).trimEnd();
+  return stringify(value, { lineWidth: 0 }).trimEnd();
 }
 
 /** Reads text as a value, as it would be read in the document: YAML, or one whole expression. */
@@ -182,7 +182,7 @@ export function readAny(text: string): { value?: unknown; mistake?: string } {
   const trimmed = text.trim();
   if (trimmed === '') return { value: undefined };
   if (isWhole(trimmed)) return { value: trimmed };
-  const document = YAML.parseDocument(text, { prettyErrors: false, version: '1.2' });
+  const document = parseDocument(text, { prettyErrors: false, version: '1.2' });
   const error = document.errors[0];
   if (error) return { mistake: error.message };
   return { value: document.toJS() as unknown };

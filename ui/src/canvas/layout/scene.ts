@@ -37,7 +37,7 @@ export interface Item {
 }
 
 /** Sizes in pixels. The canvas draws components with just these, so that what is placed is what is seen. */
-export const SIZE = { width: 208, head: 46, port: 20, frameHead: 44, pad: 20, gap: 28, emptyWidth: 208, emptyHeight: 64 };
+export const SIZE = { width: 208, head: 46, port: 20, frameTop: 38, frameHead: 44, pad: 20, gap: 28, emptyWidth: 208, emptyHeight: 64 };
 
 /** Whether ports are drawn as a list below the head; a single `success` stands at its middle. */
 export function hasPortList(ports: readonly string[]): boolean {
@@ -122,7 +122,7 @@ export function arrange(graph: Graph, positions: Positions): Item[] {
   };
 
   const frame = (part: Part): { width: number; height: number } => {
-    const head = Math.max(SIZE.frameHead, SIZE.frameHead - 12 + portsHeight(part.ports));
+    const head = Math.max(SIZE.frameHead, SIZE.frameTop + portsHeight(part.ports));
     const own = list(part.id, 'components', part.id, SIZE.pad, head);
     const rest = further(part.id, part.id, SIZE.pad, head + own.height + (own.count > 0 ? SIZE.gap : 0));
     const isEmpty = own.count === 0 && rest.height === 0;

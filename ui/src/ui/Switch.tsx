@@ -1,0 +1,4 @@
+import '../styles/switch.css';
+
+// With its styles, which no page needs at first sight.
+export { Switch } from '@mantine/core';
