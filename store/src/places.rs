@@ -136,7 +136,10 @@ pub(crate) async fn settle(
         engine.settle_slots(key).await?;
     }
     let mut known = Known::default();
-    let ids = asking.iter().map(|id| Cell::from(*id)).collect();
+    // Turn 1 is the acceptance: whose first turn this is holds nothing yet.
+    let fresh: HashSet<Uuid> =
+        open.iter().map(|index| steps[*index]).filter(|step| step.seq() == 2).map(Step::id).collect();
+    let ids = asking.difference(&fresh).map(|id| Cell::from(*id)).collect();
     for (key, of, held) in engine.fetch::<(String, Uuid, String)>(&HELD_SLOTS, ids).await? {
         known.places.held.insert((key, ExecutionId::from_uuid(of), read(&held)?));
     }

@@ -777,6 +777,7 @@ impl Attempts {
                 Event::Delayed { task, until } => {
                     let entry = self.at(task, 0);
                     entry.status = "delayed";
+                    entry.started_at = Some(turn.at);
                     entry.until = Some(*until);
                 }
                 Event::Opened { task, .. } | Event::ChildOrdered { task, .. } => {
@@ -784,11 +785,16 @@ impl Attempts {
                     entry.status = "running";
                     entry.started_at = Some(turn.at);
                 }
-                Event::Asked { task, .. } => self.at(task, 0).status = "asked",
+                Event::Asked { task, .. } => {
+                    let entry = self.at(task, 0);
+                    entry.status = "asked";
+                    entry.started_at.get_or_insert(turn.at);
+                }
                 Event::PermitAsked { task, .. } => self.at(task, 0).status = "limited",
                 Event::Awaiting { task, until, .. } => {
                     let entry = self.at(task, 0);
                     entry.status = "awaiting";
+                    entry.started_at = Some(turn.at);
                     entry.until = Some(*until);
                 }
                 Event::Skipped { task, reason } => {

@@ -523,6 +523,28 @@ async fn what_was_used_again_is_shown_and_can_be_cleared() {
 }
 
 #[tokio::test]
+async fn what_waits_has_a_beginning_as_well_as_an_end() {
+    let api = start(Config::default());
+    let id = api.execution().await;
+    let task = || TaskKey::of("first".into());
+    let delayed = Event::Delayed { task: task(), until: Timestamp::from_micros(1_700_000_000_000_000) };
+    api.append(id, vec![Event::Started, delayed]).await;
+    let shown = async || api.get(&format!("/api/v1/executions/{id}/tasks")).await.json()["items"][0].clone();
+    let waiting = shown().await;
+    assert_eq!((&waiting["status"], waiting["started_at"].is_string()), (&json!("delayed"), true));
+    let decided = Event::Decided {
+        task: task(),
+        output: Payload::Inline(Value::Null),
+        ports: Vec::new(),
+        log: Vec::new(),
+    };
+    api.append(id, vec![decided]).await;
+    let ended = shown().await;
+    assert_eq!((&ended["status"], &ended["started_at"]), (&json!("completed"), &waiting["started_at"]));
+    assert!(ended["duration_ms"].is_u64(), "{ended}");
+}
+
+#[tokio::test]
 async fn an_execution_is_seen_as_it_moves() {
     let api = start(Config::default());
     let id = api.execution().await;

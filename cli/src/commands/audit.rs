@@ -18,10 +18,23 @@ pub(crate) struct Args {
     output: Format,
 }
 
+/// How much less urgent than others, of 19.
+#[cfg(unix)]
+const LESS_URGENT: i32 = 10;
+
+/// Lets whatever else runs on this machine go first.
+fn give_way() {
+    #[cfg(unix)]
+    if let Err(error) = rustix::process::nice(LESS_URGENT) {
+        tracing::debug!(%error, "The audit is as urgent as everything else");
+    }
+}
+
 pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
     let settings = settings.load()?.settings;
     logging::start(&settings, true)?;
     crate::install_tls();
+    give_way();
     let store = compose::open_store_to_read(&settings).await?;
     let counts = store.execution_counts().await.context("the store cannot be read")?;
     let total: u64 = counts.iter().map(|(_, count)| count).sum();
