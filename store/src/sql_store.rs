@@ -408,16 +408,20 @@ pub(crate) fn gather(
         let turn = record.turn()?;
         found.entry(turn.execution).or_default().push(turn);
     }
-    executions
-        .iter()
-        .map(|id| {
-            let Some(turns) = found.remove(id) else { return Ok(None) };
-            if turns.iter().zip(after + 1..).any(|(turn, seq)| turn.seq != seq) {
-                return Err(StoreError::Corrupt(format!("the journal of {id} has a gap").into()));
-            }
-            Ok(Some(Stored { turns }))
-        })
-        .collect()
+    let mut gathered: Vec<Option<Stored>> = Vec::with_capacity(executions.len());
+    for (place, id) in executions.iter().enumerate() {
+        let Some(turns) = found.remove(id) else {
+            // Asked for twice, perhaps.
+            let before = executions[..place].iter().position(|other| other == id);
+            gathered.push(before.and_then(|before| gathered[before].clone()));
+            continue;
+        };
+        if turns.iter().zip(after + 1..).any(|(turn, seq)| turn.seq != seq) {
+            return Err(StoreError::Corrupt(format!("the journal of {id} has a gap").into()));
+        }
+        gathered.push(Some(Stored { turns }));
+    }
+    Ok(gathered)
 }
 
 #[async_trait]

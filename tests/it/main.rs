@@ -40,6 +40,7 @@ mod readme;
 mod restarts;
 mod rooms;
 mod semantics;
+mod sign_in;
 mod triggers;
 mod why;
 mod workflows;

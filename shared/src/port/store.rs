@@ -325,7 +325,7 @@ pub trait Journal: Send + Sync {
     async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Kept>, StoreError>;
 
     /// A page of each of these journals: at most `most` turns, those after turn `after`. Answers in the order
-    /// asked, each at most once; `None` for what has no such turns. A journal may be far longer than memory: read it in pages of
+    /// asked; `None` for what has no such turns. A journal may be far longer than memory: read it in pages of
     /// [`JOURNAL_PAGE`], and keep what they fold to.
     async fn load(
         &self,
