@@ -1,4 +1,4 @@
-import { infiniteQueryOptions, keepPreviousData, queryOptions } from '@tanstack/react-query';
+import { infiniteQueryOptions, keepPreviousData, queryOptions, type QueryClient } from '@tanstack/react-query';
 
 import { answer, api, ApiProblem, type LogEntry } from './client';
 
@@ -159,6 +159,16 @@ export const tasksQuery = (id: string) =>
     ...pages,
     getNextPageParam: (page, _, cursor) => (page.next_cursor === cursor ? undefined : next(page)),
   });
+
+/**
+ * Asks for what the page of an execution shows first. What waits for the execution is on its way before the page is drawn with
+ * it. What cannot be read the page says.
+ */
+export async function readAhead(client: QueryClient, id: string): Promise<void> {
+  const execution = await client.ensureQueryData(executionQuery(id)).catch(() => undefined);
+  if (!execution) return;
+  await Promise.all([client.prefetchInfiniteQuery(tasksQuery(id)), client.prefetchQuery(versionQuery(execution.workflow_id, execution.workflow_version))]);
+}
 
 export const logsQuery = (id: string, level: string | undefined, component: string | undefined) => {
   const queryKey = ['execution', id, 'logs', level ?? '', component ?? ''];

@@ -10,7 +10,7 @@ import { useAbout } from '../api/attention';
 import { answer, api, type Execution } from '../api/client';
 import { see, useLive, type Connection } from '../api/live';
 import { momentQuery } from '../api/moment';
-import { componentsQuery, executionQuery, humanTasksQuery, tasksQuery, versionQuery, whyQuery } from '../api/queries';
+import { componentsQuery, executionQuery, humanTasksQuery, readAhead, tasksQuery, versionQuery, whyQuery } from '../api/queries';
 import { read, textOfDefinition } from '../model/document';
 import { Types } from '../model/ports';
 import type { MonitorTab } from '../router';
@@ -256,14 +256,7 @@ export function Monitor() {
     ...versionQuery(execution.data?.workflow_id ?? '', execution.data?.workflow_version ?? 0),
     enabled: execution.data !== undefined,
   });
-  // What waits for the execution is on its way before the page is drawn with it.
-  useEffect(() => {
-    const ahead = async () => {
-      const { workflow_id, workflow_version } = await client.ensureQueryData(executionQuery(id));
-      await Promise.all([client.prefetchInfiniteQuery(tasksQuery(id)), client.prefetchQuery(versionQuery(workflow_id, workflow_version))]);
-    };
-    void ahead().catch(() => undefined);
-  }, [client, id]);
+  useEffect(() => void readAhead(client, id), [client, id]);
   const known = execution.data;
   // The stream is ahead of what was read last.
   const now = known && (isFinal(known.status) ? known.status : (present?.progress.status ?? known.status));
