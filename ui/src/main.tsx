@@ -8,6 +8,7 @@ import { setNonce } from 'get-nonce';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 
+import { attend } from './api/attention';
 import { queryClient } from './api/queryClient';
 import { nonce } from './nonce';
 import { router } from './router';
@@ -20,6 +21,7 @@ const WATCH_AFTER = 1_000;
 // Dialogs that keep the page behind them from scrolling write a style element of their own.
 setNonce(nonce());
 
+attend(queryClient);
 // Every page waits for it.
 void queryClient.prefetchQuery(sessionQuery);
 setTimeout(() => void import('./sign-in/watch').then((part) => part.watch()).catch(() => undefined), WATCH_AFTER);

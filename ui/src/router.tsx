@@ -1,8 +1,11 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, redirect, useRouterState } from '@tanstack/react-router';
 
+import { readAhead } from './api/queries';
+import { queryClient } from './api/queryClient';
 import { turnOf } from './executions/travel';
 import { admit } from './sign-in/admit';
 import { BASE, OPEN_PAGES } from './sign-in/places';
+import { sessionQuery } from './sign-in/session';
 import { Bare, Shell } from './ui/Shell';
 import { Empty, Failed, Loading } from './ui/States';
 
@@ -99,6 +102,12 @@ const monitor = createRoute({
     ...(text(search['line']) && { line: text(search['line'])! }),
     ...(turnOf(search['at']) && { at: turnOf(search['at'])! }),
   }),
+  // Read while the page itself is on its way. A pointer that only passes a link asks for nothing.
+  loader: async ({ params, cause }) => {
+    if (cause !== 'enter') return;
+    const { state } = await queryClient.ensureQueryData(sessionQuery);
+    if (state === 'signed_in') void readAhead(queryClient, params.id);
+  },
   component: lazyRouteComponent(() => import('./executions/Monitor'), 'Monitor'),
 });
 

@@ -1,7 +1,8 @@
 import { QueryClient, QueryObserver } from '@tanstack/react-query';
 import { expect, it } from 'vitest';
 
-import { readAgain } from './live';
+import { isReadAfterEnd, readAgain } from './live';
+import { executionQuery } from './queries';
 
 it('what was being read for the first time when it changed is read once more', async () => {
   const client = new QueryClient();
@@ -26,5 +27,18 @@ it('what was being read for the first time when it changed is read once more', a
   await again;
   expect(answers).toHaveLength(3);
   stop();
+  client.clear();
+});
+
+it('what was over when it was first read is not read again', async () => {
+  const client = new QueryClient({ defaultOptions: { queries: { retry: false } } });
+  const put = (id: string, status: string) => client.setQueryData(executionQuery(id).queryKey, { id, status } as never);
+  put('over', 'completed');
+  expect(await isReadAfterEnd(client, 'over')).toBe(true);
+  put('open', 'running');
+  expect(await isReadAfterEnd(client, 'open')).toBe(false);
+  // It ended while it was watched: what belongs to it may have been read before that.
+  put('open', 'failed');
+  expect(await isReadAfterEnd(client, 'open')).toBe(false);
   client.clear();
 });

@@ -3,7 +3,10 @@ import { useEffect, useState } from 'react';
 
 import { signedIn } from '../sign-in/guard';
 import { current } from '../sign-in/session';
+import { isFinal } from '../ui/status';
+import { isAttended, isSeen } from './attention';
 import type { Progress } from './client';
+import { executionQuery } from './queries';
 
 type ComponentProgress = Progress['components'][number];
 
@@ -34,9 +37,27 @@ export async function readAgain(client: QueryClient, id: string): Promise<void> 
   await Promise.all(early.map(({ queryKey }) => client.invalidateQueries({ queryKey, exact: true })));
 }
 
+/** What is shown of an execution is old. It is read when somebody comes back to the page. */
+function markOld(client: QueryClient, id: string): void {
+  for (const queryKey of [['execution', id], ['human-tasks']]) void client.invalidateQueries({ queryKey, refetchType: 'none' });
+}
+
+/**
+ * Whether everything of an execution was read after its end. It is where the execution was over when it was first read, because
+ * whatever belongs to it is read after that.
+ */
+export async function isReadAfterEnd(client: QueryClient, id: string): Promise<boolean> {
+  const { queryKey } = executionQuery(id);
+  const execution = await client.ensureQueryData(executionQuery(id)).catch(() => undefined);
+  return execution !== undefined && isFinal(execution.status) && client.getQueryState(queryKey)?.dataUpdateCount === 1;
+}
+
 export type Connection = 'connecting' | 'live' | 'lost';
 
-/** Watches an execution, when there is one, until its end. Changes are shown once a frame, and lists of it are read again at most once a second. */
+/**
+ * Watches an execution, when there is one, until its end. Changes are shown once a frame, and lists of it are read again at most
+ * once a second while somebody is there.
+ */
 export function useLive(id: string | undefined): { sight: Sight | undefined; connection: Connection } {
   const client = useQueryClient();
   const [sight, setSight] = useState<Sight>();
@@ -61,6 +82,13 @@ export function useLive(id: string | undefined): { sight: Sight | undefined; con
       };
       readAgain(client, id).then(done, done);
     };
+    const end = async () => {
+      void client.invalidateQueries({ queryKey: ['executions'], ...(isSeen() ? {} : { refetchType: 'none' }) });
+      if (await isReadAfterEnd(client, id)) return;
+      // Nothing follows: who left the page in sight sees how it ended.
+      if (isSeen()) again();
+      else markOld(client, id);
+    };
     const take = (kind: 'snapshot' | 'update' | 'end') => (event: MessageEvent<string>) => {
       latest = see(latest, kind, JSON.parse(event.data) as Progress);
       cancelAnimationFrame(frame);
@@ -70,12 +98,12 @@ export function useLive(id: string | undefined): { sight: Sight | undefined; con
         source.close();
         clearTimeout(refresh);
         refresh = undefined;
-        again();
-        void client.invalidateQueries({ queryKey: ['executions'] });
+        void end();
       } else {
         refresh ??= setTimeout(() => {
           refresh = undefined;
-          again();
+          if (isAttended()) again();
+          else markOld(client, id);
         }, pause);
       }
     };

@@ -1,4 +1,4 @@
-import { infiniteQueryOptions, keepPreviousData, queryOptions } from '@tanstack/react-query';
+import { infiniteQueryOptions, keepPreviousData, queryOptions, type QueryClient } from '@tanstack/react-query';
 
 import { answer, api, ApiProblem, type LogEntry } from './client';
 
@@ -128,14 +128,11 @@ interface Grown<T> {
   /** How many items stand before the last page, and where that page begins. */
   settled: number;
   cursor: string | undefined;
-  /** There are more than were read. */
-  cut: boolean;
 }
 
 async function grow<T>(
   known: Grown<T> | undefined,
   page: (cursor: string | undefined) => Promise<{ items: T[]; next_cursor?: string | null }>,
-  most = Number.POSITIVE_INFINITY,
 ): Promise<Grown<T>> {
   const items = known ? known.items.slice(0, known.settled) : [];
   let cursor = known?.cursor;
@@ -143,31 +140,35 @@ async function grow<T>(
     const got = await page(cursor);
     const settled = items.length;
     items.push(...got.items);
-    const isEnd = !got.next_cursor || got.next_cursor === cursor;
-    if (isEnd || items.length >= most) return { items, settled, cursor, cut: !isEnd };
-    cursor = got.next_cursor ?? undefined;
+    if (!got.next_cursor || got.next_cursor === cursor) return { items, settled, cursor };
+    cursor = got.next_cursor;
   }
 }
 
-/** Attempts that are read at most: they change after they were listed, so all of them are read again each time. */
-export const MOST_ATTEMPTS = 2_000;
-
+/** Attempts, as far as somebody looks: they change after they were listed, so every page that was read is read again. */
 export const tasksQuery = (id: string) =>
-  queryOptions({
+  infiniteQueryOptions({
     queryKey: ['execution', id, 'tasks'],
-    queryFn: ({ signal }) =>
-      grow(
-        undefined,
-        (cursor) =>
-          answer(
-            api.GET('/api/v1/executions/{id}/tasks', {
-              params: { path: { id }, query: { limit: 500, ...(cursor && { cursor }) } },
-              signal,
-            }),
-          ),
-        MOST_ATTEMPTS,
+    queryFn: ({ pageParam, signal }) =>
+      answer(
+        api.GET('/api/v1/executions/{id}/tasks', {
+          params: { path: { id }, query: { limit: 500, ...(pageParam && { cursor: pageParam }) } },
+          signal,
+        }),
       ),
+    ...pages,
+    getNextPageParam: (page, _, cursor) => (page.next_cursor === cursor ? undefined : next(page)),
   });
+
+/**
+ * Asks for what the page of an execution shows first. What waits for the execution is on its way before the page is drawn with
+ * it. What cannot be read the page says.
+ */
+export async function readAhead(client: QueryClient, id: string): Promise<void> {
+  const execution = await client.ensureQueryData(executionQuery(id)).catch(() => undefined);
+  if (!execution) return;
+  await Promise.all([client.prefetchInfiniteQuery(tasksQuery(id)), client.prefetchQuery(versionQuery(execution.workflow_id, execution.workflow_version))]);
+}
 
 export const logsQuery = (id: string, level: string | undefined, component: string | undefined) => {
   const queryKey = ['execution', id, 'logs', level ?? '', component ?? ''];

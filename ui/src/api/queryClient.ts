@@ -1,5 +1,6 @@
 import { QueryClient } from '@tanstack/react-query';
 
+import { isAttended } from './attention';
 import { ApiProblem } from './problem';
 
 export const queryClient = new QueryClient({
@@ -7,7 +8,9 @@ export const queryClient = new QueryClient({
     queries: {
       staleTime: 5_000,
       retry: (count, error) => count < 2 && error instanceof ApiProblem && error.isRetryable,
+      // The window counts as focused while it is attended.
       refetchOnWindowFocus: true,
+      refetchOnReconnect: isAttended,
     },
   },
 });

@@ -5,6 +5,7 @@ import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { lazy, Suspense, useMemo, type ReactNode } from 'react';
 
+import { useAbout } from '../api/attention';
 import type { Execution } from '../api/client';
 import { healthQuery, humanTasksQuery, workersQuery, workflowQuery } from '../api/queries';
 import { deadLettersQuery, someExecutionsQuery, statisticsQuery, type Bucket } from '../api/statistics';
@@ -154,6 +155,10 @@ export function Dashboard() {
   const mayLookAfter = usePermission('admin.system') === undefined;
   const dead = useQuery({ ...deadLettersQuery, enabled: mayLookAfter });
   const health = useQuery(healthQuery);
+  useAbout(statisticsQuery(range, workflow).queryKey);
+  useAbout(someExecutionsQuery({ failing: true, workflow }, FEW).queryKey);
+  useAbout(someExecutionsQuery({ status: 'failed', workflow }, FEW).queryKey);
+  useAbout(someExecutionsQuery({ workflow }, FEW).queryKey);
   const { isNew } = useGuided();
   const mayCreate = usePermission('workflow.create') === undefined;
   const mayExecute = usePermission('workflow.execute') === undefined;

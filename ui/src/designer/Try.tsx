@@ -8,11 +8,12 @@ import { useEffect, useMemo, useRef, useState } from 'react';
 
 import { answer, api, ApiProblem } from '../api/client';
 import { useLive } from '../api/live';
-import { executionQuery, lastExecutionsQuery, tasksQuery } from '../api/queries';
+import { executionQuery, lastExecutionsQuery } from '../api/queries';
 import { startTry, type TryRequest } from '../api/try';
 import { tasksOf } from '../executions/attempts';
 import { AttemptView, Output } from '../executions/Detail';
 import { Logs } from '../executions/Logs';
+import { useAttempts } from '../executions/useAttempts';
 import type { Workflow } from '../model/document';
 import { ownPorts, type Types } from '../model/ports';
 import type { LastData } from '../schema-form/lastData';
@@ -105,10 +106,10 @@ export default function Try({
   const trial = start.data;
   const { sight } = useLive(trial?.id);
   const execution = useQuery({ ...executionQuery(trial?.id ?? ''), enabled: trial !== undefined });
-  const attempts = useQuery({ ...tasksQuery(trial?.id ?? ''), enabled: trial !== undefined });
   const known = execution.data?.status ?? trial?.status;
   const status = known === undefined || isFinal(known) ? known : (sight?.progress.status ?? known);
   const isOver = status !== undefined && isFinal(status);
+  const { attempts } = useAttempts(execution.data, isOver);
 
   const run = (component: string, only: boolean) => {
     setAsked(true);
@@ -162,7 +163,7 @@ export default function Try({
     ...(isAsked ? mistakes : []),
     ...(isOfParameters ? refused.problems.map(({ path, message }) => ({ path: path.filter((part) => part !== 'parameters'), message })) : []),
   ];
-  const task = tasksOf(attempts.data?.items ?? []).findLast((each) => each.component === shown);
+  const task = tasksOf(attempts).findLast((each) => each.component === shown);
   const fate = trial?.components.find((each) => each.component === shown);
   const component = workflow.components.get(shown);
   const isInLoop = (task?.iteration.length ?? 0) > 0;

@@ -1,6 +1,7 @@
 import { useQueryClient, type QueryClient } from '@tanstack/react-query';
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from 'react';
 
+import { isAttended, onReturn } from '../api/attention';
 import { answer, api, ApiProblem, type Draft } from '../api/client';
 import { draftQuery, workflowQuery } from '../api/queries';
 import type { Standing } from '../collab/room';
@@ -16,7 +17,7 @@ const OTHERS = 5_000;
 const WRITE = 250;
 /** How long somebody who kept a draft takes at most to say so, in milliseconds. */
 const MOMENT = 400;
-/** How often the server is asked whether somebody who is not in the room kept a draft, in milliseconds, while the page is seen. */
+/** How often the server is asked whether somebody who is not in the room kept a draft, in milliseconds, while somebody is at the page. */
 const LOOK = 10_000;
 /** How often another draft is taken over before a person is asked. */
 const MEETINGS = 5;
@@ -224,7 +225,7 @@ export function useDraft(
   // Who is in the room tells of each change. What came in through the API, or from where there is no way to the room, is seen here.
   useEffect(() => {
     const look = async () => {
-      if (document.hidden || !navigator.onLine || saving.current) return;
+      if (!isAttended() || !navigator.onLine || saving.current) return;
       const before = kept.current;
       const now = await readKept(client, id);
       if (kept.current !== before || saving.current || (now.revision === before.revision && now.text === before.text)) return;
@@ -237,12 +238,19 @@ export function useDraft(
       agree(now);
       told.current?.tellSaved(now);
     };
+    let looking: Promise<void> | undefined;
     // What cannot be read now is read at the next look.
-    const glance = () => void look().catch(() => undefined);
+    const glance = () => {
+      looking ??= look()
+        .catch(() => undefined)
+        .finally(() => (looking = undefined));
+    };
     const timer = setInterval(glance, LOOK);
+    const leave = onReturn(glance);
     addEventListener('focus', glance);
     return () => {
       clearInterval(timer);
+      leave();
       removeEventListener('focus', glance);
     };
   }, [client, id, shared, agree]);

@@ -3,6 +3,7 @@ import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useEffect, useState } from 'react';
 
+import { useAbout } from '../api/attention';
 import type { Execution } from '../api/client';
 import { executionsQuery, workflowQuery } from '../api/queries';
 import { shortId } from '../ui/format';
@@ -70,6 +71,7 @@ export function ExecutionList() {
   const search = route.useSearch();
   const navigate = useNavigate();
   const list = useInfiniteQuery(executionsQuery(search));
+  useAbout(executionsQuery(search).queryKey);
   const items = list.data?.pages.flatMap((page) => page.items) ?? [];
   const workflow = useQuery({ ...workflowQuery(search.workflow ?? ''), enabled: search.workflow !== undefined });
   const [tag, setTag] = useState(search.tag ?? '');

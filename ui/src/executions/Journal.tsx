@@ -2,6 +2,7 @@ import { useQuery } from '@tanstack/react-query';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { useEffect, useMemo, useRef, useState } from 'react';
 
+import { useAbout } from '../api/attention';
 import { journalQuery, type Turn } from '../api/queries';
 import { clock, instant } from '../ui/format';
 import { Icon } from '../ui/Icon';
@@ -49,8 +50,9 @@ function TurnView({ turn, at, opened, toggle, onAt }: { turn: Turn; at: number |
 }
 
 /** The journal, turn by turn: all that is known of an execution is folded from this. */
-export function Journal({ id, at, onAt }: { id: string; at: number | undefined; onAt: (seq: number) => void }) {
+export function Journal({ id, at, onAt, isOver }: { id: string; at: number | undefined; onAt: (seq: number) => void; isOver: boolean }) {
   const journal = useQuery(journalQuery(id));
+  useAbout(journalQuery(id).queryKey, !isOver);
   const [opened, setOpened] = useState<ReadonlySet<number>>(new Set());
   const box = useRef<HTMLDivElement>(null);
   const turns = useMemo(() => journal.data?.items ?? [], [journal.data]);

@@ -3,6 +3,7 @@ import { useQuery } from '@tanstack/react-query';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { useEffect, useMemo, useRef, useState } from 'react';
 
+import { useAbout } from '../api/attention';
 import type { LogEntry } from '../api/client';
 import { logsQuery } from '../api/queries';
 import { Choice } from '../ui/Choice';
@@ -57,6 +58,7 @@ export function Logs({
   isOver: boolean;
 }) {
   const logs = useQuery(logsQuery(id, level, component));
+  useAbout(logsQuery(id, level, component).queryKey, !isOver);
   const items = useMemo(() => {
     const all = logs.data?.items ?? [];
     return until === undefined ? all : all.filter((entry) => entry.seq <= until);

@@ -4,12 +4,13 @@ import { Button, Progress, Tabs } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
-import { lazy, Suspense, useMemo, useState } from 'react';
+import { lazy, Suspense, useEffect, useMemo, useState } from 'react';
 
+import { useAbout } from '../api/attention';
 import { answer, api, type Execution } from '../api/client';
 import { see, useLive, type Connection } from '../api/live';
 import { momentQuery } from '../api/moment';
-import { componentsQuery, executionQuery, humanTasksQuery, MOST_ATTEMPTS, tasksQuery, versionQuery, whyQuery } from '../api/queries';
+import { componentsQuery, executionQuery, humanTasksQuery, readAhead, tasksQuery, versionQuery, whyQuery } from '../api/queries';
 import { read, textOfDefinition } from '../model/document';
 import { Types } from '../model/ports';
 import type { MonitorTab } from '../router';
@@ -25,7 +26,7 @@ import { Empty, Failed, Loading } from '../ui/States';
 import { Status } from '../ui/Status';
 import { isFinal } from '../ui/status';
 import { Ago, Countdown, Took } from '../ui/Time';
-import { tasksOf } from './attempts';
+import { leastOf, tasksOf } from './attempts';
 import { DEEDS, type Deed } from './deeds';
 import { Detail } from './Detail';
 import { ExecutionGraph } from './Graph';
@@ -36,6 +37,7 @@ import { Tasks } from './Tasks';
 import { Timeline } from './Timeline';
 import { TimeTravel } from './TimeTravel';
 import { attemptsAt } from './travel';
+import { useAttempts } from './useAttempts';
 
 const HumanTaskCard = lazy(() => import('../people/HumanTask').then((part) => ({ default: part.HumanTaskCard })));
 
@@ -254,8 +256,17 @@ export function Monitor() {
     ...versionQuery(execution.data?.workflow_id ?? '', execution.data?.workflow_version ?? 0),
     enabled: execution.data !== undefined,
   });
-  const attempts = useQuery(tasksQuery(id));
-  const people = useQuery(humanTasksQuery({ execution: id, status: 'any' }));
+  useEffect(() => void readAhead(client, id), [client, id]);
+  const known = execution.data;
+  // The stream is ahead of what was read last.
+  const now = known && (isFinal(known.status) ? known.status : (present?.progress.status ?? known.status));
+  const isOver = now !== undefined && isFinal(now);
+  const { list, attempts, hasMore, isCut, more } = useAttempts(known, isOver);
+  const people = useQuery({ ...humanTasksQuery({ execution: id, status: 'any' }), enabled: known !== undefined });
+  const open = people.data?.items.filter((task) => task.status === 'open') ?? [];
+  const tab = search.tab ?? (open.length > 0 ? 'people' : 'timeline');
+  useAbout(tasksQuery(id).queryKey, !isOver && (tab === 'timeline' || tab === 'tasks'));
+  useAbout(humanTasksQuery({ execution: id, status: 'any' }).queryKey, !isOver && tab === 'people');
   const mayExecute = usePermission('workflow.execute') === undefined;
   useTitle(execution.data ? `${execution.data.workflow_name} …${shortId(id)}` : 'Execution');
 
@@ -264,9 +275,9 @@ export function Monitor() {
     [version.data],
   );
   const types = useMemo(() => new Types(components.data?.items ?? []), [components.data]);
-  const all = useMemo(() => tasksOf(attempts.data?.items ?? []), [attempts.data]);
+  const all = useMemo(() => tasksOf(attempts), [attempts]);
   const then = moment?.at;
-  const tasks = useMemo(() => (then === undefined ? all : tasksOf(attemptsAt(attempts.data?.items ?? [], Date.parse(then)))), [all, attempts.data, then]);
+  const tasks = useMemo(() => (then === undefined ? all : tasksOf(attemptsAt(attempts, Date.parse(then)))), [all, attempts, then]);
 
   const set = (change: Partial<typeof search>) =>
     void navigate({
@@ -276,17 +287,11 @@ export function Monitor() {
       replace: true,
     });
 
-  if (execution.isPending) return <Loading />;
-  if (execution.isError && !execution.data) return <Failed error={execution.error} retry={() => void execution.refetch()} />;
-  const known = execution.data;
-  // The stream is ahead of what was read last.
-  const now = isFinal(known.status) ? known.status : (present?.progress.status ?? known.status);
-  const isOver = isFinal(now);
+  if (execution.isError && !known) return <Failed error={execution.error} retry={() => void execution.refetch()} />;
+  if (known === undefined || now === undefined) return <Loading />;
   const status = moment?.status ?? now;
   const failing = !isFinal(status) && (sight?.progress.failing ?? known.failing);
   const percent = sight?.progress.progress ?? known.progress ?? (isOver ? 100 : 0);
-  const open = people.data?.items.filter((task) => task.status === 'open') ?? [];
-  const tab = search.tab ?? (open.length > 0 ? 'people' : 'timeline');
   const chosen = search.task ? workflow?.components.get(search.task) : undefined;
   const isThen = moment !== undefined;
   const travel = (to: number | undefined) => set({ at: to } as Partial<typeof search>);
@@ -383,12 +388,12 @@ export function Monitor() {
               <Loading rows={4} />
             )}
           </div>
-          {attempts.data?.cut && (
+          {isCut && (
             <div className="banner" role="status">
               <Icon name="alert" size={14} />
               <span>
-                Of this execution only the first {MOST_ATTEMPTS.toLocaleString()} attempts are shown in the timeline, among the tasks, and inside loops of the
-                graph. Logs and journal have all of it.
+                Inside loops the graph shows the first {attempts.length.toLocaleString()} attempts of this execution
+                {isOver ? '; whoever scrolls to the end of the timeline reads on' : ''}. Logs and journal have all of it.
               </span>
             </div>
           )}
@@ -401,7 +406,11 @@ export function Monitor() {
             <Tabs.List>
               <Tabs.Tab value="timeline">Timeline</Tabs.Tab>
               <Tabs.Tab value="tasks">
-                Tasks <span className="count quiet">{tasks.length}</span>
+                Tasks{' '}
+                <span className="count quiet">
+                  {tasks.length}
+                  {hasMore && '+'}
+                </span>
               </Tabs.Tab>
               <Tabs.Tab value="logs">Logs</Tabs.Tab>
               <Tabs.Tab value="data">Data</Tabs.Tab>
@@ -413,16 +422,24 @@ export function Monitor() {
               )}
             </Tabs.List>
             <Tabs.Panel value="timeline">
-              {attempts.isError && !attempts.data ? (
-                <Failed error={attempts.error} retry={() => void attempts.refetch()} />
-              ) : attempts.isPending ? (
+              {list.isError && !list.data ? (
+                <Failed error={list.error} retry={() => void list.refetch()} />
+              ) : list.isPending ? (
                 <Loading rows={4} />
               ) : (
-                <Timeline execution={known} tasks={all} selected={search.task} at={then} onSelect={select} />
+                <Timeline
+                  execution={known}
+                  tasks={all}
+                  selected={search.task}
+                  at={then}
+                  cut={hasMore ? { shown: attempts.length, least: leastOf(present) } : undefined}
+                  onSelect={select}
+                  onMore={more}
+                />
               )}
             </Tabs.Panel>
             <Tabs.Panel value="tasks">
-              <Tasks tasks={tasks} selected={search.task} onSelect={select} />
+              <Tasks tasks={tasks} hasMore={hasMore} selected={search.task} onSelect={select} onMore={more} />
             </Tabs.Panel>
             <Tabs.Panel value="logs">
               <Logs id={id} component={search.task} level={search.level} find={search.find} line={search.line} until={isThen ? at : undefined} onSet={(change) => set(change as Partial<typeof search>)} isOver={isOver} />
@@ -431,7 +448,7 @@ export function Monitor() {
               <Data execution={isThen && !isFinal(status) ? { ...known, status, output: undefined, output_reference: null } : known} />
             </Tabs.Panel>
             <Tabs.Panel value="journal">
-              <Journal id={id} at={at} onAt={travel} />
+              <Journal id={id} at={at} onAt={travel} isOver={isOver} />
             </Tabs.Panel>
             <Tabs.Panel value="people" className="scroll-box">
               {people.data?.items.length === 0 && <Empty icon="person" title="Nobody is asked anything." />}

@@ -6,7 +6,7 @@ import { duration, instant, shortId } from '../ui/format';
 import { Empty } from '../ui/States';
 import { Status } from '../ui/Status';
 import { Countdown } from '../ui/Time';
-import type { Task } from './attempts';
+import { isNearEnd, type Task } from './attempts';
 
 const ROW = 28;
 
@@ -16,7 +16,21 @@ function queued(attempt: Attempt): string {
 }
 
 /** Every attempt; those that failed first. */
-export function Tasks({ tasks, selected, onSelect }: { tasks: Task[]; selected: string | undefined; onSelect: (component: string) => void }) {
+export function Tasks({
+  tasks,
+  hasMore,
+  selected,
+  onSelect,
+  onMore,
+}: {
+  tasks: Task[];
+  /** These are not all. */
+  hasMore: boolean;
+  selected: string | undefined;
+  onSelect: (component: string) => void;
+  /** Somebody has come near the end of what is shown. */
+  onMore: () => void;
+}) {
   const box = useRef<HTMLDivElement>(null);
   const rows = useMemo(() => {
     const all = tasks.flatMap((task) => task.attempts.map((attempt) => ({ key: task.key, attempt })));
@@ -26,7 +40,7 @@ export function Tasks({ tasks, selected, onSelect }: { tasks: Task[]; selected: 
   const list = useVirtualizer({ count: rows.length, getScrollElement: () => box.current, estimateSize: () => ROW, overscan: 12 });
   if (rows.length === 0) return <Empty icon="list" title="There are no tasks yet." />;
   return (
-    <div className="grid-list" role="table" aria-label="Attempts" aria-rowcount={rows.length + 1}>
+    <div className="grid-list" role="table" aria-label="Attempts" aria-rowcount={hasMore ? -1 : rows.length + 1}>
       <div className="grid-row grid-head task-grid" role="row">
         {['Status', 'Task', 'Attempt', 'Queued', 'Worked', 'Worker', 'What came of it'].map((name) => (
           <span key={name} role="columnheader">
@@ -34,7 +48,7 @@ export function Tasks({ tasks, selected, onSelect }: { tasks: Task[]; selected: 
           </span>
         ))}
       </div>
-      <div className="grid-body" ref={box} tabIndex={0} role="rowgroup">
+      <div className="grid-body" ref={box} tabIndex={0} role="rowgroup" {...(hasMore && { onScroll: (event) => isNearEnd(event.currentTarget, ROW) && onMore() })}>
         <div style={{ height: list.getTotalSize(), position: 'relative' }}>
           {list.getVirtualItems().map(({ index, start }) => {
             const row = rows[index];

@@ -8,7 +8,7 @@ import { Empty } from '../ui/States';
 import { Status } from '../ui/Status';
 import { isFinal, look } from '../ui/status';
 import { useNow } from '../ui/Time';
-import { spans, ticks, type Task } from './attempts';
+import { isNearEnd, spans, ticks, type Task } from './attempts';
 
 const ROW = 26;
 
@@ -18,14 +18,20 @@ export function Timeline({
   tasks,
   selected,
   at,
+  cut,
   onSelect,
+  onMore,
 }: {
   execution: Execution;
   tasks: Task[];
   selected: string | undefined;
   /** The moment that is shown; undefined is now. */
   at: string | undefined;
+  /** How many attempts these are, and how many there are at least; undefined when these are all. */
+  cut: { shown: number; least: number } | undefined;
   onSelect: (component: string) => void;
+  /** Somebody has come near the end of what is shown. */
+  onMore: () => void;
 }) {
   const clock = useNow();
   const box = useRef<HTMLDivElement>(null);
@@ -54,7 +60,7 @@ export function Timeline({
           ))}
         </span>
       </div>
-      <div className="timeline-rows" ref={box} tabIndex={0} role="list" aria-label="Tasks over time">
+      <div className="timeline-rows" ref={box} tabIndex={0} role="list" aria-label="Tasks over time" {...(cut && { onScroll: (event) => isNearEnd(event.currentTarget, ROW) && onMore() })}>
         <div style={{ height: list.getTotalSize(), position: 'relative' }}>
           {list.getVirtualItems().map(({ index, start }) => {
             const row = rows[index];
@@ -95,18 +101,22 @@ export function Timeline({
           })}
         </div>
       </div>
-      <div className="legend" aria-hidden="true">
-        <span>
+      <div className="legend">
+        <span aria-hidden="true">
           <span className="timeline-bar is-queue tone-quiet" /> in the queue
         </span>
-        <span>
+        <span aria-hidden="true">
           <span className="timeline-bar is-work tone-good" /> at work
         </span>
-        <span>
+        <span aria-hidden="true">
           <span className="timeline-bar is-wait tone-wait" /> waiting for time or people
         </span>
-        <span>
+        <span aria-hidden="true">
           <span className="timeline-bar is-moment tone-good" /> decided at once
+        </span>
+        <span className="spacer" />
+        <span role="status" className="num">
+          {cut && `The first ${cut.shown.toLocaleString()} attempts${cut.least > cut.shown ? ` of ${cut.least.toLocaleString()} or more` : '; there are more'}`}
         </span>
       </div>
     </div>

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 
 import type { Attempt, Progress } from '../api/client';
 import { see } from '../api/live';
-import { fate, spans, tasksOf, ticks, together } from './attempts';
+import { fate, isNearEnd, leastOf, spans, tasksOf, ticks, together } from './attempts';
 
 const attempt = (given: Partial<Attempt>): Attempt => ({ component: 'a', attempt: 1, status: 'completed', dispatches: 1, ...given });
 const ORIGIN = Date.parse('2026-01-01T00:00:00Z');
@@ -72,4 +72,31 @@ it('puts live events together, and ignores old ones', () => {
   expect(see(sight, 'update', progress(4, { a: 'running' }))).toBe(sight);
   expect(see(sight, 'end', progress(6, {})).ended).toBe(true);
   expect(see(sight, 'snapshot', progress(7, { a: 'failed' })).components.has('b')).toBe(false);
+});
+
+it('knows how many attempts there are at least, by the rounds of loops that have ended', () => {
+  expect(leastOf(undefined)).toBe(0);
+  const progress: Progress = {
+    execution: 'e',
+    seq: 1,
+    at: at(0),
+    status: 'running',
+    failing: false,
+    settled: 1,
+    total: 3,
+    progress: 0,
+    components: [
+      { component: 'a', state: 'completed', attempt: 1 },
+      { component: 'b', state: 'running', attempt: 0, rounds: { ended: 9_000, total: 10_000 } as never },
+      { component: 'c', state: 'running', attempt: 0, rounds: { ended: 7 } as never },
+    ],
+  };
+  expect(leastOf(see(undefined, 'snapshot', progress))).toBe(9_007);
+});
+
+it('reads on some rows before the end of a list', () => {
+  const list = (scrollTop: number) => ({ scrollTop, clientHeight: 200, scrollHeight: 13_000 });
+  expect(isNearEnd(list(0), 26)).toBe(false);
+  expect(isNearEnd(list(11_000), 26)).toBe(false);
+  expect(isNearEnd(list(12_000), 26)).toBe(true);
 });

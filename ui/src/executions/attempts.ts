@@ -1,4 +1,5 @@
 import type { Attempt } from '../api/client';
+import type { Sight } from '../api/live';
 
 /** The key of a task: its component, and the rounds of the loops it stands in. */
 export function taskKey({ component, iteration }: Pick<Attempt, 'component' | 'iteration'>): string {
@@ -36,6 +37,18 @@ export function tasksOf(attempts: readonly Attempt[]): Task[] {
     }
   }
   return [...tasks.values()];
+}
+
+/** How many attempts an execution has at least: each round of a loop that has ended had one. */
+export function leastOf(sight: Sight | undefined): number {
+  let least = 0;
+  for (const { rounds } of sight?.components.values() ?? []) least += rounds?.ended ?? 0;
+  return least;
+}
+
+/** Whether a list is scrolled so far that what comes next should be on its way. */
+export function isNearEnd({ scrollTop, clientHeight, scrollHeight }: Pick<Element, 'scrollTop' | 'clientHeight' | 'scrollHeight'>, row: number): boolean {
+  return scrollTop + clientHeight > scrollHeight - 40 * row;
 }
 
 const OPEN = new Set(['ready', 'limited', 'dispatched', 'running', 'asked', 'awaiting', 'delayed', 'lost', 'returned']);

@@ -1,6 +1,7 @@
 import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
 
+import { useAbout } from '../api/attention';
 import { humanTasksQuery } from '../api/queries';
 import { Segments } from '../ui/Segments';
 import { Page } from '../ui/Page';
@@ -14,6 +15,7 @@ export function Approvals() {
   const { status = 'open' } = route.useSearch();
   const navigate = useNavigate();
   const list = useQuery({ ...humanTasksQuery({ status }), refetchInterval: 10_000 });
+  useAbout(humanTasksQuery({ status }).queryKey);
   return (
     <Page title="Approvals">
       <div className="filters">

@@ -7,6 +7,7 @@ import { answer, api, ApiProblem, type HumanTask } from '../api/client';
 import { SchemaForm } from '../schema-form/SchemaForm';
 import type { JsonSchema } from '../schema-form/schema';
 import { check } from '../schema-form/validate';
+import { usePermission } from '../sign-in/permission';
 import { Choice } from '../ui/Choice';
 import { Icon } from '../ui/Icon';
 import { say } from '../ui/notify';
@@ -27,6 +28,9 @@ export function HumanTaskCard({ task, showExecution = false }: { task: HumanTask
   const isOpen = task.status === 'open';
   const submits = task.kind === 'human_task';
   const mayClaim = task.needs_claim && !task.claimed_by;
+  const mayNotDecideFor = usePermission('approval.decide_for');
+  const reason = task.is_mine || mayNotDecideFor === undefined ? undefined : `It is with ${task.assignees.join(', ')}. ${mayNotDecideFor}`;
+  const refusal = { disabled: reason !== undefined, 'data-hint': reason };
 
   const give = useMutation({
     mutationFn: async (verdict: Verdict) => {
@@ -50,6 +54,7 @@ export function HumanTaskCard({ task, showExecution = false }: { task: HumanTask
     ...(refused?.problems ?? []).map(({ path, message }) => ({ path: path[0] === 'data' ? path.slice(1) : path, message })),
   ];
   const decide = (verdict: Verdict) => {
+    if (reason !== undefined) return;
     setTried(true);
     if (verdict === 'reject' || verdict === 'claim' || mistakes.length === 0) give.mutate(verdict);
   };
@@ -123,20 +128,20 @@ export function HumanTaskCard({ task, showExecution = false }: { task: HumanTask
           )}
           <div className="dialog-end">
             {mayClaim && (
-              <Button size="xs" variant="default" loading={give.isPending} onClick={() => decide('claim')}>
+              <Button size="xs" variant="default" {...refusal} loading={give.isPending} onClick={() => decide('claim')}>
                 Take it on
               </Button>
             )}
             {submits ? (
-              <Button size="xs" type="submit" loading={give.isPending}>
+              <Button size="xs" type="submit" {...refusal} loading={give.isPending}>
                 {mayClaim ? 'Take it on and hand in' : 'Hand in'}
               </Button>
             ) : (
               <>
-                <Button size="xs" color="red" variant="light" loading={give.isPending} onClick={() => decide('reject')} leftSection={<Icon name="cross" size={12} />}>
+                <Button size="xs" color="red" variant="light" {...refusal} loading={give.isPending} onClick={() => decide('reject')} leftSection={<Icon name="cross" size={12} />}>
                   Reject
                 </Button>
-                <Button size="xs" type="submit" loading={give.isPending} leftSection={<Icon name="check" size={12} />}>
+                <Button size="xs" type="submit" {...refusal} loading={give.isPending} leftSection={<Icon name="check" size={12} />}>
                   Approve
                 </Button>
               </>

@@ -3,6 +3,7 @@ import { useDisclosure } from '@mantine/hooks';
 import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 
+import { useAbout } from '../api/attention';
 import { answer, api } from '../api/client';
 import { useOffer } from '../ui/commands';
 import { usePermission } from '../sign-in/permission';
@@ -35,12 +36,15 @@ function usePause(trigger: Trigger) {
 
 function Pause({ trigger }: { trigger: Trigger }) {
   const pause = usePause(trigger);
+  const refused = usePermission('workflow.edit');
   const isPaused = trigger.status === 'paused';
   if (trigger.status === 'disabled') return <span className="dim">switched off in the document</span>;
   return (
     <Button
       size="compact-xs"
       variant="default"
+      disabled={refused !== undefined}
+      data-hint={refused}
       loading={pause.isPending}
       leftSection={<Icon name={isPaused ? 'play' : 'pause'} size={11} />}
       aria-label={`${isPaused ? 'Resume' : 'Pause'} ${trigger.name} of ${trigger.workflow_name}`}
@@ -117,6 +121,7 @@ function NextFires({ trigger }: { trigger: Trigger }) {
 
 function Fires({ trigger }: { trigger: Trigger }) {
   const fires = useInfiniteQuery(firesQuery(trigger.id));
+  useAbout(firesQuery(trigger.id).queryKey);
   const items = fires.data?.pages.flatMap((page) => page.items) ?? [];
   return (
     <section>
@@ -154,6 +159,7 @@ function Fires({ trigger }: { trigger: Trigger }) {
 
 function BackfillRow({ backfill }: { backfill: Backfill }) {
   const client = useQueryClient();
+  const refused = usePermission('workflow.execute');
   const act = useMutation({
     mutationFn: (deed: 'pause' | 'resume' | 'cancel') => {
       const params = { path: { id: backfill.id } };
@@ -182,10 +188,10 @@ function BackfillRow({ backfill }: { backfill: Backfill }) {
       </span>
       {isOpen && (
         <span className="pair">
-          <Button size="compact-xs" variant="default" onClick={() => act.mutate(backfill.status === 'paused' ? 'resume' : 'pause')}>
+          <Button size="compact-xs" variant="default" disabled={refused !== undefined} data-hint={refused} onClick={() => act.mutate(backfill.status === 'paused' ? 'resume' : 'pause')}>
             {backfill.status === 'paused' ? 'Resume it' : 'Pause it'}
           </Button>
-          <Button size="compact-xs" variant="default" onClick={() => act.mutate('cancel')}>
+          <Button size="compact-xs" variant="default" disabled={refused !== undefined} data-hint={refused} onClick={() => act.mutate('cancel')}>
             End it
           </Button>
         </span>
@@ -221,12 +227,13 @@ function Detail({ trigger, close }: { trigger: Trigger; close: () => void }) {
   const pause = usePause(trigger);
   const isPaused = trigger.status === 'paused';
   const refused = usePermission('workflow.execute');
+  const mayNotPause = usePermission('workflow.edit');
   useOffer([
     {
       id: 'pause-schedule',
       label: `${isPaused ? 'Resume' : 'Pause'} ${trigger.name}`,
       icon: isPaused ? 'play' : 'pause',
-      reason: trigger.status === 'disabled' ? 'It is switched off in the document.' : undefined,
+      reason: trigger.status === 'disabled' ? 'It is switched off in the document.' : mayNotPause,
       run: () => pause.mutate(),
     },
     { id: 'backfill', label: `Backfill ${trigger.name}`, icon: 'retry', reason: refused, run: dialog.open },
@@ -257,6 +264,7 @@ export function Schedules() {
   const search = route.useSearch();
   const navigate = useNavigate();
   const list = useInfiniteQuery(schedulesQuery);
+  useAbout(schedulesQuery.queryKey);
   const items = list.data?.pages.flatMap((page) => page.items) ?? [];
   const inList = items.find((each) => each.id === search.schedule);
   // The one in the address may stand on a later page.

@@ -1,6 +1,7 @@
 import { Button } from '@mantine/core';
-import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { queryOptions, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 
+import { useAbout } from '../api/attention';
 import { instant } from '../ui/format';
 import { sayProblem } from '../ui/notify';
 import { Failed, Loading } from '../ui/States';
@@ -8,14 +9,17 @@ import { Ago } from '../ui/Time';
 import { browserOf } from './agent';
 import { endSession, ownSessions, signOut, type OwnSession } from './deeds';
 
+const sessionsQuery = queryOptions({ queryKey: ['me', 'sessions'], queryFn: ownSessions, refetchInterval: 15_000 });
+
 /** The sessions of the person, each of which they can end. */
 export function OwnSessions() {
   const client = useQueryClient();
-  const sessions = useQuery({ queryKey: ['me', 'sessions'], queryFn: ownSessions, refetchInterval: 15_000 });
+  const sessions = useQuery(sessionsQuery);
+  useAbout(sessionsQuery.queryKey);
   const end = useMutation({
     mutationFn: (session: OwnSession) => (session.current ? signOut() : endSession(session.id)),
     onError: (error) => sayProblem('The session was not ended', error),
-    onSettled: () => client.invalidateQueries({ queryKey: ['me', 'sessions'] }),
+    onSettled: () => client.invalidateQueries({ queryKey: sessionsQuery.queryKey }),
   });
   if (sessions.isPending) return <Loading rows={3} />;
   if (sessions.isError && !sessions.data) return <Failed error={sessions.error} retry={() => void sessions.refetch()} />;

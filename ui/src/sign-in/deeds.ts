@@ -1,4 +1,5 @@
 import { ApiProblem } from '../api/problem';
+import type { components } from '../generated/api';
 import { router } from '../router';
 import { closeSheet } from './asked';
 import { guarded } from './guard';
@@ -6,17 +7,8 @@ import { OPEN_PAGES } from './places';
 import { adopt, ask, current, type Session } from './session';
 import { tellTabs } from './tabs';
 
-/** A session of the person who is signed in. */
-export interface OwnSession {
-  id: string;
-  /** The one of this browser. */
-  current: boolean;
-  created_at: string;
-  seen_at: string;
-  expires_at: string;
-  address: string;
-  agent: string;
-}
+type Schemas = components['schemas'];
+export type OwnSession = Schemas['OwnSession'];
 
 function begun(session: Session): Session {
   adopt(session);
@@ -25,16 +17,16 @@ function begun(session: Session): Session {
   return session;
 }
 
-export const signIn = async (name: string, password: string): Promise<Session> => begun(await ask('POST', 'auth/login', { name, password }));
+export const signIn = async (name: string, password: string): Promise<Session> => begun(await ask('POST', 'auth/login', { name, password } satisfies Schemas['SignInAs']));
 
 /** Makes whoever has the owner link the owner. */
-export const setUp = async (token: string, name: string, password: string): Promise<Session> => begun(await ask('POST', 'setup', { token, name, password }));
+export const setUp = async (token: string, name: string, password: string): Promise<Session> => begun(await ask('POST', 'setup', { token, name, password } satisfies Schemas['Setup']));
 
-export const ownSessions = (): Promise<{ items: OwnSession[] }> => ask('GET', 'me/sessions', undefined, guarded);
+export const ownSessions = (): Promise<Schemas['OwnSessionList']> => ask('GET', 'me/sessions', undefined, guarded);
 
 export const endSession = (id: string): Promise<void> => ask('DELETE', `me/sessions/${encodeURIComponent(id)}`, undefined, guarded);
 
-export const changePassword = async (old: string, next: string): Promise<Session> => begun(await ask('POST', 'me/password', { old, new: next }, guarded));
+export const changePassword = async (old: string, next: string): Promise<Session> => begun(await ask('POST', 'me/password', { old, new: next } satisfies Schemas['NewPassword'], guarded));
 
 /** Leaves every page: rooms are closed with them, and what was read is forgotten when the sign-in page is there. */
 export async function leave(): Promise<void> {

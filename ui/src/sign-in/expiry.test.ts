@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 
-import { BEFORE, warnIn } from './expiry';
+import { BEFORE, endsIn, warnIn } from './expiry';
 
 const NOW = Date.parse('2026-05-01T10:00:00Z');
 const after = (ms: number) => new Date(NOW + ms).toISOString();
@@ -13,5 +13,9 @@ it('the end of a session is spoken of some minutes before it', () => {
 });
 
 it('a session without an end, or after it, is not spoken of', () => {
-  for (const end of [null, undefined, 'soon', after(0), after(-1)]) expect(warnIn(end, NOW)).toBeUndefined();
+  for (const end of [null, undefined, 'soon', after(0), after(-1)]) {
+    expect(warnIn(end, NOW)).toBeUndefined();
+    expect(endsIn(end, NOW)).toBeUndefined();
+  }
+  expect(endsIn(after(1_000), NOW)).toBe(1_000);
 });

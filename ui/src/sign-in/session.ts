@@ -2,21 +2,13 @@ import { queryOptions } from '@tanstack/react-query';
 
 import { ApiProblem, asProblem } from '../api/problem';
 import { queryClient } from '../api/queryClient';
+import type { components } from '../generated/api';
 
 /** What may be allowed to somebody, as far as these pages ask. */
-export type Permission = 'workflow.create' | 'workflow.edit' | 'workflow.execute' | 'admin.system';
+export type Permission = 'workflow.create' | 'workflow.edit' | 'workflow.execute' | 'approval.decide_for' | 'admin.system';
 
 /** Whether somebody is signed in in this browser, and what they may do. */
-export interface Session {
-  /** `setup`: nobody owns this installation yet. */
-  state: 'setup' | 'signed_out' | 'signed_in';
-  principal: { name: string; roles: readonly string[]; permissions: readonly string[] } | null;
-  /** What each request that changes something has to carry. */
-  csrf: string | null;
-  /** When the session ends whatever is done in it. */
-  expires_at: string | null;
-  idle_seconds: number;
-}
+export type Session = components['schemas']['Session'];
 
 const isRead = (method: string) => method === 'GET' || method === 'HEAD';
 
@@ -41,7 +33,7 @@ export async function send(request: Request): Promise<Response> {
   return fetch(withToken(request.clone()));
 }
 
-/** Asks what the generated client does not know: everything about signing in. */
+/** Asks about signing in, which the guard of every other request must not wait for. */
 export async function ask<T>(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object, by: (request: Request) => Promise<Response> = send): Promise<T> {
   const response = await by(
     new Request(new URL(`/api/v1/${path}`, location.origin), {

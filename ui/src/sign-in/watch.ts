@@ -1,10 +1,12 @@
 import { QueryObserver } from '@tanstack/react-query';
 
+import { isSeen } from '../api/attention';
 import { queryClient } from '../api/queryClient';
 import { say } from '../ui/notify';
 import { closeSheet } from './asked';
 import { leave } from './deeds';
-import { warnIn } from './expiry';
+import { endsIn, warnIn } from './expiry';
+import { signedIn } from './guard';
 import { nameBefore, readAnew, sessionQuery } from './session';
 import { hearTabs } from './tabs';
 
@@ -28,17 +30,23 @@ export function watch(): void {
   hearTabs((said) => void hear(said).catch(() => undefined));
   let timer: ReturnType<typeof setTimeout> | undefined;
   let told: string | undefined;
+  let asked: string | undefined;
   const plan = (end: string | null | undefined) => {
     clearTimeout(timer);
-    const left = warnIn(end, Date.now());
-    if (!end || left === undefined || told === end) return;
-    if (left > 0) {
-      timer = setTimeout(() => plan(end), Math.min(left, LOOK));
+    if (!end || asked === end) return;
+    const [left, toWarning] = [endsIn(end, Date.now()), warnIn(end, Date.now())];
+    if (left === undefined && isSeen()) {
+      // Nothing else may ask for anything by then, and be refused.
+      asked = end;
+      void signedIn().catch(() => undefined);
       return;
     }
-    told = end;
-    const at = new Date(end).toLocaleTimeString(undefined, { timeStyle: 'short' });
-    say(`Your session ends at ${at}. You are asked to sign in again then; what you have begun stays on the page.`, STAYS);
+    if (toWarning === 0 && told !== end) {
+      told = end;
+      const at = new Date(end).toLocaleTimeString(undefined, { timeStyle: 'short' });
+      say(`Your session ends at ${at}. You are asked to sign in again then; what you have begun stays on the page.`, STAYS);
+    }
+    timer = setTimeout(() => plan(end), Math.min(toWarning || left || LOOK, LOOK));
   };
   new QueryObserver(queryClient, { ...sessionQuery, enabled: false }).subscribe(({ data }) => plan(data?.expires_at));
   plan(queryClient.getQueryData(sessionQuery.queryKey)?.expires_at);

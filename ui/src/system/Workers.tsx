@@ -1,5 +1,6 @@
 import { useQuery } from '@tanstack/react-query';
 
+import { useAbout } from '../api/attention';
 import { healthQuery, workersQuery } from '../api/queries';
 import { bytes, shortId } from '../ui/format';
 import { Page } from '../ui/Page';
@@ -10,6 +11,7 @@ import { Ago } from '../ui/Time';
 /** Who works, and whether what they stand on is well. */
 export function Workers() {
   const workers = useQuery(workersQuery);
+  useAbout(workersQuery.queryKey);
   const health = useQuery(healthQuery);
   return (
     <Page title="Workers">

@@ -3,6 +3,7 @@ import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useEffect, useState } from 'react';
 
+import { useAbout } from '../api/attention';
 import type { Workflow } from '../api/client';
 import { lastExecutionsQuery, workflowsQuery } from '../api/queries';
 import { usePermission } from '../sign-in/permission';
@@ -52,6 +53,7 @@ function Last({ workflow }: { workflow: string }) {
 }
 
 function Row({ workflow }: { workflow: Workflow }) {
+  useAbout(lastExecutionsQuery(workflow.id).queryKey);
   return (
     <tr>
       <td className="main-cell">
@@ -103,6 +105,7 @@ export function WorkflowList() {
   const rested = useRested(typed.trim(), 250);
   const refused = usePermission('workflow.create');
   const list = useInfiniteQuery(workflowsQuery(q, status));
+  useAbout(workflowsQuery(q, status).queryKey);
   const items = list.data?.pages.flatMap((page) => page.items) ?? [];
 
   useEffect(() => {

@@ -190,18 +190,25 @@ function placeList(boxes: Box[], edges: Edge[], positions: Positions, isFree: bo
     places.set(box.id, isFree ? { x, y } : { x: Math.max(0, x), y: Math.max(0, y) });
   }
   const byId = new Map(boxes.map((box) => [box.id, box]));
+  const before = new Map<string, string[]>();
+  for (const { from, to } of edges) {
+    const known = before.get(to);
+    if (known) known.push(from);
+    else before.set(to, [from]);
+  }
+  const others = [...places].map(([id, place]) => ({ ...byId.get(id)!, ...place }));
   for (const box of boxes) {
     if (places.has(box.id)) continue;
-    const before = edges.find((edge) => edge.to === box.id && places.has(edge.from));
-    const near = before && places.get(before.from);
-    const spot = near && before ? { x: near.x + byId.get(before.from)!.width + 72, y: near.y } : { x: 0, y: 0 };
-    const others = [...places].map(([id, place]) => ({ ...byId.get(id)!, ...place }));
+    const from = before.get(box.id)?.find((each) => places.has(each));
+    const near = from === undefined ? undefined : places.get(from);
+    const spot = near && from !== undefined ? { x: near.x + byId.get(from)!.width + 72, y: near.y } : { x: 0, y: 0 };
     let hit = others.find((other) => overlap({ ...box, ...spot }, other));
     while (hit) {
       spot.y = hit.y + hit.height + 28;
       hit = others.find((other) => overlap({ ...box, ...spot }, other));
     }
     places.set(box.id, spot);
+    others.push({ ...box, ...spot });
   }
   return places;
 }
