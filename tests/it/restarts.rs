@@ -100,12 +100,13 @@ fn journals_that_cannot_be_read_are_findings_and_the_others_are_checked() -> Res
         for process in place.processes.drain(..) {
             process.terminate(PATIENCE).await?;
         }
+        let bare = |nth: usize| ids[nth].trim_start_matches("execution_");
         for change in [
-            format!("delete from wo_journal where seq = 2 and execution_id = '{}'", ids[3]),
-            format!("delete from wo_journal where seq = 1 and execution_id = '{}'", ids[5]),
-            format!("update wo_journal set events = '\\x00' where seq = 1 and execution_id = '{}'", ids[7]),
-            format!("delete from wo_journal where execution_id = '{}'", ids[9]),
-            format!("delete from wo_executions where id = '{}'", ids[11]),
+            format!("delete from wo_journal where seq = 2 and execution_id = '{}'", bare(3)),
+            format!("delete from wo_journal where seq = 1 and execution_id = '{}'", bare(5)),
+            format!("update wo_journal set events = '\\x00' where seq = 1 and execution_id = '{}'", bare(7)),
+            format!("delete from wo_journal where execution_id = '{}'", bare(9)),
+            format!("delete from wo_executions where id = '{}'", bare(11)),
         ] {
             place.damage(&change)?;
         }

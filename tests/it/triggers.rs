@@ -834,7 +834,7 @@ async fn a_control_queue_is_refused(place: &Place) -> Result<()> {
     ensure!(refused.status == 422 && refused.json()?.to_string().contains("own_queue"), "{refused:?}");
     if place.shape == Shape::Cluster {
         // Under another namespace it is seen when it is listened to.
-        let namespace = format!("apgit{}", crate::harness::run::Run::this()?.id);
+        let namespace = place.namespace()?;
         let workflow = listens(place, "broker", &format!("{namespace}.inbox.0"), "").await?;
         let found = status_is(place, &workflow, "degraded").await?;
         ensure!(found["trouble"].as_str().is_some_and(|why| why.contains("control queue")), "{found}");

@@ -243,8 +243,10 @@ impl Place {
                 vec![member("serve", "serve", &folder, &settings, None)?]
             }
             Shape::Cluster => {
-                let addresses = Addresses::given("place")?;
-                let mut own = json!({ "amqp": { "namespace": format!("apgit{}", Run::this()?.id) } });
+                // Of its own, also beside others of this run.
+                let name = super::unique_name("place").replace('-', "_");
+                let addresses = Addresses::given(&name)?;
+                let mut own = json!({ "amqp": { "namespace": format!("apgit{}{name}", Run::this()?.id) } });
                 merge(&mut own, over);
                 let settings = settings(&folder, &own)?;
                 let mut members = Vec::new();
@@ -347,6 +349,12 @@ impl Place {
     /// Runs the binary with the settings of this place.
     pub(crate) async fn apg(&self, arguments: &[&str]) -> Result<Output> {
         finish(self.front.command(arguments)?, PATIENCE).await
+    }
+
+    /// What the names of a cluster's queues begin with.
+    pub(crate) fn namespace(&self) -> Result<String> {
+        let all: Value = serde_json::from_slice(&fs::read(&self.front.settings)?)?;
+        super::client::text(&all["amqp"], "namespace")
     }
 
     /// Changes the database of a cluster behind its back.
