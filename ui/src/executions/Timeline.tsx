@@ -8,7 +8,7 @@ import { Empty } from '../ui/States';
 import { Status } from '../ui/Status';
 import { isFinal, look } from '../ui/status';
 import { useNow } from '../ui/Time';
-import { isNearEnd, spans, ticks, type Task } from './attempts';
+import { isNearEnd, spans, ticks, type Span, type Task } from './attempts';
 
 const ROW = 26;
 
@@ -66,15 +66,14 @@ export function Timeline({
             const row = rows[index];
             if (!row) return null;
             const { task } = row;
-            const busy = row.spans.filter((each) => each.kind !== 'queue').reduce((sum, each) => sum + each.to - each.from, 0);
-            const queued = row.spans.filter((each) => each.kind === 'queue').reduce((sum, each) => sum + each.to - each.from, 0);
+            const took = (...kinds: Span['kind'][]) => row.spans.filter((each) => kinds.includes(each.kind)).reduce((sum, each) => sum + each.to - each.from, 0);
             return (
               <div key={task.key} role="listitem" className="timeline-row-box" style={{ height: ROW, transform: `translateY(${start}px)` }}>
                 <button
                   type="button"
                   className={`timeline-row${selected === task.component ? ' is-selected' : ''}`}
                   onClick={() => onSelect(task.component)}
-                  title={`${task.key}: ${look(task.last.status).word}, ${duration(queued)} in the queue, ${duration(busy)} at work`}
+                  title={`${task.key}: ${look(task.last.status).word}, ${duration(took('queue'))} in the queue, ${duration(took('wait'))} waiting, ${duration(took('work'))} at work`}
                 >
                   <span className="timeline-name">
                     <Status status={task.last.status} compact />
@@ -94,7 +93,7 @@ export function Timeline({
                       />
                     ))}
                   </span>
-                  <span className="timeline-took num">{row.spans.some((each) => each.kind === 'work' || each.kind === 'wait') ? duration(busy) : ''}</span>
+                  <span className="timeline-took num">{row.spans.some((each) => each.kind === 'work' || each.kind === 'wait') ? duration(took('work', 'wait')) : ''}</span>
                 </button>
               </div>
             );

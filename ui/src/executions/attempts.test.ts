@@ -46,6 +46,9 @@ it('draws waiting in the queue apart from working', () => {
   const skewed = attempt({ dispatched_at: at(500), started_at: at(300), finished_at: at(600) });
   for (const span of spans(skewed, ORIGIN, ORIGIN)) expect(span.to).toBeGreaterThanOrEqual(span.from);
   expect(spans(attempt({ attempt: 0, finished_at: at(7) }), ORIGIN, ORIGIN)).toMatchObject([{ kind: 'moment', from: 7 }]);
+  // Also when it is over, a delay was no work.
+  const delay = attempt({ type: 'delay', attempt: 0, started_at: at(0), finished_at: at(700) });
+  expect(spans(delay, ORIGIN, ORIGIN)).toMatchObject([{ kind: 'wait', from: 0, to: 700 }]);
 });
 
 it('marks the axis at round times, not too many', () => {

@@ -95,6 +95,9 @@ export interface Span {
   attempt: number;
 }
 
+/** Components that do nothing but wait: for an instant, for somebody, for an event. */
+const WAITING = new Set(['delay', 'rate_limit', 'approval', 'human_task', 'wait_for_event']);
+
 /** The pieces of an attempt on a time line that begins at `origin`; what is not over ends at `now`. */
 export function spans(attempt: Attempt, origin: number, now: number): Span[] {
   const at = (text: string | null | undefined) => (text ? Date.parse(text) - origin : undefined);
@@ -109,7 +112,7 @@ export function spans(attempt: Attempt, origin: number, now: number): Span[] {
     found.push({ ...base, kind: 'queue', from: ordered, to: Math.max(ordered, started ?? end) });
   }
   if (started !== undefined) {
-    const waits = ['delayed', 'asked', 'awaiting'].includes(attempt.status);
+    const waits = ['delayed', 'asked', 'awaiting'].includes(attempt.status) || (attempt.attempt === 0 && WAITING.has(attempt.type ?? ''));
     found.push({ ...base, kind: waits ? 'wait' : 'work', from: started, to: Math.max(started, end) });
   }
   if (found.length === 0 && finished !== undefined) found.push({ ...base, kind: 'moment', from: finished, to: finished });
