@@ -72,6 +72,9 @@ impl fmt::Display for Refused {
         if let Some(code) = text("code") {
             write!(f, " [{code}]")?;
         }
+        if self.status == 401 {
+            f.write_str(" (--api-key or APG_API_KEY)")?;
+        }
         for problem in self.body.get("problems").and_then(Value::as_array).into_iter().flatten() {
             let part = |key: &str| problem.get(key).and_then(Value::as_str);
             write!(f, "\n\n{}", part("severity").unwrap_or("error"))?;

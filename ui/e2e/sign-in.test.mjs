@@ -90,7 +90,9 @@ journey('the owner link leads to the dashboard, without a mouse', async (page) =
   await page.context().clearCookies();
   await page.goto('about:blank');
   await page.goto(server.ownerLink);
-  await page.getByRole('heading', { name: 'This installation has an owner' }).waitFor();
+  await page.getByRole('heading', { name: 'Give yourself a new password' }).waitFor();
+  await enter(page, OWNER.name, 'another horse altogether');
+  await page.getByRole('alert').filter({ hasText: 'The link was used' }).waitFor();
 });
 
 journey('somebody signs in where they wanted to be, and is refused with a wrong password', async (page) => {
@@ -242,6 +244,20 @@ journey('a person ends a session of theirs, and changes the password', async (pa
 });
 
 // The last one: nobody signs in for a while after it.
+journey('who has forgotten the password gives themselves another one by a link', async (page) => {
+  const before = await login();
+  const { url } = await server.api('POST', '/auth/links', { name: OWNER.name });
+  await page.goto(url);
+  await page.getByRole('heading', { name: 'Give yourself a new password' }).waitFor();
+  await accessible(page, 'a new password by a link');
+  await enter(page, 'somebody.else', OWNER.password);
+  await page.getByText('The link is for somebody of another name').waitFor();
+  await page.getByLabel('Name', { exact: true }).fill(OWNER.name);
+  await page.keyboard.press('Enter');
+  await at(page, '/dashboard');
+  assert.equal((await as(before, 'GET', '/workflows')).status, 401);
+});
+
 journey('five wrong passwords lock the account', async (page) => {
   await open(page, '/login');
   await enter(page, OWNER.name, 'wrong password 1');

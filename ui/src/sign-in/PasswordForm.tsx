@@ -4,7 +4,7 @@ import { useState } from 'react';
 
 import { say } from '../ui/notify';
 import { changePassword } from './deeds';
-import { hasMistakes, mistakesOf, NONE, Password, Said, useFormFocus, type Mistakes } from './Fields';
+import { Password, Said, useEntry } from './Fields';
 import { PASSWORD_HINT, passwordMistake } from './rules';
 import { sessionQuery } from './session';
 
@@ -14,38 +14,19 @@ export function PasswordForm() {
   const { data } = useQuery(sessionQuery);
   const [old, setOld] = useState('');
   const [next, setNext] = useState('');
-  const [mistakes, setMistakes] = useState<Mistakes>(NONE);
-  const [isPending, setPending] = useState(false);
-  const form = useFormFocus(mistakes, 'old');
-  const change = async () => {
-    if (isPending) return;
-    const found: Mistakes = { fields: { old: old === '' ? 'Give the password you have.' : undefined, new: passwordMistake(next) } };
-    setMistakes(found);
-    if (hasMistakes(found)) return;
-    setPending(true);
-    try {
+  const { form, mistakes, isPending } = useEntry(
+    'old',
+    () => ({ old: old === '' ? 'Give the password you have.' : undefined, new: passwordMistake(next) }),
+    async () => {
       await changePassword(old, next);
       setOld('');
       setNext('');
       say('Your password is changed, and you are signed out everywhere else.');
       void client.invalidateQueries({ queryKey: ['me', 'sessions'] });
-    } catch (error) {
-      setMistakes(mistakesOf(error, ['old', 'new']));
-    } finally {
-      setPending(false);
-    }
-  };
+    },
+  );
   return (
-    <form
-      ref={form}
-      className="sign-in-form"
-      aria-labelledby="own-password"
-      noValidate
-      onSubmit={(event) => {
-        event.preventDefault();
-        void change();
-      }}
-    >
+    <form aria-labelledby="own-password" {...form}>
       {/* So that a password manager knows of whom the password is. */}
       <input type="text" name="username" autoComplete="username" value={data?.principal?.name ?? ''} readOnly hidden />
       <Password label="Password now" name="old" autoComplete="current-password" value={old} error={mistakes.fields['old']} onChange={(event) => setOld(event.currentTarget.value)} />

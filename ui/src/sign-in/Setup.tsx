@@ -1,58 +1,28 @@
-import { Button, TextInput } from '@mantine/core';
+import { Button } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate } from '@tanstack/react-router';
 import { useEffect, useState } from 'react';
 
 import { setUp } from './deeds';
-import { hasMistakes, mistakesOf, NONE, Password, Said, useFormFocus, type Mistakes } from './Fields';
+import { Name, Password, Said, useEntry } from './Fields';
 import { Frame } from './Frame';
 import { nameMistake, PASSWORD_HINT, passwordMistake } from './rules';
 import { sessionQuery } from './session';
 
-/** Who owns the installation, and with which password. */
-function OwnerForm({ token }: { token: string }) {
+/** Who somebody is that has a link, and with which password they sign in from now on. */
+function LinkForm({ token, label, action }: { token: string; label: string; action: string }) {
   const [name, setName] = useState('');
   const [password, setPassword] = useState('');
-  const [mistakes, setMistakes] = useState<Mistakes>(NONE);
-  const [isPending, setPending] = useState(false);
-  const form = useFormFocus(mistakes, 'name');
-  const make = async () => {
-    if (isPending) return;
-    const bare = name.trim();
-    const found: Mistakes = { fields: { name: nameMistake(bare), password: passwordMistake(password) } };
-    setMistakes(found);
-    if (hasMistakes(found)) return;
-    setPending(true);
-    try {
-      await setUp(token, bare, password);
-    } catch (error) {
-      setMistakes(mistakesOf(error, ['name', 'password']));
-      setPending(false);
-    }
-  };
+  const { form, mistakes, isPending } = useEntry(
+    'name',
+    () => ({ name: nameMistake(name.trim()), password: passwordMistake(password) }),
+    async () => {
+      await setUp(token, name.trim(), password);
+    },
+  );
   return (
-    <form
-      ref={form}
-      className="sign-in-form"
-      aria-label="The owner"
-      noValidate
-      onSubmit={(event) => {
-        event.preventDefault();
-        void make();
-      }}
-    >
-      <TextInput
-        label="Name"
-        name="name"
-        autoComplete="username"
-        autoCapitalize="none"
-        autoCorrect="off"
-        spellCheck={false}
-        autoFocus
-        value={name}
-        error={mistakes.fields['name']}
-        onChange={(event) => setName(event.currentTarget.value)}
-      />
+    <form aria-label={label} {...form}>
+      <Name autoFocus value={name} error={mistakes.fields['name']} onChange={(event) => setName(event.currentTarget.value)} />
       <Password
         label="Password"
         name="password"
@@ -64,13 +34,13 @@ function OwnerForm({ token }: { token: string }) {
       />
       <Said>{mistakes.whole}</Said>
       <Button type="submit" loading={isPending}>
-        Become the owner
+        {action}
       </Button>
     </form>
   );
 }
 
-/** Where the owner link leads. */
+/** Where a link leads: the first owner's, or that of somebody who has forgotten their password. */
 export function Setup() {
   const navigate = useNavigate();
   const { data } = useQuery(sessionQuery);
@@ -84,10 +54,18 @@ export function Setup() {
   }, [data, navigate]);
   if (data?.state === 'signed_in') return null;
   if (data?.state === 'signed_out') {
+    if (token === '') {
+      return (
+        <Frame title="This installation has an owner">
+          <Link to="/login">Sign in</Link>
+        </Frame>
+      );
+    }
     return (
-      <Frame title="This installation has an owner">
-        {token !== '' && <p>The link was used already.</p>}
-        <Link to="/login">Sign in</Link>
+      <Frame title="Give yourself a new password">
+        <p>All your other sessions end with it.</p>
+        <LinkForm token={token} label="New password" action="Set the password" />
+        <Link to="/login">Sign in with the one you have</Link>
       </Frame>
     );
   }
@@ -104,7 +82,7 @@ export function Setup() {
   return (
     <Frame title="Become the owner">
       <p>You are the first here. The owner may do everything.</p>
-      <OwnerForm token={token} />
+      <LinkForm token={token} label="The owner" action="Become the owner" />
     </Frame>
   );
 }

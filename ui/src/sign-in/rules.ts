@@ -1,7 +1,7 @@
 const SHORTEST = 12;
 const LONGEST = 128;
 
-export const PASSWORD_HINT = `${SHORTEST} to ${LONGEST} characters of any kind; a few words are easy to remember. Passwords known from break-ins are refused.`;
+export const PASSWORD_HINT = `${SHORTEST} to ${LONGEST} characters of any kind; a few words are easy to remember. The first that anybody would try are refused.`;
 
 /** What is wrong with a name before it is sent. */
 export function nameMistake(name: string): string | undefined {
