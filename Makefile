@@ -29,7 +29,7 @@ ui-test: ui ui-check ui-e2e ## Check the browser pages: lints, types, unit tests
 ui-check: ui
 	cd ui && npm run --silent types:check && npm run --silent lint && npm run --silent typecheck && npm run --silent test && npm run --silent size
 
-# All journeys in one process; those in which the engine's shape matters in a cluster, too.
+# All journeys in both shapes, but for the first minute, which is what the README says: one process.
 ui-e2e: ui
 	@ui/e2e/chromium.sh
 	$(CARGO) build -p cli --bin apg

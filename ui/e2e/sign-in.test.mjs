@@ -18,7 +18,7 @@ after(async () => {
 });
 
 /** What the browser writes down of each request that is refused. */
-const REFUSED = [{ said: /\b(401|403)\b/, of: /./ }];
+const REFUSED = [{ said: /\b(401|403|422)\b/, of: /./ }];
 const journey = (name, run) => test(name, () => withPage(browser, name, { isSignedIn: false, expected: REFUSED }, run));
 const open = (page, path) => page.goto(server.base + path);
 const at = (page, path) => page.waitForURL((url) => url.pathname === `/workflow_orchestration${path}`);
