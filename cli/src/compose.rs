@@ -642,16 +642,19 @@ pub async fn run_roles(settings: &Settings, roles: Roles) -> Result<Exit> {
     if roles == Roles::ALL && settings.uses_postgres() && settings.amqp.url.is_none() {
         warn!("Without AMQP_URL this must be the only process on this database");
     }
+    // Before anything runs that has to be ended in order.
+    if roles.api {
+        match owner_link(settings, &ports).await {
+            // On the terminal, and in no log: whoever reads it owns everything.
+            Ok(Some(link)) => crate::output::say(invitation(&link)),
+            Ok(None) => {}
+            Err(error) => warn!("{error:#}; the next start, or `apg owner-link`, makes one"),
+        }
+    }
     let running = Running::start(settings, &ports, roles)?;
     match ports.truth {
         Some(_) => info!(database = %redact_url(&database_url(settings)), "Started"),
         None => info!(gateway = %settings.worker.gateway_url, "Started without a database login"),
-    }
-    if roles.api
-        && let Some(link) = owner_link(settings, &ports).await?
-    {
-        // On the terminal, and in no log: whoever reads it owns everything.
-        crate::output::say(invitation(&link));
     }
     run_until_asked(running).await
 }

@@ -32,7 +32,14 @@ pub(crate) async fn run(settings: &SettingsArgs, args: Args) -> Result<Exit> {
     }
     let ports = Ports::open(&settings).await?;
     let running = Running::start(&settings, &ports, Roles::ALL)?;
-    if let Err(error) = first_run(&settings, &ports).await {
+    let shown = tokio::select! {
+        shown = first_run(&settings, &ports) => shown,
+        () = compose::asked_to_end() => {
+            running.stop().await?;
+            return Ok(Exit::Success);
+        }
+    };
+    if let Err(error) = shown {
         // The server is of use without its examples.
         output::say(format_args!("warning: the examples could not be shown: {error:#}"));
     }
