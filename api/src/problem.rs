@@ -296,6 +296,22 @@ pub(crate) struct Mistake {
     pub suggestion: Option<String>,
 }
 
+impl Mistake {
+    /// An error at a path.
+    pub(crate) fn new(code: Code, path: Vec<String>, message: String) -> Self {
+        Self {
+            code: code.as_str().to_owned(),
+            message,
+            severity: "error".to_owned(),
+            path,
+            line: None,
+            column: None,
+            excerpt: None,
+            suggestion: None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use redis::{
     aio::{ConnectionManager, ConnectionManagerConfig, PubSubSink},
 };
 use shared::port::Cause;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::watchers::Watchers;
 
@@ -23,6 +23,14 @@ pub(crate) fn connection(client: &Client) -> redis::RedisResult<ConnectionManage
         .set_connection_timeout(Some(ANSWER_TIMEOUT))
         .set_response_timeout(Some(ANSWER_TIMEOUT));
     ConnectionManager::new_lazy_with_config(client.clone(), settings)
+}
+
+/// Does some work until the last clone of what it answers is dropped.
+pub(crate) fn while_held(work: impl Future<Output = ()> + Send + 'static) -> Arc<DropGuard> {
+    let stop = CancellationToken::new();
+    #[expect(clippy::disallowed_methods, reason = "ends with the last handle, through the guard")]
+    tokio::spawn(stop.clone().run_until_cancelled_owned(work));
+    Arc::new(stop.drop_guard())
 }
 
 /// What comes over channels. Connects when first needed.

@@ -17,9 +17,9 @@ use shared::{
     port::progress::{Progress, ProgressError, Update},
 };
 use tokio::sync::Notify;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
-use crate::channels::{ANSWER_TIMEOUT, Channels, connection};
+use crate::channels::{ANSWER_TIMEOUT, Channels, connection, while_held};
 
 /// Updates that go out in one pipeline.
 const BATCH: usize = 500;
@@ -89,10 +89,7 @@ impl RedisProgress {
             outgoing: Mutex::default(),
             arrived: Notify::new(),
         });
-        let stop = CancellationToken::new();
-        #[expect(clippy::disallowed_methods, reason = "ends with the last handle, through `_stop`")]
-        tokio::spawn(stop.clone().run_until_cancelled_owned(send_all(Arc::clone(&core))));
-        Ok(Self { core, _stop: Arc::new(stop.drop_guard()) })
+        Ok(Self { _stop: while_held(send_all(Arc::clone(&core))), core })
     }
 }
 

@@ -17,10 +17,10 @@ use shared::{
     port::rooms::{RoomEvent, RoomNews, Rooms, RoomsError},
 };
 use tokio::sync::Notify;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 use crate::{
-    channels::{Channels, connection},
+    channels::{Channels, connection, while_held},
     redis::Config,
     watchers::Watchers,
 };
@@ -137,10 +137,7 @@ impl RedisRooms {
             outgoing: Mutex::default(),
             arrived: Notify::new(),
         });
-        let stop = CancellationToken::new();
-        #[expect(clippy::disallowed_methods, reason = "ends with the last handle, through `_stop`")]
-        tokio::spawn(stop.clone().run_until_cancelled_owned(send_all(Arc::clone(&core))));
-        Ok(Self { core, _stop: Arc::new(stop.drop_guard()) })
+        Ok(Self { _stop: while_held(send_all(Arc::clone(&core))), core })
     }
 }
 

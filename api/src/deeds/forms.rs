@@ -19,16 +19,7 @@ impl jsonschema::Retrieve for Nowhere {
 }
 
 fn mistake(path: Vec<String>, message: String) -> Value {
-    let mistake = Mistake {
-        code: Code::InvalidForm.as_str().to_owned(),
-        message,
-        severity: "error".to_owned(),
-        path,
-        line: None,
-        column: None,
-        excerpt: None,
-        suggestion: None,
-    };
+    let mistake = Mistake::new(Code::InvalidForm, path, message);
     serde_json::to_value(mistake).unwrap_or_default()
 }
 

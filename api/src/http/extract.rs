@@ -76,14 +76,9 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         let text = error.to_string();
         let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message).to_owned();
         let mistake = Mistake {
-            code: code.as_str().to_owned(),
-            severity: "error".to_owned(),
-            message: message.clone(),
-            path: Vec::new(),
             line: Some(error.line() as u64).filter(|line| *line > 0),
             column: Some(error.column() as u64).filter(|column| *column > 0),
-            excerpt: None,
-            suggestion: None,
+            ..Mistake::new(code, Vec::new(), message.clone())
         };
         let place = match (mistake.line, mistake.column) {
             (Some(line), Some(column)) => format!(" (line {line}, column {column})"),

@@ -46,6 +46,11 @@ pub(super) fn is_loopback(name: &str) -> bool {
         || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// Whether a request of this method changes nothing.
+pub(super) fn only_reads(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
 /// Refuses what a page of another site may have sent through somebody's browser.
 ///
 /// A name that its owner points at this machine would otherwise make such a page one of ours (DNS
@@ -67,7 +72,7 @@ fn guard(
     }
     // A page of another site may open a WebSocket to us, and the browser lets it read what comes.
     let is_upgrade = headers.contains_key(header::UPGRADE);
-    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && !is_upgrade {
+    if only_reads(method) && !is_upgrade {
         return Ok(());
     }
     let foreign = || Problem::new(Code::Forbidden, "A web page of another site sent this request.");

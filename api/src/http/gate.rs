@@ -75,7 +75,7 @@ async fn caller(app: &App, method: &Method, headers: &HeaderMap) -> Result<Calle
         ));
     };
     let caller = app.sign_in.by_session(opener).await?;
-    if !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+    if !frame::only_reads(method) {
         let shown = headers.get(&X_CSRF_TOKEN).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if shown != csrf_of(opener) {
             return Err(Problem::new(

@@ -11,7 +11,6 @@ use shared::ids::WorkflowId;
 use utoipa::IntoParams;
 
 use super::extract::{Asked, At};
-
 use crate::{
     app::App,
     caller::Caller,

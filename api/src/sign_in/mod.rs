@@ -423,7 +423,9 @@ impl SignIn {
         if let Err(why) = passwords::check(&password, &name) {
             wrong.push(mistake("password", why));
         }
-        refuse(&wrong)?;
+        if !wrong.is_empty() {
+            return Err(refusal(&wrong));
+        }
         let now = self.now().await?;
         let network = TryKey { account: String::new(), network: visitor.network() };
         self.must_not_be_locked(&[(network.clone(), None)], now).await?;
@@ -446,8 +448,7 @@ impl SignIn {
                 Ok((opener, view))
             }
             LinkUsed::NotTheirs => {
-                refuse(&[mistake("name", "The link is for somebody of another name".to_owned())])?;
-                Err(Problem::internal("a mistake is refused"))
+                Err(refusal(&[mistake("name", "The link is for somebody of another name".to_owned())]))
             }
             LinkUsed::OwnerExists => Err(Problem::new(
                 Code::OwnerExists,
@@ -576,7 +577,7 @@ impl SignIn {
     ) -> Result<(Opener, SessionView), Problem> {
         must_be_person(caller)?;
         if let Err(why) = passwords::check(&new, &caller.principal) {
-            refuse(&[mistake("new", why)])?;
+            return Err(refusal(&[mistake("new", why)]));
         }
         let user = self.is_really(&caller.principal, &old, visitor).await?;
         // It may have been kept anew just now.
@@ -619,22 +620,14 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn mistake(field: &str, message: String) -> Mistake {
-    Mistake {
-        code: Code::InvalidBody.as_str().to_owned(),
-        severity: "error".to_owned(),
-        message,
-        path: vec![field.into()],
-        line: None,
-        column: None,
-        excerpt: None,
-        suggestion: None,
-    }
+    Mistake::new(Code::InvalidBody, vec![field.to_owned()], message)
 }
 
-fn refuse(wrong: &[Mistake]) -> Result<(), Problem> {
-    let Some(first) = wrong.first() else { return Ok(()) };
+/// Says the first of these mistakes, and lists all.
+fn refusal(wrong: &[Mistake]) -> Problem {
+    let first = wrong.first().map_or("", |mistake| &mistake.message);
     let listed = wrong.iter().filter_map(|mistake| serde_json::to_value(mistake).ok()).collect();
-    Err(Problem::new(Code::InvalidBody, format!("{}.", first.message)).with_problems(listed))
+    Problem::new(Code::InvalidBody, format!("{first}.")).with_problems(listed)
 }
 
 #[cfg(test)]
