@@ -38,13 +38,11 @@ pub(crate) struct ClientArgs {
 /// How long one answer may come in pieces.
 const LONGEST_COPY: Duration = Duration::from_hours(6);
 
-/// Whether a server is on this machine.
-fn is_here(server: &str) -> bool {
-    let host = reqwest::Url::parse(server).ok().and_then(|url| url.host_str().map(ToOwned::to_owned));
-    host.is_some_and(|host| {
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        address == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|it| it.is_loopback())
-    })
+/// Whether an address names this machine.
+pub(crate) fn is_loopback(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The JSON of an answer; its text when it is none, `null` when it is empty.
@@ -135,7 +133,7 @@ impl Client {
         let api_key = match &args.api_key {
             Some(key) => Some(key.clone()),
             // A key is shown to nobody but the server it is of.
-            None if is_here(&args.server) => key::find(&settings.load()?.settings)?,
+            None if is_loopback(&args.server) => key::find(&settings.load()?.settings)?,
             None => None,
         };
         let http = reqwest::Client::builder()

@@ -16,7 +16,7 @@ use shared::{
         progress::DynProgress,
         queue::{DynQueue, QueueError},
         rooms::DynRooms,
-        store::{DeadLetter, DynStore, StoreError},
+        store::{DeadLetter, DynStore},
     },
     retry::Reconnect,
     time::{Clock, SystemClock},
@@ -616,14 +616,12 @@ pub(crate) async fn signal() {
 /// When the store cannot be reached.
 pub async fn owner_link(settings: &Settings, ports: &Ports) -> Result<Option<String>> {
     let store = &ports.truth()?.store;
-    let made = async {
-        if store.owner_exists().await? {
-            return Ok(None);
-        }
-        api::make_link(store, &settings.api.base_url(), LinkFor::Owner).await.map(|link| Some(link.url))
-    };
-    let made: Result<Option<String>, StoreError> = made.await;
-    made.context("no link for the first owner could be made")
+    let not_made = "no link for the first owner could be made";
+    if store.owner_exists().await.context(not_made)? {
+        return Ok(None);
+    }
+    let link = api::make_link(store, &settings.api.base_url(), LinkFor::Owner).await.context(not_made)?;
+    Ok(Some(link.url))
 }
 
 /// What is said of such a link.
@@ -646,7 +644,7 @@ pub async fn run_roles(settings: &Settings, roles: Roles) -> Result<Exit> {
     if roles.api {
         match owner_link(settings, &ports).await {
             // On the terminal, and in no log: whoever reads it owns everything.
-            Ok(Some(link)) => crate::output::say(invitation(&link)),
+            Ok(Some(link)) => output::say(invitation(&link)),
             Ok(None) => {}
             Err(error) => warn!("{error:#}; the next start, or `apg owner-link`, makes one"),
         }

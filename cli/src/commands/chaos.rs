@@ -28,7 +28,9 @@ use shared::{
 
 use super::SettingsArgs;
 use crate::{
-    Exit, compose, documents, output,
+    Exit,
+    client::is_loopback,
+    compose, documents, output,
     parameters::ParameterArgs,
     settings::{Loaded, Origin, SecretUrl, Settings, redact_url},
 };
@@ -191,13 +193,6 @@ impl<'a> Services<'a> {
     fn all(&self) -> [(&'static str, &'a SecretUrl); 3] {
         [("DATABASE_URL", self.database), ("AMQP_URL", self.amqp), ("REDIS_URL", self.redis)]
     }
-}
-
-/// Whether an address names this machine.
-fn is_loopback(url: &str) -> bool {
-    let Ok(url) = reqwest::Url::parse(url) else { return false };
-    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Why these services must not be broken; nothing when they may.
