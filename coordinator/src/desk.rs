@@ -33,6 +33,7 @@ use shared::{ids::WorkerId, port::queue::Audience, wire::Control};
 use crate::{
     engine::{self, Cached, ChildOrder, Command, Decision, Full, Input, Loaded, Needs, Rules, Surroundings},
     held_back::{Fed, HeldBack},
+    pace::Pace,
 };
 
 /// One thing a message says about one execution.
@@ -381,6 +382,7 @@ pub struct Desk {
     /// How many there may be.
     window: u32,
     held_back: HeldBack,
+    pace: Pace,
     queue_lost_before: Option<Timestamp>,
     /// Tenants in which somebody listens to the ends of executions.
     heard: HashSet<TenantId>,
@@ -405,6 +407,7 @@ impl Desk {
             outstanding: 0,
             window,
             held_back: HeldBack::default(),
+            pace: Pace::default(),
             queue_lost_before,
             heard: HashSet::new(),
         }
@@ -580,6 +583,7 @@ impl Desk {
             return Ok(Some(decided));
         };
         decided.tenant = execution.accepted.tenant;
+        self.note_pace(&execution, work);
         self.outstanding -= execution.dispatched.len() as u64;
         for workflow in work.snapshots().filter_map(|hash| self.workflow(hash)) {
             execution.learn(workflow);
@@ -621,6 +625,18 @@ impl Desk {
         }
         self.cache.insert(execution.id, execution);
         outcome.map(|()| Some(decided))
+    }
+
+    /// Learns from results how long tasks take.
+    fn note_pace(&mut self, execution: &Execution, work: &Work) {
+        for said in work.matters.iter().flat_map(|matter| &matter.said) {
+            if let Said::Result(result) = said
+                && let Ok(place) = execution.place_of(&result.key())
+            {
+                let took = result.finished_at.since(result.started_at);
+                self.pace.note(&execution.component(place).kind, took);
+            }
+        }
     }
 
     fn decide_matters(
@@ -764,7 +780,7 @@ impl Desk {
                     outgoing.turns += 1;
                     outgoing.events += planned.events as u64;
                     for command in planned.commands {
-                        push(planned.update.tenant, execution, command, outgoing);
+                        self.push(planned.update.tenant, execution, command, outgoing);
                     }
                     outgoing
                         .timers
@@ -797,10 +813,44 @@ impl Desk {
         if matches!(settled, Settled::Done) {
             outgoing.ends.extend(decided.untold);
             for command in decided.commands {
-                push(decided.tenant, decided.execution, command, outgoing);
+                self.push(decided.tenant, decided.execution, command, outgoing);
             }
         }
         settled
+    }
+
+    fn push(&self, tenant: TenantId, execution: ExecutionId, command: Command, outgoing: &mut Outgoing) {
+        match command {
+            Command::Dispatch(mut task) => {
+                task.may_share &= self.pace.is_short(&task.kind);
+                outgoing.tasks.push(*task);
+            }
+            Command::Tell(audience, control) => outgoing.tell.push((audience, control)),
+            Command::Poison(task, reason) => outgoing.poison.push((*task, reason)),
+            Command::StartChild(order) => outgoing.children.push(*order),
+            Command::CloseChild { child, kill } => outgoing.close.push((tenant, execution, child, kill)),
+            Command::TellParent { parent, task, ending } => {
+                outgoing.parents.push(Notice { tenant, parent, child: execution, task, ending: *ending });
+            }
+            Command::AskParent { parent, task, ordered_in, kill } => {
+                outgoing.questions.push(Question {
+                    tenant,
+                    parent,
+                    child: execution,
+                    task,
+                    ordered_in,
+                    kill,
+                });
+            }
+            Command::Displace { execution: other, task } => {
+                outgoing.displaced.push(Displaced { tenant, execution: other, task, by: execution });
+            }
+            Command::FindEvents { task, event, key, early } => {
+                outgoing.waits.push(Lookout { tenant, execution, task, event, key, early });
+            }
+            Command::AskPermit(ask) => outgoing.permits.push((tenant, *ask)),
+            Command::GoOn => outgoing.wake.push(execution),
+        }
     }
 
     /// Forgets executions that nothing has happened to for long. Somebody else may have gone on with them,
@@ -859,30 +909,6 @@ pub enum Settled {
     DecideAgain,
     /// A place was not to be had: drop the state, read it, decide the same work again with what stands about it.
     NoPlace(Full),
-}
-
-fn push(tenant: TenantId, execution: ExecutionId, command: Command, outgoing: &mut Outgoing) {
-    match command {
-        Command::Dispatch(task) => outgoing.tasks.push(*task),
-        Command::Tell(audience, control) => outgoing.tell.push((audience, control)),
-        Command::Poison(task, reason) => outgoing.poison.push((*task, reason)),
-        Command::StartChild(order) => outgoing.children.push(*order),
-        Command::CloseChild { child, kill } => outgoing.close.push((tenant, execution, child, kill)),
-        Command::TellParent { parent, task, ending } => {
-            outgoing.parents.push(Notice { tenant, parent, child: execution, task, ending: *ending });
-        }
-        Command::AskParent { parent, task, ordered_in, kill } => {
-            outgoing.questions.push(Question { tenant, parent, child: execution, task, ordered_in, kill });
-        }
-        Command::Displace { execution: other, task } => {
-            outgoing.displaced.push(Displaced { tenant, execution: other, task, by: execution });
-        }
-        Command::FindEvents { task, event, key, early } => {
-            outgoing.waits.push(Lookout { tenant, execution, task, event, key, early });
-        }
-        Command::AskPermit(ask) => outgoing.permits.push((tenant, *ask)),
-        Command::GoOn => outgoing.wake.push(execution),
-    }
 }
 
 fn may_need_payloads(execution: &Execution, work: &Work) -> bool {

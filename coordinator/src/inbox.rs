@@ -13,7 +13,7 @@ use serde_json::Value;
 use shared::{
     component::{Failure, FailureClass},
     execution::{ReplayError, Turn},
-    ids::{DeadLetterId, ExecutionId, MessageId, PayloadId, TenantId},
+    ids::{DeadLetterId, ExecutionId, MessageId, PayloadId, Shard, TenantId},
     port::{
         queue::{Acknowledge, Audience, Delivery, Inbox, QueueError},
         slots::EXECUTIONS_KEY,
@@ -21,7 +21,7 @@ use shared::{
     },
     retry::Reconnect,
     time::Clock,
-    wire::{Control, InboxBody, InboxMessage},
+    wire::{Control, InboxBody, InboxMessage, Task},
     workflow,
 };
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -62,6 +62,8 @@ struct Loop<'a> {
     tracker: TaskTracker,
     /// Ends the tries to publish when the process must go.
     hard_stop: CancellationToken,
+    /// The shards it serves.
+    shards: Vec<Shard>,
     /// Whether an execution may be waiting for one of the places that all executions share.
     someone_is_blocked: bool,
     queue_is_deep: bool,
@@ -96,6 +98,7 @@ pub(crate) async fn run(
         publishing: Arc::new(Semaphore::new(PUBLISHING)),
         tracker: TaskTracker::new(),
         hard_stop: CancellationToken::new(),
+        shards: Vec::new(),
         someone_is_blocked: false,
         queue_is_deep: false,
         depth_read_at: None,
@@ -117,6 +120,7 @@ pub(crate) async fn run(
                     // Others may have decided on what we hold; the fence would tell, but late.
                     this.desk.drop_all();
                     inbox.serve(&now.shards).await?;
+                    this.shards = now.shards;
                 }
                 continue;
             }
@@ -680,8 +684,19 @@ impl Loop<'_> {
         }
     }
 
+    /// Lets the results of all that it serves come to one inbox, where they share messages. What is another
+    /// coordinator's to serve goes back to that one.
+    fn ask_for_shared_answers(&self, tasks: &mut [Task]) {
+        for task in tasks {
+            if self.shards.contains(&Shard::of(task.execution)) {
+                task.reply_to = self.shards.first().copied();
+            }
+        }
+    }
+
     /// Publishes a batch's commands, and acknowledges its messages when the broker has confirmed them.
-    async fn send(&self, outgoing: Outgoing, answers: Answers) {
+    async fn send(&self, mut outgoing: Outgoing, answers: Answers) {
+        self.ask_for_shared_answers(&mut outgoing.tasks);
         // The semaphore is never closed.
         let Ok(permit) = Arc::clone(&self.publishing).acquire_owned().await else { return };
         let ports = self.ports.clone();

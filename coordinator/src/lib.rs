@@ -27,6 +27,7 @@ mod held_back;
 mod inbox;
 mod lifecycle;
 mod membership;
+mod pace;
 mod relations;
 pub mod retention;
 mod rows;

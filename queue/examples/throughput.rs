@@ -39,8 +39,12 @@ async fn run(name: &str, queue: DynQueue, pairs: usize, width: usize, batch: usi
     let worker = WorkerId::generate();
     let mut inbox = queue.inbox().await.expect("an inbox");
     inbox.serve(&Shard::all().collect::<Vec<_>>()).await.expect("it serves");
-    let subscription =
-        Subscription { worker, pool: Arc::clone(&pool), tags: Vec::new(), concurrency: width as u16 };
+    let subscription = Subscription {
+        worker,
+        pool: Arc::clone(&pool),
+        tags: vec!["eu".to_owned()],
+        concurrency: width as u16,
+    };
     let mut tasks = queue.tasks(subscription).await.expect("tasks");
 
     let work = {

@@ -94,9 +94,19 @@ pub struct Task {
     pub tags: Vec<String>,
     #[serde(default)]
     pub priority: Priority,
+    /// The inbox that its result goes to, one of those that its sender reads: results of several executions
+    /// share a message there. Nothing: that of the execution's own shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<Shard>,
     /// What the same worker may go on with when this attempt completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<Box<Chain>>,
+    /// Whether it may share a message with others: it is short and has no effect. Its sender knows; not sent.
+    #[serde(skip)]
+    pub may_share: bool,
+    /// The tasks that share its message (`docs/decisions/0036`). Queues put them together and take them apart: nobody else sees any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alongside: Vec<Self>,
 }
 
 impl Task {
@@ -107,6 +117,11 @@ impl Task {
     /// Where it waits for a worker of its pool that has its tags.
     pub fn line(&self) -> Arc<str> {
         crate::port::queue::line(&self.pool, &self.tags)
+    }
+
+    /// The inbox that its result goes to.
+    pub fn answers_to(&self) -> Shard {
+        self.reply_to.unwrap_or_else(|| Shard::of(self.execution))
     }
 
     /// The same for all attempts of the task, different between tasks.
@@ -310,7 +325,7 @@ pub enum ChildEnding {
 pub enum InboxBody {
     /// An execution was accepted. Carries its first turn to spare a read; lost: swept.
     Start { first: Box<Turn> },
-    /// Attempts ended, perhaps of several executions of the shard. Twice: the second changes nothing.
+    /// Attempts ended, perhaps of several executions, of other shards, too. Twice: the second changes nothing.
     Results { results: Vec<TaskResult> },
     /// Refused when the attempt is no longer current, or has a grant already.
     Ask { ask: Ask },

@@ -157,7 +157,8 @@ impl Around {
             }
             Err(Some(ending)) => {
                 let result = self.result(&task, None, begun_at, ending, Vec::new());
-                self.reporter.send(Finished { result, followers: Vec::new(), size: 256, held });
+                let to = task.answers_to();
+                self.reporter.send(Finished { result, followers: Vec::new(), size: 256, to, held });
                 None
             }
             Err(None) => {
@@ -235,7 +236,8 @@ impl Around {
                     }
                     _ => (Vec::new(), 0),
                 };
-                self.reporter.send(Finished { result, followers, size: size + more, held });
+                let to = task.answers_to();
+                self.reporter.send(Finished { result, followers, size: size + more, to, held });
             }
             End::Drop => {
                 Stats::add(&self.stats.dropped, 1);

@@ -1,6 +1,6 @@
 //! Tells coordinators how attempts ended; acknowledges their deliveries after the confirm, never before.
 //!
-//! What finished for a shard while that shard's last publish was in flight goes in one message. Does
+//! What finished for an inbox while its last publish was in flight goes in one message. Does
 //! not bound what waits: unacknowledged deliveries hold credit, so the intake stops by itself.
 
 use std::{
@@ -33,6 +33,8 @@ pub(crate) struct Finished {
     pub(crate) followers: Vec<TaskResult>,
     /// Bytes of all outputs and logs, about.
     pub(crate) size: usize,
+    /// The inbox that it goes to.
+    pub(crate) to: Shard,
     pub(crate) held: Held,
 }
 
@@ -75,7 +77,7 @@ impl Reporter {
         for result in std::iter::once(&finished.result).chain(&finished.followers) {
             self.stats.ended(&result.ending);
         }
-        let shard = usize::from(Shard::of(finished.result.execution).0);
+        let shard = usize::from(finished.to.0 % SHARDS);
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)[shard].push(finished);
         self.arrived.notify_one();
     }

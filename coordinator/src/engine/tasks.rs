@@ -22,9 +22,12 @@ use super::{
     limits::{self, Stand},
     pausing, rendered,
 };
+use crate::desk::is_longer_than;
 
 /// How many tasks that were held back one turn looks at, when they leave the room to others.
 const TRIES: usize = 256;
+/// The largest config of a task that shares its message with others, in bytes of JSON.
+const LARGEST_SHARED: usize = 1024;
 
 /// What is known of an attempt that ended without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,9 @@ pub(super) fn make_task(
 ) -> Result<Task, EvaluationError> {
     let component = execution.component(place);
     let rendered = rendered(execution, payloads, place)?;
+    // Values that must be fetched take as long as they take, and large ones fill a message by themselves.
+    let is_small = rendered.references.is_empty() && !is_longer_than(&rendered.value, LARGEST_SHARED);
+    let may_share = component.is_plain() && is_small;
     Ok(Task {
         tenant: execution.accepted.tenant,
         execution: execution.id,
@@ -71,7 +77,10 @@ pub(super) fn make_task(
         pool: Arc::clone(&component.placement.pool),
         tags: component.placement.tags.clone(),
         priority: component.placement.priority.unwrap_or(execution.accepted.priority),
+        reply_to: None,
         chain: None,
+        may_share,
+        alongside: Vec::new(),
     })
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -89,7 +92,8 @@ impl Answers {
     /// A delivery that is to be answered.
     pub(super) fn open(self: &Arc<Self>, tag: u64) -> Answer {
         self.lock().open += 1;
-        Answer { answers: Arc::clone(self), tag, room: None, answered: false }
+        let whole = Arc::new(Whole { answers: Arc::clone(self), tag, again: AtomicBool::new(false) });
+        Answer { whole, room: None, answered: false }
     }
 
     fn done(&self, tag: u64) {
@@ -119,10 +123,23 @@ impl Answers {
     }
 }
 
-/// The answer to one delivery. Dropped, it asks for the message to come again.
-pub(super) struct Answer {
+/// One delivery, whose answer is given when each of its parts has one.
+struct Whole {
     answers: Arc<Answers>,
     tag: u64,
+    /// Whether a part asked for it to come again.
+    again: AtomicBool,
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if *self.again.get_mut() { self.answers.again(self.tag) } else { self.answers.done(self.tag) }
+    }
+}
+
+/// The answer to a delivery, or to one of the tasks that share it. Dropped, it asks for the message to come again.
+pub(super) struct Answer {
+    whole: Arc<Whole>,
     /// Where it takes a place, once handed out.
     pub(super) room: Option<Arc<Room>>,
     answered: bool,
@@ -131,7 +148,11 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn done(mut self) {
         self.answered = true;
-        self.answers.done(self.tag);
+    }
+
+    /// One more answer that the delivery waits for.
+    pub(super) fn part(&self) -> Self {
+        Self { whole: Arc::clone(&self.whole), room: None, answered: false }
     }
 }
 
@@ -147,7 +168,7 @@ impl Acknowledge for Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         if !self.answered {
-            self.answers.again(self.tag);
+            self.whole.again.store(true, Ordering::Relaxed);
         }
         if let Some(room) = &self.room {
             room.leave();
@@ -182,6 +203,25 @@ mod tests {
         assert_eq!(answers.take(), Frames { alone: vec![2, 3], ..Frames::default() });
         slow.done();
         assert_eq!(answers.take(), Frames { up_to: Some(1), ..Frames::default() });
+    }
+
+    #[test]
+    fn a_delivery_in_parts_is_answered_with_the_last_of_them() {
+        let answers = Arc::new(Answers::default());
+        let (first, second) = (answers.open(1), answers.open(2));
+        let parts = [first.part(), first];
+        for part in parts {
+            assert_eq!(answers.take(), Frames::default());
+            part.done();
+        }
+        assert_eq!(answers.take(), Frames { up_to: Some(1), ..Frames::default() });
+        // Given back in part, it comes again as a whole: the broker knows no parts.
+        let other = second.part();
+        drop(second);
+        assert_eq!(answers.take(), Frames::default());
+        other.done();
+        assert_eq!(answers.take(), Frames { again: vec![2], ..Frames::default() });
+        assert!(answers.is_idle());
     }
 
     proptest! {

@@ -52,6 +52,24 @@ const BATCH: usize = 256;
 /// Shards that are busy at the same time; each consumer gets that part of the prefetch.
 const BUSY_SHARDS: u16 = 4;
 
+// What messages are made of.
+
+pub(super) trait Message: DeserializeOwned + Send + 'static {
+    /// Takes out what travelled along.
+    fn alongside(&mut self) -> Vec<Self> {
+        Vec::new()
+    }
+}
+
+impl Message for InboxMessage {}
+impl Message for Control {}
+
+impl Message for Task {
+    fn alongside(&mut self) -> Vec<Self> {
+        std::mem::take(&mut self.alongside)
+    }
+}
+
 // The shelf, between the task that consumes and whoever receives.
 
 struct Arrived<T> {
@@ -270,7 +288,7 @@ struct Session {
     consumers: u32,
 }
 
-impl<T: DeserializeOwned + Send + 'static> Actor<T> {
+impl<T: Message> Actor<T> {
     fn start(core: &Arc<Core>, kind: Kind) -> (Handle<T>, watch::Receiver<bool>) {
         let shelf = Shelf::new();
         let (sender, commands) = mpsc::unbounded_channel();
@@ -509,9 +527,16 @@ impl<T: DeserializeOwned + Send + 'static> Actor<T> {
         let asked = !matches!(self.kind, Kind::Control { .. });
         let answer = asked.then(|| session.answers.open(delivery.delivery_tag));
         let redelivered = delivery.redelivered;
-        let why = match wire::decode(&delivery.data) {
-            Ok(message) => {
-                self.shelf.lock().push_back(source.priority, Arrived { message, redelivered, answer });
+        let why = match wire::decode::<T>(&delivery.data) {
+            Ok(mut message) => {
+                let others = message.alongside();
+                let parts: Vec<Option<Answer>> =
+                    others.iter().map(|_| answer.as_ref().map(Answer::part)).collect();
+                let mut shelf = self.shelf.lock();
+                shelf.push_back(source.priority, Arrived { message, redelivered, answer });
+                for (message, answer) in others.into_iter().zip(parts) {
+                    shelf.push_back(source.priority, Arrived { message, redelivered, answer });
+                }
                 return Ok(());
             }
             Err(why) => why,

@@ -3,6 +3,8 @@
 //! All messages of a call are put in line before the first confirm is awaited, and calls do not wait
 //! for each other's confirms.
 
+use std::{collections::HashMap, sync::Arc};
+
 use lapin::{
     BasicProperties, Channel, Confirmation,
     options::BasicPublishOptions,
@@ -22,6 +24,10 @@ use super::{Core, DeadMessage, link::Sending, unavailable};
 const TASKS: usize = 0;
 const INBOX: usize = 1;
 const OTHER: usize = 2;
+
+/// Tasks in one message, and messages that tasks of one queue are divided into before they share any.
+const MOST_TOGETHER: usize = 16;
+const LEAST_MESSAGES: usize = 16;
 
 pub(super) const EVERYONE: &str = "all";
 
@@ -86,35 +92,65 @@ pub(super) async fn tasks(core: &Core, tasks: Vec<Task>) -> Result<(), QueueErro
             core.topology.declare_line(&channel, &line).await?;
         }
     }
-    let outgoing: Result<Vec<Outgoing>, QueueError> = tasks
-        .iter()
-        .map(|task| {
-            let mut headers = FieldTable::default();
-            let mut text = |key: &str, value: String| {
-                headers.insert(key.into(), AMQPValue::LongString(value.into()));
-            };
-            text("execution", task.execution.to_string());
-            text("component", task.key().to_string());
-            text("tenant", task.tenant.to_string());
-            headers.insert("attempt".into(), AMQPValue::LongUInt(task.attempt));
-            // The same task sent again is the same message; and a random id would cost a system call.
-            let id =
-                format_args!("{}/{}.{}", task.idempotency_key(), task.attempt, task.dispatch).to_string();
-            let priority = match task.priority {
-                Priority::High => 9,
-                Priority::Normal => 4,
-                Priority::Low => 0,
-            };
-            Ok(Outgoing {
-                exchange: "".into(),
-                key: core.topology.tasks(&task.line(), task.priority),
-                properties: properties(id, &task.kind).with_headers(headers).with_priority(priority),
-                body: encode(task)?,
-                mandatory: true,
-            })
-        })
-        .collect();
+    let outgoing: Result<Vec<Outgoing>, QueueError> =
+        together(tasks).iter().map(|task| outgoing_task(core, task)).collect();
     send(core, TASKS, outgoing?).await
+}
+
+fn outgoing_task(core: &Core, task: &Task) -> Result<Outgoing, QueueError> {
+    let mut headers = FieldTable::default();
+    let mut text = |key: &str, value: String| {
+        headers.insert(key.into(), AMQPValue::LongString(value.into()));
+    };
+    text("execution", task.execution.to_string());
+    text("component", task.key().to_string());
+    text("tenant", task.tenant.to_string());
+    headers.insert("attempt".into(), AMQPValue::LongUInt(task.attempt));
+    if !task.alongside.is_empty() {
+        headers.insert("tasks".into(), AMQPValue::LongUInt(1 + task.alongside.len() as u32));
+    }
+    // The same task sent again is the same message; and a random id would cost a system call.
+    let id = format_args!("{}/{}.{}", task.idempotency_key(), task.attempt, task.dispatch).to_string();
+    let priority = match task.priority {
+        Priority::High => 9,
+        Priority::Normal => 4,
+        Priority::Low => 0,
+    };
+    Ok(Outgoing {
+        exchange: "".into(),
+        key: core.topology.tasks(&task.line(), task.priority),
+        properties: properties(id, &task.kind).with_headers(headers).with_priority(priority),
+        body: encode(task)?,
+        mandatory: true,
+    })
+}
+
+/// Lets short tasks of one queue share messages when there are many: a message costs the broker more than such a
+/// task costs its worker. There are still enough messages for many workers.
+fn together(tasks: Vec<Task>) -> Vec<Task> {
+    let mut counts: HashMap<(Arc<str>, Priority), usize> = HashMap::new();
+    for task in tasks.iter().filter(|task| task.may_share) {
+        *counts.entry((task.line(), task.priority)).or_default() += 1;
+    }
+    let mut open: HashMap<(Arc<str>, Priority), usize> = HashMap::new();
+    let mut messages: Vec<Task> = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        if !task.may_share {
+            messages.push(task);
+            continue;
+        }
+        let key = (task.line(), task.priority);
+        let most = (counts.get(&key).copied().unwrap_or(0) / LEAST_MESSAGES).min(MOST_TOGETHER);
+        let first = open.get(&key).map(|at| &mut messages[*at]);
+        match first.filter(|first| 1 + first.alongside.len() < most) {
+            Some(first) => first.alongside.push(task),
+            None => {
+                open.insert(key, messages.len());
+                messages.push(task);
+            }
+        }
+    }
+    messages
 }
 
 pub(super) async fn inbox(core: &Core, messages: Vec<InboxMessage>) -> Result<(), QueueError> {
@@ -198,4 +234,50 @@ async fn send(core: &Core, lane: usize, outgoing: Vec<Outgoing>) -> Result<(), Q
         live.fail();
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::testing::queue::task;
+
+    use super::*;
+
+    fn tasks(count: u32, priority: Priority, may_share: bool) -> Vec<Task> {
+        let pool = Arc::from("default");
+        (0..count).map(|attempt| Task { may_share, ..task(&pool, priority, attempt) }).collect()
+    }
+
+    fn sizes(messages: &[Task]) -> Vec<usize> {
+        messages.iter().map(|task| 1 + task.alongside.len()).collect()
+    }
+
+    #[test]
+    fn few_tasks_travel_alone_and_many_together_but_never_in_few_messages() {
+        assert_eq!(sizes(&together(tasks(31, Priority::Normal, true))), [1; 31]);
+        assert_eq!(sizes(&together(tasks(64, Priority::Normal, true))), [4; 16]);
+        let many = sizes(&together(tasks(1000, Priority::Normal, true)));
+        assert_eq!((many.len(), many.iter().sum::<usize>(), many.iter().max()), (63, 1000, Some(&16)));
+        assert_eq!(sizes(&together(tasks(64, Priority::Normal, false))), [1; 64]);
+    }
+
+    #[test]
+    fn tasks_of_several_queues_share_nothing_and_each_queue_keeps_its_order() {
+        let mut mixed = Vec::new();
+        for (high, low) in tasks(64, Priority::High, true).into_iter().zip(tasks(64, Priority::Low, true)) {
+            mixed.extend([high, low]);
+        }
+        mixed.extend(tasks(3, Priority::High, false));
+        let messages = together(mixed);
+        for priority in [Priority::High, Priority::Low] {
+            let mut order = Vec::new();
+            for message in messages.iter().filter(|message| message.priority == priority && message.may_share)
+            {
+                order.push(message.attempt);
+                assert!(message.alongside.iter().all(|task| task.priority == priority && task.may_share));
+                order.extend(message.alongside.iter().map(|task| task.attempt));
+            }
+            assert_eq!(order, (0..64).collect::<Vec<u32>>());
+        }
+        assert_eq!(messages.len(), 16 + 16 + 3);
+    }
 }

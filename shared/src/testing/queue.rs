@@ -59,6 +59,7 @@ macro_rules! queue_conformance {
             concurrent_publishes_all_arrive,
             tells_how_full_the_queues_are,
             a_task_goes_to_a_worker_with_its_tags,
+            tasks_that_may_share_a_message_come_each_for_itself,
             answers_a_check
         );
     };
@@ -90,7 +91,10 @@ pub fn task(pool: &Arc<str>, priority: Priority, attempt: u32) -> Task {
         pool: Arc::clone(pool),
         tags: vec!["eu".into()],
         priority,
+        reply_to: None,
         chain: None,
+        may_share: false,
+        alongside: Vec::new(),
     }
 }
 
@@ -525,6 +529,48 @@ pub async fn a_task_goes_to_a_worker_with_its_tags(subject: Subject) {
     let taken = soon("a task", plain.receive()).await.expect("a task");
     assert_eq!(taken.message.attempt, 5);
     taken.answer.ack().await;
+}
+
+pub async fn tasks_that_may_share_a_message_come_each_for_itself(subject: Subject) {
+    const COUNT: u32 = 100;
+    let publish = async || {
+        let tasks = (0..COUNT)
+            .map(|attempt| Task { may_share: true, ..task(&subject.pool, Priority::Normal, attempt) })
+            .collect();
+        soon("a publish", subject.queue.publish_tasks(tasks)).await.expect("the queue takes tasks");
+    };
+    // One place: one at a time, in order.
+    publish().await;
+    let mut one = subject.tasks(1).await;
+    for attempt in 0..COUNT {
+        let delivery = next(&mut one).await;
+        assert_eq!((delivery.message.attempt, delivery.redelivered), (attempt, false));
+        assert!(delivery.message.alongside.is_empty());
+        quiet("the place is taken", one.receive()).await;
+        delivery.answer.ack().await;
+    }
+    quiet("all were delivered", one.receive()).await;
+    one.stop().await;
+    drop(one);
+    // What one of them gives back comes again, with those of its message at most.
+    publish().await;
+    let mut many = subject.tasks(200).await;
+    for _ in 0..COUNT {
+        let delivery = next(&mut many).await;
+        if delivery.message.attempt == 50 {
+            delivery.answer.requeue().await;
+        } else {
+            delivery.answer.ack().await;
+        }
+    }
+    let mut again = Vec::new();
+    while !again.contains(&50) {
+        let delivery = next(&mut many).await;
+        assert!(delivery.redelivered);
+        again.push(delivery.message.attempt);
+        delivery.answer.ack().await;
+    }
+    assert!(again.len() <= 16, "{again:?}");
 }
 
 pub async fn answers_a_check(subject: Subject) {

@@ -83,7 +83,10 @@ impl Link {
             pool: Arc::clone(&task.pool),
             tags: task.tags.clone(),
             priority: task.priority,
+            reply_to: task.reply_to,
             chain: None,
+            may_share: false,
+            alongside: Vec::new(),
         })
     }
 }

@@ -1,7 +1,6 @@
 //! Which components travel as one task: short pure ones in a row (`docs/decisions/0025`).
 
-use super::model::{Component, Delivery, Join, Output};
-use crate::component::{Effect, Runs};
+use super::model::{Component, Join, Output};
 
 /// Notes at every component which one may be run right after it by the same worker.
 ///
@@ -20,17 +19,6 @@ fn follower(components: &[Component], index: usize) -> Option<usize> {
     let (Some((next, Output::Success)), None) = (readers.next(), readers.next()) else { return None };
     let second = &components[*next];
     let is_alone = second.needs.len() == 1 && second.join == Join::All && second.when.is_none();
-    let fits = is_alone && is_plain(first) && is_plain(second) && first.placement == second.placement;
+    let fits = is_alone && first.is_plain() && second.is_plain() && first.placement == second.placement;
     fits.then_some(*next)
-}
-
-/// Whether a component is no more than a function of its config.
-fn is_plain(component: &Component) -> bool {
-    component.runs == Runs::Worker
-        && component.effect == Effect::Pure
-        && component.delivery == Delivery::AtLeastOnce
-        && component.concurrency.is_none()
-        && component.cache.is_none()
-        && component.queue_timeout.is_none()
-        && component.total_timeout.is_none()
 }

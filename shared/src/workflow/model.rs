@@ -292,6 +292,17 @@ impl Component {
         self.scopes.body.is_some()
     }
 
+    /// Whether it is no more than a function of its config: it has no effect, and no limit or clock beside its attempt.
+    pub fn is_plain(&self) -> bool {
+        self.runs == Runs::Worker
+            && self.effect == Effect::Pure
+            && self.delivery == Delivery::AtLeastOnce
+            && self.concurrency.is_none()
+            && self.cache.is_none()
+            && self.queue_timeout.is_none()
+            && self.total_timeout.is_none()
+    }
+
     /// Looks at everything that its config refers to.
     pub fn config_references(&self, mut look: impl FnMut(&Reference)) {
         self.config.references().into_iter().for_each(&mut look);

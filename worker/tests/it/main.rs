@@ -442,6 +442,40 @@ async fn a_shard_does_not_wait_for_another_and_those_that_wait_share_a_publish()
 }
 
 #[tokio::test(start_paused = true)]
+async fn results_that_one_coordinator_asks_for_share_a_message() {
+    let world = World::new();
+    world.hold_confirms();
+    let to = |task: Task| Task { reply_to: Some(Shard(7)), ..task };
+    let first = to(task_in(1, "echo", json!(1)));
+    world.give(&first);
+    world.until(|seen| (records(seen).len() >= 2).then_some(())).await;
+    let others = [to(task_in(2, "echo", json!(2))), to(task_in(3, "echo", json!(3)))];
+    for task in &others {
+        world.give(task);
+    }
+    world.begun(3).await;
+    world.until(|seen| (records(seen).len() >= 3).then_some(())).await;
+    world.confirm(2);
+    for task in std::iter::once(&first).chain(&others) {
+        world.acked(task.execution).await;
+    }
+    let messages: Vec<(Shard, usize)> = world
+        .seen()
+        .iter()
+        .filter_map(|seen| match seen {
+            Seen::Published(messages) => Some(messages.clone()),
+            _ => None,
+        })
+        .flatten()
+        .filter_map(|message| match message.body {
+            InboxBody::Results { results } => Some((message.shard, results.len())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(messages, [(Shard(7), 1), (Shard(7), 2)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_publish_that_fails_is_repeated_with_the_same_id_until_it_is_confirmed() {
     let world = World::new();
     world.refuse_publishes(4);

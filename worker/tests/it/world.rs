@@ -538,7 +538,10 @@ pub(crate) fn task(kind: &str, config: Value) -> Task {
         pool: "default".into(),
         tags: Vec::new(),
         priority: Priority::Normal,
+        reply_to: None,
         chain: None,
+        may_share: false,
+        alongside: Vec::new(),
     }
 }
 

@@ -350,3 +350,20 @@ fn a_value_that_was_laid_aside_is_at_hand_for_the_rest_of_its_batch() {
     let sent: Vec<String> = office.sent.iter().map(|task| task.key().to_string()).collect();
     assert_eq!(sent, ["go", "a[0]", "a[1]"]);
 }
+
+#[test]
+fn tasks_may_share_a_message_once_their_type_is_known_to_be_short() {
+    let mut office =
+        Office::open("a: { type: pure }\nb: { type: pure, needs: [a] }\nc: { type: work, needs: [b] }", 10);
+    let execution = office.accept(1, 1);
+    start(&mut office, execution);
+    let first = office.sent[0].clone();
+    assert!(!first.may_share, "nothing is known yet");
+    let body = office.finish(&first, Value::Null);
+    office.batch(execution, vec![body]);
+    let second = office.sent[1].clone();
+    assert!(second.may_share, "the first took no time");
+    let body = office.finish(&second, Value::Null);
+    office.batch(execution, vec![body]);
+    assert!(!office.sent[2].may_share, "it has an effect");
+}

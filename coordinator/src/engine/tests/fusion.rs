@@ -225,7 +225,7 @@ c: { type: pure, needs: [b], config: { deep: { n: '${{ components.b.output.text 
     for (link, output) in chain.links.into_iter().zip(&outputs[1..]) {
         let task = link.task(head, &chain.sees, &results[0], &results[1..]).expect("a task");
         let sent = plain.sent.iter().find(|sent| sent.component == task.component).expect("it was sent");
-        assert_eq!(&task, &Task { chain: None, ..sent.clone() });
+        assert_eq!(&task, &Task { chain: None, may_share: false, ..sent.clone() });
         results.push(TaskResult {
             component: task.component.clone(),
             ..fused.report("a", gives(output.clone()))
