@@ -21,7 +21,7 @@ use shared::{
     },
     retry::Reconnect,
     time::Clock,
-    wire::{Control, InboxBody, InboxMessage, Task},
+    wire::{Control, InboxBody, InboxMessage},
     workflow,
 };
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -684,19 +684,11 @@ impl Loop<'_> {
         }
     }
 
-    /// Lets the results of all that it serves come to one inbox, where they share messages. What is another
-    /// coordinator's to serve goes back to that one.
-    fn ask_for_shared_answers(&self, tasks: &mut [Task]) {
-        for task in tasks {
-            if self.shards.contains(&Shard::of(task.execution)) {
-                task.reply_to = self.shards.first().copied();
-            }
-        }
-    }
-
     /// Publishes a batch's commands, and acknowledges its messages when the broker has confirmed them.
     async fn send(&self, mut outgoing: Outgoing, answers: Answers) {
-        self.ask_for_shared_answers(&mut outgoing.tasks);
+        for task in &mut outgoing.tasks {
+            task.ask_for_shared_answer(&self.shards);
+        }
         // The semaphore is never closed.
         let Ok(permit) = Arc::clone(&self.publishing).acquire_owned().await else { return };
         let ports = self.ports.clone();

@@ -10,7 +10,7 @@ pub mod ids;
 pub mod port;
 pub mod retry;
 pub mod schedule;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;
 pub mod wire;

@@ -119,6 +119,13 @@ impl Task {
         crate::port::queue::line(&self.pool, &self.tags)
     }
 
+    /// Lets its result go to the first of the inboxes that its sender reads, if its execution's own is among them: there
+    /// it shares a message with others. What is another's to serve goes back to that one.
+    pub fn ask_for_shared_answer(&mut self, read: &[Shard]) {
+        let own = Shard::of(self.execution);
+        self.reply_to = read.first().copied().filter(|_| read.contains(&own));
+    }
+
     /// The inbox that its result goes to.
     pub fn answers_to(&self) -> Shard {
         self.reply_to.unwrap_or_else(|| Shard::of(self.execution))
@@ -373,6 +380,7 @@ pub enum Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::queue::task;
     use proptest::prelude::*;
 
     fn message() -> InboxMessage {
@@ -416,6 +424,29 @@ mod tests {
         assert!(matches!(decode::<InboxMessage>(&bytes), Err(DecodeError::TooNew { found: 2 })));
         assert!(matches!(decode::<InboxMessage>(b"hello"), Err(DecodeError::Malformed(_))));
         assert!(matches!(decode::<InboxMessage>(b""), Err(DecodeError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_task_is_answered_where_its_sender_reads_and_else_at_its_execution() {
+        let mut task = task(&Arc::from("default"), Priority::Normal, 1);
+        let own = Shard::of(task.execution);
+        let others: Vec<Shard> = Shard::all().filter(|shard| *shard != own).collect();
+        assert_eq!(task.answers_to(), own);
+        task.ask_for_shared_answer(&[others[0], own]);
+        assert_eq!(task.answers_to(), others[0]);
+        task.ask_for_shared_answer(&others);
+        assert_eq!(task.answers_to(), own, "it is not theirs to serve");
+        task.ask_for_shared_answer(&[]);
+        assert_eq!(task.answers_to(), own);
+    }
+
+    #[test]
+    fn tasks_that_travel_together_read_back() {
+        let pool = Arc::from("default");
+        let mut first = task(&pool, Priority::Normal, 1);
+        first.alongside = vec![task(&pool, Priority::Normal, 2), task(&pool, Priority::Normal, 3)];
+        let bytes = encode(&first).expect("a task is bytes");
+        assert_eq!(decode::<Task>(&bytes).expect("bytes are a task"), first);
     }
 
     proptest! {

@@ -90,6 +90,45 @@ fn what_was_open_when_the_process_was_asked_to_end_completes() -> Result<()> {
     })
 }
 
+/// Many short tasks share messages, and a message comes again as a whole.
+#[test]
+fn short_tasks_outlive_the_workers_that_had_them() -> Result<()> {
+    RUNTIME.block_on(async {
+        let mut place = Place::start(Shape::Cluster, &json!({ "engine": { "fusion": false } })).await?;
+        let pool = unique_name("brief");
+        let mut document = "workflow: v1\nname: brief\ncomponents:\n".to_owned();
+        for step in 0..8 {
+            let needs = if step == 0 { String::new() } else { format!(", needs: [s{}]", step - 1) };
+            let config = format!("{{ rows: [{step}], expression: item + 1 }}");
+            document +=
+                &format!("  s{step}: {{ type: map{needs}, worker: {{ pool: {pool} }}, config: {config} }}\n");
+        }
+        document += "  end: { type: end, needs: [s7], config: { output: done } }\n";
+        let workflow = place.api.create("brief", &document).await?;
+        // The first says how long such a task takes.
+        let mut worker = place.second_worker(&pool).await?;
+        place.api.ended(&place.api.execute(&workflow, &json!({})).await?).await?;
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            worker.kill()?;
+            for _ in 0..150 {
+                ids.push(place.api.execute(&workflow, &json!({})).await?);
+            }
+            // All of them want it at once.
+            worker = place.second_worker(&pool).await?;
+            let journal = format!("/api/v1/executions/{}/journal", ids[ids.len() - 150]);
+            until(PATIENCE, "the first of many", async || {
+                let found = place.api.get(&journal).await?;
+                Ok(found.text.contains("completed").then_some(()))
+            })
+            .await?;
+        }
+        all_complete(&place, &ids).await.inspect_err(|_| eprintln!("{}", place.tails(40)))?;
+        drop(worker);
+        audit_is_clean(&mut place).await
+    })
+}
+
 #[test]
 fn journals_that_cannot_be_read_are_findings_and_the_others_are_checked() -> Result<()> {
     RUNTIME.block_on(async {

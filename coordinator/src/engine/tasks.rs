@@ -57,9 +57,10 @@ pub(super) fn make_task(
 ) -> Result<Task, EvaluationError> {
     let component = execution.component(place);
     let rendered = rendered(execution, payloads, place)?;
-    // Values that must be fetched take as long as they take, and large ones fill a message by themselves.
+    // Values that must be fetched take as long as they take, and large ones fill a message by themselves. What was lost
+    // once travels alone: should it be what brings workers down, it takes nothing with it again.
     let is_small = rendered.references.is_empty() && !is_longer_than(&rendered.value, LARGEST_SHARED);
-    let may_share = component.is_plain() && is_small;
+    let may_share = component.is_plain() && is_small && (attempt, dispatch) == (1, 1);
     Ok(Task {
         tenant: execution.accepted.tenant,
         execution: execution.id,

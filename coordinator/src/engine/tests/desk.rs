@@ -122,6 +122,10 @@ impl Office {
     }
 
     fn finish(&mut self, task: &Task, output: Value) -> InboxBody {
+        self.report(task, completed(output, &[]))
+    }
+
+    fn report(&mut self, task: &Task, ending: Ending) -> InboxBody {
         InboxBody::Results {
             results: vec![TaskResult {
                 execution: task.execution,
@@ -133,7 +137,7 @@ impl Office {
                 token: None,
                 started_at: self.now,
                 finished_at: self.now,
-                ending: completed(output, &[]),
+                ending,
                 log: Vec::new(),
                 follows: None,
             }],
@@ -363,7 +367,11 @@ fn tasks_may_share_a_message_once_their_type_is_known_to_be_short() {
     office.batch(execution, vec![body]);
     let second = office.sent[1].clone();
     assert!(second.may_share, "the first took no time");
-    let body = office.finish(&second, Value::Null);
+    let body = office.report(&second, Ending::Lost { reason: "its worker died".to_owned() });
     office.batch(execution, vec![body]);
-    assert!(!office.sent[2].may_share, "it has an effect");
+    let again = office.sent[2].clone();
+    assert!(again.component == second.component && !again.may_share, "it may be what the worker died of");
+    let body = office.finish(&again, Value::Null);
+    office.batch(execution, vec![body]);
+    assert!(!office.sent[3].may_share, "it has an effect");
 }
