@@ -22,8 +22,8 @@ import { compose, seed } from '../model/pieces';
 import { Shared } from '../model/shared';
 import { bind, contentOf, firstState } from './replica';
 
-/** Worlds that are tried. A world that fails names its number: `CONVERGE_FROM=<number> CONVERGE_WORLDS=1` shows it again. */
-const WORLDS = Number(process.env['CONVERGE_WORLDS'] ?? 300);
+/** Worlds that are tried, with about ten thousand edits in all. A world that fails names its number: `CONVERGE_FROM=<number> CONVERGE_WORLDS=1` shows it again. */
+const WORLDS = Number(process.env['CONVERGE_WORLDS'] ?? 900);
 const FROM = Number(process.env['CONVERGE_FROM'] ?? 1);
 
 const BEGINNINGS = [
