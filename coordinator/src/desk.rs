@@ -25,7 +25,10 @@ use shared::{
         store::{Commit, Kept, LateResult, TimerChange, parts_of},
     },
     time::Timestamp,
-    wire::{Ask, ChildEnding, InboxBody, InboxMessage, Renewal, RequestBody, Task, TaskResult, WorkerRecord},
+    wire::{
+        Ask, ChildEnding, Ending, InboxBody, InboxMessage, Renewal, RequestBody, Task, TaskResult,
+        WorkerRecord,
+    },
     workflow::Workflow,
 };
 use shared::{ids::WorkerId, port::queue::Audience, wire::Control};
@@ -630,7 +633,9 @@ impl Desk {
     /// Learns from results how long tasks take.
     fn note_pace(&mut self, execution: &Execution, work: &Work) {
         for said in work.matters.iter().flat_map(|matter| &matter.said) {
+            // What was lost or given back says nothing of how long it takes.
             if let Said::Result(result) = said
+                && matches!(result.ending, Ending::Completed { .. } | Ending::Failed(_))
                 && let Ok(place) = execution.place_of(&result.key())
             {
                 let took = result.finished_at.since(result.started_at);
@@ -915,7 +920,7 @@ fn may_need_payloads(execution: &Execution, work: &Work) -> bool {
     let stored = |payload: &Payload| matches!(payload, Payload::Stored(_));
     execution.holds_payloads
         || work.matters.iter().flat_map(|matter| &matter.said).any(|said| match said {
-            Said::Result(TaskResult { ending: shared::wire::Ending::Completed { output, .. }, .. })
+            Said::Result(TaskResult { ending: Ending::Completed { output, .. }, .. })
             | Said::Child(_, _, ChildEnding::Completed { output }) => stored(output),
             _ => false,
         })

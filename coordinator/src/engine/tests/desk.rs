@@ -375,3 +375,17 @@ fn tasks_may_share_a_message_once_their_type_is_known_to_be_short() {
     office.batch(execution, vec![body]);
     assert!(!office.sent[3].may_share, "it has an effect");
 }
+
+#[test]
+fn a_lost_task_does_not_say_that_its_type_is_short() {
+    let mut office = Office::open("a: { type: pure }", 10);
+    let execution = office.accept(1, 1);
+    start(&mut office, execution);
+    let first = office.sent[0].clone();
+    let body = office.report(&first, Ending::Lost { reason: "its worker died".to_owned() });
+    office.batch(execution, vec![body]);
+    let other = office.accept(2, 1);
+    start(&mut office, other);
+    let sent = office.sent.last().expect("a task").clone();
+    assert!(sent.execution == other && !sent.may_share, "nothing is known yet");
+}
