@@ -529,13 +529,13 @@ impl<T: Message> Actor<T> {
         let redelivered = delivery.redelivered;
         let why = match wire::decode::<T>(&delivery.data) {
             Ok(mut message) => {
-                let others = message.alongside();
-                let parts: Vec<Option<Answer>> =
-                    others.iter().map(|_| answer.as_ref().map(Answer::part)).collect();
+                let part =
+                    |message| Arrived { message, redelivered, answer: answer.as_ref().map(Answer::part) };
+                let others: Vec<Arrived<T>> = message.alongside().into_iter().map(part).collect();
                 let mut shelf = self.shelf.lock();
                 shelf.push_back(source.priority, Arrived { message, redelivered, answer });
-                for (message, answer) in others.into_iter().zip(parts) {
-                    shelf.push_back(source.priority, Arrived { message, redelivered, answer });
+                for other in others {
+                    shelf.push_back(source.priority, other);
                 }
                 return Ok(());
             }

@@ -25,8 +25,9 @@ const TASKS: usize = 0;
 const INBOX: usize = 1;
 const OTHER: usize = 2;
 
-/// Tasks in one message, and messages that tasks of one queue are divided into before they share any.
+/// Tasks in one message.
 const MOST_TOGETHER: usize = 16;
+/// Messages that tasks of one queue are divided into before any two share one.
 const LEAST_MESSAGES: usize = 16;
 
 pub(super) const EVERYONE: &str = "all";
@@ -128,27 +129,25 @@ fn outgoing_task(core: &Core, task: &Task) -> Result<Outgoing, QueueError> {
 /// Lets short tasks of one queue share messages when there are many: a message costs the broker more than such a
 /// task costs its worker. There are still enough messages for many workers.
 fn together(tasks: Vec<Task>) -> Vec<Task> {
-    let mut counts: HashMap<(Arc<str>, Priority), usize> = HashMap::new();
+    let queue = |task: &Task| (task.line(), task.priority);
+    // How many there are of a queue, and the message that the next one may join.
+    let mut queues: HashMap<(Arc<str>, Priority), (usize, Option<usize>)> = HashMap::new();
     for task in tasks.iter().filter(|task| task.may_share) {
-        *counts.entry((task.line(), task.priority)).or_default() += 1;
+        queues.entry(queue(task)).or_default().0 += 1;
     }
-    let mut open: HashMap<(Arc<str>, Priority), usize> = HashMap::new();
     let mut messages: Vec<Task> = Vec::with_capacity(tasks.len());
     for task in tasks {
-        if !task.may_share {
-            messages.push(task);
-            continue;
-        }
-        let key = (task.line(), task.priority);
-        let most = (counts.get(&key).copied().unwrap_or(0) / LEAST_MESSAGES).min(MOST_TOGETHER);
-        let first = open.get(&key).map(|at| &mut messages[*at]);
-        match first.filter(|first| 1 + first.alongside.len() < most) {
-            Some(first) => first.alongside.push(task),
-            None => {
-                open.insert(key, messages.len());
-                messages.push(task);
+        let of_queue = if task.may_share { queues.get_mut(&queue(&task)) } else { None };
+        if let Some((count, open)) = of_queue {
+            let most = (*count / LEAST_MESSAGES).min(MOST_TOGETHER);
+            let first = open.map(|at| &mut messages[at]);
+            if let Some(first) = first.filter(|first| 1 + first.alongside.len() < most) {
+                first.alongside.push(task);
+                continue;
             }
+            *open = Some(messages.len());
         }
+        messages.push(task);
     }
     messages
 }
