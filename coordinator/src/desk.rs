@@ -213,6 +213,8 @@ pub struct Decided {
     pub forget: Vec<RequestId>,
     /// When sweeps should look again, where no turn says so.
     pub sweep_again: Vec<(ExecutionId, Timestamp)>,
+    /// When the sweep looks at it next, as far as that was decided here.
+    looks_at: Option<Timestamp>,
     /// An end that a sweep found untold.
     untold: Option<End>,
     /// Whether a place that came free under a key was left, as the dispatch window had no room.
@@ -230,6 +232,7 @@ impl Decided {
             payloads: Vec::new(),
             forget: Vec::new(),
             sweep_again: Vec::new(),
+            looks_at: None,
             untold: None,
             held_back: false,
         }
@@ -380,6 +383,8 @@ pub struct Desk {
     cache: HashMap<ExecutionId, Execution>,
     /// Those of the cache that were read in this batch, so that they cannot be older than its messages.
     fresh: HashSet<ExecutionId>,
+    /// When the sweep looks at those of the cache, as far as it was decided here.
+    looks: HashMap<ExecutionId, Timestamp>,
     /// Tasks dispatched and not settled, over the cache.
     outstanding: u64,
     /// How many there may be.
@@ -407,6 +412,7 @@ impl Desk {
             workflows: HashMap::new(),
             cache: HashMap::new(),
             fresh: HashSet::new(),
+            looks: HashMap::new(),
             outstanding: 0,
             window,
             held_back: HeldBack::default(),
@@ -508,6 +514,7 @@ impl Desk {
     /// Forgets an execution's state: it was not kept, or is not needed.
     pub fn drop_execution(&mut self, id: ExecutionId) {
         self.fresh.remove(&id);
+        self.looks.remove(&id);
         if let Some(execution) = self.cache.remove(&id) {
             self.outstanding -= execution.dispatched.len() as u64;
         }
@@ -517,6 +524,7 @@ impl Desk {
     pub fn drop_all(&mut self) {
         self.cache.clear();
         self.fresh.clear();
+        self.looks.clear();
         self.outstanding = 0;
         self.held_back = HeldBack::default();
     }
@@ -586,6 +594,7 @@ impl Desk {
             return Ok(Some(decided));
         };
         decided.tenant = execution.accepted.tenant;
+        decided.looks_at = self.looks.get(&work.execution).copied();
         self.note_pace(&execution, work);
         self.outstanding -= execution.dispatched.len() as u64;
         for workflow in work.snapshots().filter_map(|hash| self.workflow(hash)) {
@@ -626,7 +635,10 @@ impl Desk {
             // It is decided again in a moment.
             Err(_) => {}
         }
-        self.cache.insert(execution.id, execution);
+        if let (Ok(()), Some(at)) = (&outcome, decided.looks_at) {
+            self.looks.insert(id, at);
+        }
+        self.cache.insert(id, execution);
         outcome.map(|()| Some(decided))
     }
 
@@ -694,6 +706,16 @@ impl Desk {
             decided.commands.extend(again);
             decided.late.extend(late);
             decided.held_back |= held_back;
+            // What is sent now may be lost, and the sweep may be far off: nothing was under way when it looked.
+            let soon = around.now.after(self.rules.silence);
+            let is_late = sweep_at.or(decided.looks_at).is_none_or(|at| at > soon);
+            let may_be_lost = !events.is_empty() && !commands.is_empty() && !execution.status.is_terminal();
+            let sweep_at = if may_be_lost && is_late && !planted!(B86SentAndNotLookedFor) {
+                Some(engine::looked_for_at(execution, &self.rules, around.now))
+            } else {
+                sweep_at
+            };
+            decided.looks_at = sweep_at.or(decided.looks_at);
             let request = matter.said.iter().find_map(|said| match said {
                 Said::Request(id, _) => Some(*id),
                 _ => None,
@@ -738,6 +760,10 @@ impl Desk {
             let update = update(execution, &turn);
             let is_heard = update.status.is_terminal() && self.heard.contains(&tenant);
             let sweep_at = if is_heard { Some(around.now.after(TOLD)) } else { sweep_at };
+            if sweep_at.is_some() {
+                // What was said before this turn, and is kept behind it, says less.
+                decided.sweep_again.clear();
+            }
             decided.planned.push(Planned {
                 execution: execution.id,
                 events: turn.events.len(),

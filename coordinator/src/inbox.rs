@@ -280,14 +280,18 @@ impl Loop<'_> {
         let mut sweep_again = Vec::new();
         let mut forgotten = Vec::new();
         for (work, mut made) in decided {
-            late.append(&mut made.late);
-            sweep_again.append(&mut made.sweep_again);
             let forget = std::mem::take(&mut made.forget);
+            let mut told_late = std::mem::take(&mut made.late);
+            let mut looks = std::mem::take(&mut made.sweep_again);
             let (mine, rest) = kept.split_at(made.planned.len());
             kept = rest;
             match self.desk.settle(made, mine, outgoing) {
                 // What came to nothing did so after the turns of this batch, so only with them.
-                Settled::Done => forgotten.extend(forget),
+                Settled::Done => {
+                    forgotten.extend(forget);
+                    late.append(&mut told_late);
+                    sweep_again.append(&mut looks);
+                }
                 Settled::DecideAgain => {
                     Stats::add(&self.stats.superseded, 1);
                     self.desk.drop_execution(work.execution);

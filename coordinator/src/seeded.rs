@@ -91,10 +91,14 @@ pub(crate) enum Bug {
     B75MoveInAPauseForgotten,
     B76MoveNotCheckedAgain,
     B77OldNamesForgotten,
+    // Of what is looked for.
+    B86SentAndNotLookedFor,
+    B87GrantedAndForgotten,
+    B88LookPutOff,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 81] = [
+    pub(crate) const ALL: [Self; 84] = [
         Self::B1AppendWithoutSequence,
         Self::B2AckBeforeCommit,
         Self::B3AckBeforeConfirmNoSweep,
@@ -176,6 +180,9 @@ impl Bug {
         Self::B75MoveInAPauseForgotten,
         Self::B76MoveNotCheckedAgain,
         Self::B77OldNamesForgotten,
+        Self::B86SentAndNotLookedFor,
+        Self::B87GrantedAndForgotten,
+        Self::B88LookPutOff,
     ];
 }
 

@@ -80,15 +80,13 @@ pub(crate) async fn run(
 async fn sweep(ports: &Ports, shards: &[Shard], stats: &Stats) -> Result<usize, StoreError> {
     let mut hints = Vec::new();
     let due = ports.store.sweep_due(shards, PAGE).await?;
-    let found = due.len();
+    let mut found = due.len();
     if found > 0 {
         Stats::set(&stats.sweep_lag_micros, ports.store.sweep_lag().await?.as_micros() as u64);
     } else {
         Stats::set(&stats.sweep_lag_micros, 0);
     }
-    for execution in due {
-        hints.push(hint(execution, InboxBody::Sweep { execution }));
-    }
+    hints.extend(due.iter().map(|&execution| hint(execution, InboxBody::Sweep { execution })));
     for request in ports.store.requests_waiting(shards, REQUEST_AGE, PAGE).await? {
         hints.push(InboxMessage {
             id: MessageId::derived(request.execution, &format!("request/{}", request.id)),
@@ -105,8 +103,11 @@ async fn sweep(ports: &Ports, shards: &[Shard], stats: &Stats) -> Result<usize, 
     if !hints.is_empty() {
         Stats::add(&stats.swept, hints.len() as u64);
         if let Err(error) = ports.queue.publish_inbox(hints).await {
-            // Each was put off in the store and will be found again.
             debug!(error = &error as &dyn std::error::Error, "What the sweep found could not be announced");
+            // Nobody heard of them, however often that happens: the next sweep finds them again.
+            let now = ports.store.now().await?;
+            ports.store.sweep_again(due.into_iter().map(|execution| (execution, now)).collect()).await?;
+            found = 0;
         }
     }
     Ok(found)

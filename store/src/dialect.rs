@@ -658,7 +658,7 @@ for update skip locked");
 
     SWEEP_ALL, "$1": numbers = ("\
 update wo_executions
-set sweep_at = $2, sweep_seconds = 60
+set sweep_at = $2, sweep_seconds = 15
 where status in ('pending', 'running', 'paused') and shard ", "");
 
     REQUESTS_WAITING, "$1": numbers = ("\

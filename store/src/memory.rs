@@ -40,7 +40,11 @@ use shared::{
 
 use uuid::Uuid;
 
-use crate::{rows, sweeps::LONGEST_SWEEP_SECONDS, turns};
+use crate::{
+    rows,
+    sweeps::{FIRST_SWEEP_SECONDS, LONGEST_SWEEP_SECONDS},
+    turns,
+};
 
 /// Everything in maps behind one lock. The same calls give the same answers: time comes from the clock it is
 /// given, and lists are in the order of ids.
@@ -197,7 +201,11 @@ impl State {
         for (id, bytes) in carried {
             self.payloads.insert((first.execution, id), bytes);
         }
-        let execution = Execution { row, sweep_at: Some(start.after(turns::FIRST_SWEEP)), sweep_seconds: 60 };
+        let execution = Execution {
+            row,
+            sweep_at: Some(start.after(turns::FIRST_SWEEP)),
+            sweep_seconds: FIRST_SWEEP_SECONDS,
+        };
         self.executions.insert(first.execution, execution);
         if let Some((key, hash)) = submission.idempotency {
             let expires_at = first.at.after(turns::KEY_LIFE);
@@ -253,7 +261,7 @@ impl State {
                 execution.sweep_at = commit.sweep_at.filter(|_| execution.row.status.is_terminal());
             } else if commit.sweep_at.is_some() {
                 execution.sweep_at = commit.sweep_at;
-                execution.sweep_seconds = 60;
+                execution.sweep_seconds = FIRST_SWEEP_SECONDS;
             }
         }
         for timer in commit.timers {
@@ -495,7 +503,7 @@ impl Sweeps for MemoryStore {
         let mut count = 0;
         for execution in open {
             execution.sweep_at = Some(now);
-            execution.sweep_seconds = 60;
+            execution.sweep_seconds = FIRST_SWEEP_SECONDS;
             count += 1;
         }
         Ok(count)
@@ -514,6 +522,7 @@ impl Sweeps for MemoryStore {
                 state.executions.get_mut(&id).filter(|found| !found.row.status.is_terminal())
             {
                 execution.sweep_at = Some(at);
+                execution.sweep_seconds = FIRST_SWEEP_SECONDS;
             }
         }
         Ok(())

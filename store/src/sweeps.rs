@@ -21,7 +21,9 @@ use crate::{
     sql_store::{Db, in_task, in_transaction, on_pool},
 };
 
-/// The longest pause between two sweeps of an execution.
+/// How long a sweep is put off, in seconds, until the execution says itself when to look again; twice as long each time
+/// that it does not. The statements have the first as a number.
+pub(crate) const FIRST_SWEEP_SECONDS: u32 = 15;
 pub(crate) const LONGEST_SWEEP_SECONDS: u32 = 1_800;
 
 /// Only an open execution takes a request.
@@ -74,7 +76,7 @@ pub(crate) static SWEEP_AGAIN: Batch = Batch::new(
     "\
 with t (id, sweep_at) as ({rows})
 update wo_executions as e
-set sweep_at = t.sweep_at
+set sweep_at = t.sweep_at, sweep_seconds = 15
 from t
 where e.id = t.id and (e.status in ('pending', 'running', 'paused')) is true",
     &[Kind::Uuid, Kind::At],
@@ -136,7 +138,7 @@ impl Sweeps for SqlStore {
                 .await?;
             let mut cells: Vec<Cell> = Vec::with_capacity(due.len() * 3);
             for (id, _, seconds) in &due {
-                let seconds = u32::try_from(*seconds).unwrap_or(60);
+                let seconds = u32::try_from(*seconds).unwrap_or(FIRST_SWEEP_SECONDS);
                 let longer = (seconds * 2).min(LONGEST_SWEEP_SECONDS);
                 let next = now.after(Duration::from_secs(u64::from(seconds)));
                 cells.extend([(*id).into(), next.into(), Cell::from(longer as i32)]);

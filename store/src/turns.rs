@@ -72,7 +72,7 @@ set status = coalesce(t.status, e.status),
     output = coalesce(t.output, e.output),
     blocked_by = case when t.unblock = 1 then null else e.blocked_by end,
     sweep_at = case when t.sweep = 1 then t.sweep_at else e.sweep_at end,
-    sweep_seconds = case when t.sweep = 1 then 60 else e.sweep_seconds end
+    sweep_seconds = case when t.sweep = 1 then 15 else e.sweep_seconds end
 from t
 where e.id = t.id and (e.tenant_id = t.tenant_id) is true",
     &[
@@ -349,7 +349,7 @@ with t (id, tenant_id, shard, workflow_id, version, priority, tags, principal, c
 insert into wo_executions (id, tenant_id, shard, workflow_id, workflow_name, version, status, priority, tags,
     principal, created_at, sweep_at, sweep_seconds, retry_of)
 select t.id, t.tenant_id, t.shard, t.workflow_id, w.name, t.version, 'pending', t.priority, t.tags,
-    t.principal, t.created_at, t.sweep_at, 60, t.retry_of
+    t.principal, t.created_at, t.sweep_at, 15, t.retry_of
 from t
 join wo_workflows as w on w.id = t.workflow_id
 where w.tenant_id = t.tenant_id and w.status = 'active'

@@ -11,10 +11,10 @@ use std::collections::BTreeSet;
 
 use common::Schema;
 use shared::{
-    ids::TenantId,
+    ids::{ExecutionId, Shard, TenantId},
     port::{
         history::{History, Limits},
-        store::{StoreError, Views},
+        store::{StoreError, Sweeps, Views},
     },
     time::Timestamp,
 };
@@ -315,6 +315,34 @@ async fn a_month_goes_when_nothing_in_it_must_stay() {
     // What lay beside it is found as left over.
     let left = store.owners(shared::port::history::Leftover::Payloads, now, None, 10).await.expect("read");
     assert_eq!(left.iter().map(|owner| owner.status).collect::<Vec<_>>(), [None; 3]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_sweep_is_put_off_for_longer_only_while_nothing_comes_of_it() {
+    let schema = Schema::migrated().await;
+    let store = schema.store().await;
+    let mut connection = schema.connect().await;
+    add_old(&mut connection, 1, "running", "").await;
+    let id = ExecutionId::from_uuid("0174a000-0000-7000-8000-000000000001".parse().expect("an id"));
+    let past: Timestamp = "2020-09-20T00:00:00Z".parse().expect("an instant");
+    let shards: Vec<Shard> = Shard::all().collect();
+    let answer = vec![(id, past)];
+    store.sweep_again(answer.clone()).await.expect("set");
+    // The pause of the next one, once this one is put off.
+    let mut next = async || -> i32 {
+        sqlx::query_scalar("update wo_executions set sweep_at = '2020-09-20' returning sweep_seconds")
+            .fetch_one(&mut connection)
+            .await
+            .expect("read")
+    };
+    assert_eq!(next().await, 15);
+    for expected in [30, 60, 120] {
+        assert_eq!(store.sweep_due(&shards, 10).await.expect("swept"), [id]);
+        assert_eq!(next().await, expected);
+    }
+    store.sweep_again(answer).await.expect("set");
+    assert_eq!(next().await, 15, "it answered");
     store.close().await;
 }
 

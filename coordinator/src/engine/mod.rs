@@ -53,6 +53,7 @@ use crate::rows::RowsAsk;
 pub use caching::Cached;
 pub use limits::Full;
 use scope::StateScope;
+pub(crate) use tasks::looked_for_at;
 
 /// Stored payloads that are loaded.
 pub type Loaded = HashMap<PayloadId, Arc<Value>>;
@@ -86,6 +87,18 @@ pub struct Rules {
     pub cache: bool,
     /// What is too much for one turn or for a journal.
     pub limits: Limits,
+}
+
+impl Rules {
+    /// How long nothing need be heard of a task that was sent so many times.
+    pub(crate) fn patience(&self, dispatch: u32) -> Duration {
+        self.between(self.silence.saturating_mul(1 << dispatch.saturating_sub(1).min(16)))
+    }
+
+    /// A pause of the sweep, neither shorter than the silence that is missed nor longer than its cap.
+    pub(crate) fn between(&self, pause: Duration) -> Duration {
+        pause.min(self.silence_cap).max(self.silence)
+    }
 }
 
 /// Beyond these a decision is put off, or a value laid aside. The same for everybody: the explorer alone makes

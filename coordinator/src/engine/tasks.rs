@@ -16,7 +16,7 @@ use shared::{
 };
 
 use super::{
-    Command, Loaded, Needs, POISON_LOSSES, Turning,
+    Command, Loaded, Needs, POISON_LOSSES, Rules, Turning,
     caching::Kept,
     fusion,
     limits::{self, Stand},
@@ -28,6 +28,8 @@ use crate::desk::is_longer_than;
 const TRIES: usize = 256;
 /// The largest config of a task that shares its message with others, in bytes of JSON.
 const LARGEST_SHARED: usize = 1024;
+/// The least time until the sweep looks at an execution again.
+const SOONEST: Duration = Duration::from_secs(5);
 
 /// What is known of an attempt that ended without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +91,32 @@ pub(super) fn make_task(
 pub(super) fn next_dispatch(execution: &Execution, place: Place) -> (u32, u32) {
     let state = execution.at(place);
     if state.returned { (state.attempt, state.dispatch + 1) } else { (state.attempt + 1, 1) }
+}
+
+/// When a task that is with a queue or a worker is to be missed. Not if it is leased: the end of its lease has a timer.
+fn missed_at(execution: &Execution, place: Place, rules: &Rules) -> Option<Timestamp> {
+    let state = execution.at(place);
+    match state.fence.as_deref() {
+        _ if state.phase != Phase::Dispatched => None,
+        None => Some(state.dispatched_at.after(rules.patience(state.dispatch))),
+        Some(fence) if fence.leased_until.is_some() => None,
+        Some(fence) => {
+            // It runs, and may rightly do so up to its time-out, however often it had to be sent.
+            let longest = rules.silence + execution.component(place).timeout;
+            let times = if planted!(B87GrantedAndForgotten) { 1 << (state.dispatch - 1).min(16) } else { 1 };
+            Some(fence.since.after(longest * times))
+        }
+    }
+}
+
+/// When the sweep should look at an execution that sent something now: when the first of it is to be missed.
+pub(crate) fn looked_for_at(execution: &Execution, rules: &Rules, now: Timestamp) -> Timestamp {
+    let missed = execution.dispatched.iter().filter_map(|place| missed_at(execution, *place, rules));
+    let sent = now.after(rules.silence);
+    if planted!(B88LookPutOff) {
+        return sent;
+    }
+    missed.min().unwrap_or(sent).min(sent).max(now.after(SOONEST))
 }
 
 impl Turning<'_> {
@@ -562,42 +590,32 @@ impl Turning<'_> {
             if state.phase != Phase::Dispatched {
                 continue;
             }
-            let leased = state.fence.as_ref().is_some_and(|fence| fence.leased_until.is_some());
             let queue_lost = self.around.queue_lost_before.is_some_and(|before| state.dispatched_at < before);
-            if leased {
+            let Some(missed) = missed_at(self.execution, place, rules) else {
                 if queue_lost {
                     // One process: the holder of the lease died with the queue.
                     self.lost(place, "the process that ran it ended", Ran::Unknown)?;
                 }
                 continue;
+            };
+            if !queue_lost && (missed > now || self.around.queue_is_deep) {
+                next = Some(next.map_or(missed, |at| at.min(missed)));
+                continue;
             }
-            let granted = state.fence.is_some();
-            // A granted attempt may rightly run to its time-out before it is missed.
-            let patience =
-                if granted { rules.silence + self.execution.component(place).timeout } else { rules.silence };
-            let due = state.dispatched_at.after(
-                patience
-                    .saturating_mul(1 << (state.dispatch - 1).min(16))
-                    .min(rules.silence_cap.max(patience)),
-            );
-            if queue_lost || (due <= now && !self.around.queue_is_deep) {
-                if granted || self.execution.is_cancelling() {
-                    self.lost(place, "nothing was heard of it", Ran::Unknown)?;
-                } else if !self.execution.is_paused() {
-                    let (attempt, dispatch) = if planted!(B19SweepRaisesTheAttempt) {
-                        (state.attempt + 1, 1)
-                    } else {
-                        (state.attempt, state.dispatch + 1)
-                    };
-                    self.send(place, attempt, dispatch)?;
-                }
-            } else {
-                next = Some(next.map_or(due, |at| at.min(due)));
+            if state.fence.is_some() || self.execution.is_cancelling() {
+                self.lost(place, "nothing was heard of it", Ran::Unknown)?;
+            } else if !self.execution.is_paused() {
+                let (attempt, dispatch) = if planted!(B19SweepRaisesTheAttempt) {
+                    (state.attempt + 1, 1)
+                } else {
+                    (state.attempt, state.dispatch + 1)
+                };
+                self.send(place, attempt, dispatch)?;
             }
         }
-        // The floor keeps an execution that waits for a person from being looked at all the time.
-        let latest = now.after(rules.silence_cap);
-        let soonest = now.after(Duration::from_secs(5));
+        // Whatever else was lost is looked for when the execution has stood still for twice as long.
+        let latest = now.after(rules.between(now.since(self.execution.last_at)));
+        let soonest = now.after(SOONEST);
         self.made.sweep_at = Some(next.unwrap_or(latest).min(latest).max(soonest));
         Ok(())
     }

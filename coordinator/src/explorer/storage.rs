@@ -76,6 +76,15 @@ pub(super) struct Storage {
 }
 
 impl Storage {
+    /// When the sweep should look at open executions again.
+    pub(super) fn sweep_again(&mut self, at: impl IntoIterator<Item = (ExecutionId, Timestamp)>) {
+        for (execution, at) in at {
+            if let Some(row) = self.rows.get_mut(&execution).filter(|row| !row.status.is_terminal()) {
+                row.sweep_at = Some(at);
+            }
+        }
+    }
+
     /// Accepts an execution; answers with the one the key already has.
     pub(super) fn accept(&mut self, first: Turn, key: &str, check_key: bool) -> ExecutionId {
         if check_key && let Some(earlier) = self.idempotency.get(key) {

@@ -135,7 +135,7 @@ pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) dice: Dice,
     pub(super) now: Timestamp,
-    rules: Rules,
+    pub(super) rules: Rules,
     pub(super) storage: Storage,
     pub(super) broker: Broker,
     coordinators: Vec<Coordinator>,
@@ -553,7 +553,7 @@ impl World {
         let mut found: Vec<(ExecutionId, InboxBody)> = Vec::new();
         for (id, row) in &mut self.storage.rows {
             if sweep && row.sweep_at.is_some_and(|at| at <= self.now) {
-                row.sweep_at = Some(self.now.after(Duration::from_mins(1)));
+                row.sweep_at = Some(self.now.after(Duration::from_secs(15)));
                 found.push((*id, InboxBody::Sweep { execution: *id }));
             }
         }
@@ -877,16 +877,8 @@ impl World {
             .collect();
         let mut payloads = Vec::new();
         for (_, made) in decided.iter_mut() {
-            self.tally.late += made.late.len() as u64;
             self.tally.payloads += made.payloads.len() as u64;
             payloads.append(&mut made.payloads);
-            for (execution, at) in made.sweep_again.drain(..) {
-                if let Some(row) = self.storage.rows.get_mut(&execution)
-                    && !row.status.is_terminal()
-                {
-                    row.sweep_at = Some(at);
-                }
-            }
         }
         let unknown = self.faults_on && !commits.is_empty() && self.dice.chance(self.plan.faults);
         let too_late = unknown && has(Bug::B45PayloadKeptAfterTheCommit);
@@ -909,11 +901,16 @@ impl World {
         let mut forgotten = Vec::new();
         for (work, mut made) in decided.drain(..) {
             let forget = std::mem::take(&mut made.forget);
+            let (late, looks) = (made.late.len() as u64, std::mem::take(&mut made.sweep_again));
             let (mine, rest) = kept.split_at(made.planned.len());
             kept = rest;
             let desk = &mut self.coordinators[index].desk;
             match desk.settle(made, mine, outgoing) {
-                Settled::Done => forgotten.extend(forget),
+                Settled::Done => {
+                    forgotten.extend(forget);
+                    self.tally.late += late;
+                    self.storage.sweep_again(looks);
+                }
                 Settled::DecideAgain => {
                     self.tally.superseded += 1;
                     if !has(Bug::B17CacheKeptAfterConflict) {
@@ -1543,10 +1540,11 @@ impl World {
                 continue;
             }
             // Nothing is under way but what time, people and events bring.
+            self.check_looks();
             if self.now.since(idle) > NOTICED {
                 self.stands_for_a_reason();
             }
-            let moves = self.dice.chance(50)
+            let moves = self.dice.chance(25)
                 && (self.person_in_the_end() || self.event_in_the_end() || self.resume_in_the_end());
             if !moves {
                 self.now = self.next_instant();

@@ -47,6 +47,8 @@ pub struct Fence {
     pub token: Token,
     /// Whether the attempt was granted (`at_most_once`).
     pub granted: bool,
+    /// When its worker got it: from here on it runs.
+    pub since: Timestamp,
     /// When its lease ran out last we journaled it; renewals move the timer row, not this.
     pub leased_until: Option<Timestamp>,
 }
@@ -911,6 +913,7 @@ impl Execution {
                     worker: *worker,
                     token: *token,
                     granted: true,
+                    since: at,
                     leased_until: None,
                 }));
             }
@@ -922,6 +925,7 @@ impl Execution {
                     worker: *worker,
                     token: *token,
                     granted,
+                    since: at,
                     leased_until: Some(*until),
                 }));
             }

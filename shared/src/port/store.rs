@@ -397,8 +397,9 @@ pub struct Request {
 /// The safety net, and what the API accepts beside submissions.
 #[async_trait]
 pub trait Sweeps: Send + Sync {
-    /// Open executions of these shards that the sweep should look at now, oldest first; each is put off
-    /// (its interval doubles, from 60 s to 30 min) so that the next sweep finds others.
+    /// Open executions of these shards that the sweep should look at now, oldest first; each is put off so that the
+    /// next sweep finds others: by 15 s, and twice as long each time, up to 30 min, until a commit or
+    /// [`Sweeps::sweep_again`] says when to look.
     async fn sweep_due(&self, shards: &[Shard], limit: u32) -> Result<Vec<ExecutionId>, StoreError>;
 
     /// Makes every open execution of these shards due for a sweep at once: the queue has lost everything.

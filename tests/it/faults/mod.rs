@@ -106,7 +106,9 @@ fn run(field: impl Future<Output = Result<Field>>, plan: Plan) -> Result<()> {
     RUNTIME.block_on(async {
         let field = field.await?;
         let logs = field.logs();
-        hold(field, plan).await.inspect_err(|_| {
+        hold(field, plan).await.inspect_err(|error| {
+            // Before the logs, which are long.
+            eprintln!("{error:#}");
             for log in logs {
                 eprintln!("---- {}\n{}", log.display(), crate::harness::process::tail(&log, 25));
             }

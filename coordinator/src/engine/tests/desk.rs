@@ -18,6 +18,9 @@ struct Office {
     payloads: u128,
     sent: Vec<Task>,
     turns: HashMap<ExecutionId, Vec<Turn>>,
+    /// When the sweep is to look, as it was said last, and how often that was said.
+    looks: Option<Timestamp>,
+    said: usize,
 }
 
 impl Office {
@@ -43,6 +46,8 @@ impl Office {
             payloads: 0,
             sent: Vec::new(),
             turns: HashMap::new(),
+            looks: None,
+            said: 0,
         }
     }
 
@@ -90,6 +95,11 @@ impl Office {
             if let Some(turns) = self.turns.get_mut(&work.execution) {
                 turns.push(commit.turn.clone());
             }
+        }
+        let commits = decided.planned.iter().filter_map(|planned| planned.commit.as_ref()?.sweep_at);
+        for at in commits.chain(decided.sweep_again.iter().map(|(_, at)| *at)) {
+            self.looks = Some(at);
+            self.said += 1;
         }
         let kept = vec![Kept::Committed; decided.planned.len()];
         let mut outgoing = Outgoing::default();
@@ -374,6 +384,28 @@ fn tasks_may_share_a_message_once_their_type_is_known_to_be_short() {
     let body = office.finish(&again, Value::Null);
     office.batch(execution, vec![body]);
     assert!(!office.sent[3].may_share, "it has an effect");
+}
+
+#[test]
+fn what_is_sent_when_the_sweep_is_far_off_is_looked_for_in_time() {
+    let mut office = Office::open(
+        "d: { type: delay, config: { for: 1h } }\na: { type: work, needs: [d] }\nb: { type: work, needs: [a] }",
+        10,
+    );
+    let execution = office.accept(1, 1);
+    start(&mut office, execution);
+    assert_eq!(office.looks, Some(office.now.after(seconds(60))));
+    office.now = office.now.after(seconds(3_600));
+    office.batch(execution, vec![InboxBody::Sweep { execution }]);
+    assert_eq!(office.looks, Some(office.now.after(seconds(1_800))), "nothing is under way");
+    let key = TimerKey::Delay(TaskKey::of("d".into()));
+    office.batch(execution, vec![InboxBody::Timer { execution, key }]);
+    assert_eq!(office.looks, Some(office.now.after(seconds(60))), "the task may be lost");
+    // What follows soon is looked for with it: nothing is written.
+    let said = office.said;
+    let body = office.finish(&office.sent[0].clone(), Value::Null);
+    office.batch(execution, vec![body]);
+    assert_eq!((office.sent.len(), office.said), (2, said));
 }
 
 #[test]

@@ -394,8 +394,36 @@ fn the_sweep_says_when_to_look_again() {
     let mut case = Case::start("a: { type: work }");
     case.now = case.now.after(seconds(20));
     assert_eq!(case.sweep().sweep_at, Some(start_of_time().after(seconds(60))));
+    // Sent again, it is looked for again.
+    case.now = case.now.after(seconds(40));
+    assert_eq!(case.sweep().sweep_at, Some(case.now.after(seconds(60))));
+    assert_eq!(case.sent_of("a"), [(1, 1), (1, 2)]);
+    assert_eq!(case.sweep().sweep_at, Some(case.now.after(seconds(60))), "it would be missed after 120");
+    // While nothing is with a worker, after as long as it has stood still.
     let mut case = Case::start("d: { type: delay, config: { for: 2h } }");
-    assert_eq!(case.sweep().sweep_at, Some(case.now.after(seconds(30 * 60))));
+    for (after, next) in [(0, 60), (60, 60), (60, 120), (120, 240), (3_600, 30 * 60)] {
+        case.now = case.now.after(seconds(after));
+        assert_eq!(case.sweep().sweep_at, Some(case.now.after(seconds(next))), "{after}");
+    }
+}
+
+#[test]
+fn a_granted_attempt_is_missed_when_it_cannot_run_any_longer() {
+    let mut case = Case::start("a: { type: work, delivery: at_most_once, timeout: 10s }");
+    for after in [60, 120] {
+        case.now = case.now.after(seconds(after));
+        case.sweep();
+    }
+    assert_eq!(case.sent_of("a"), [(1, 1), (1, 2), (1, 3)]);
+    case.now = case.now.after(seconds(200));
+    assert!(case.ask("a", AskKind::Grant, 1));
+    // It began now, however long it lay in the queue, and however often it was sent.
+    case.now = case.now.after(seconds(69));
+    assert_eq!(case.sweep().sweep_at, Some(case.now.after(seconds(5))));
+    case.shows("a running");
+    case.now = case.now.after(seconds(1));
+    case.sweep();
+    case.shows("a asked");
 }
 
 #[test]
