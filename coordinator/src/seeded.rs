@@ -93,12 +93,11 @@ pub(crate) enum Bug {
     B77OldNamesForgotten,
     // Of what is looked for.
     B86SentAndNotLookedFor,
-    B87GrantedAndForgotten,
-    B88LookPutOff,
+    B87LookPutOff,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 84] = [
+    pub(crate) const ALL: [Self; 83] = [
         Self::B1AppendWithoutSequence,
         Self::B2AckBeforeCommit,
         Self::B3AckBeforeConfirmNoSweep,
@@ -181,8 +180,7 @@ impl Bug {
         Self::B76MoveNotCheckedAgain,
         Self::B77OldNamesForgotten,
         Self::B86SentAndNotLookedFor,
-        Self::B87GrantedAndForgotten,
-        Self::B88LookPutOff,
+        Self::B87LookPutOff,
     ];
 }
 

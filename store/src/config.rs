@@ -107,6 +107,9 @@ impl OpenError {
         let Self::Unreachable(error) = self else { return false };
         match error {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::AnyDriverError(_) => true,
+            // What stands before a database takes connections and closes them while that is away; sqlx then has not
+            // read the byte that it asked for, and takes it for a zero.
+            sqlx::Error::Protocol(text) => text.contains("SSLRequest: 0x00"),
             // Classes of SQLSTATE: no connection, no resources, an operator's intervention (starting, stopping).
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
                 ["08", "53", "57"].iter().any(|class| code.len() == 5 && code.starts_with(class))

@@ -22,6 +22,7 @@ use sqlx::{
     ConnectOptions, Connection, Executor, SqlSafeStr, SqliteConnection, sqlite::SqliteConnectOptions,
 };
 use store::{Config, OpenError, SqlStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn sqlite() -> (tempfile::TempDir, SqliteConnection) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -381,6 +382,29 @@ async fn a_sqlite_file_is_read_beside_its_owner() {
     reader.close().await;
     drop(reader);
     SqlStore::open(&config).await.expect("opened again");
+}
+
+/// Whether a start waits for what answers the first message of each connection so, and then closes it.
+async fn is_waited_for(answer: &'static [u8]) -> bool {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let answering = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = [0; 8];
+            stream.read_exact(&mut asked).await.expect("asked");
+            stream.write_all(answer).await.expect("answered");
+        }
+    });
+    let config = Config::at(format!("postgres://apg@{address}/apg"));
+    let error = SqlStore::open(&config).await.err().expect("there is no database");
+    answering.abort();
+    error.is_retryable()
+}
+
+#[tokio::test]
+async fn a_start_waits_for_a_database_whose_proxy_is_there_and_for_nothing_else() {
+    assert!(is_waited_for(b"").await, "the database behind it is away");
+    assert!(!is_waited_for(b"HTTP/1.1 400 Bad Request").await, "this is no database");
 }
 
 #[tokio::test]

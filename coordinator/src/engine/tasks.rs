@@ -100,12 +100,8 @@ fn missed_at(execution: &Execution, place: Place, rules: &Rules) -> Option<Times
         _ if state.phase != Phase::Dispatched => None,
         None => Some(state.dispatched_at.after(rules.patience(state.dispatch))),
         Some(fence) if fence.leased_until.is_some() => None,
-        Some(fence) => {
-            // It runs, and may rightly do so up to its time-out, however often it had to be sent.
-            let longest = rules.silence + execution.component(place).timeout;
-            let times = if planted!(B87GrantedAndForgotten) { 1 << (state.dispatch - 1).min(16) } else { 1 };
-            Some(fence.since.after(longest * times))
-        }
+        // It runs, and may rightly do so up to its time-out, however often it had to be sent.
+        Some(fence) => Some(fence.since.after(rules.silence + execution.component(place).timeout)),
     }
 }
 
@@ -113,7 +109,7 @@ fn missed_at(execution: &Execution, place: Place, rules: &Rules) -> Option<Times
 pub(crate) fn looked_for_at(execution: &Execution, rules: &Rules, now: Timestamp) -> Timestamp {
     let missed = execution.dispatched.iter().filter_map(|place| missed_at(execution, *place, rules));
     let sent = now.after(rules.silence);
-    if planted!(B88LookPutOff) {
+    if planted!(B87LookPutOff) {
         return sent;
     }
     missed.min().unwrap_or(sent).min(sent).max(now.after(SOONEST))

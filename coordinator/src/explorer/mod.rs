@@ -86,7 +86,7 @@ impl Plan {
             | Bug::B57RestNotRepeated => Self { sweep: false, lease_all: seed.is_multiple_of(2), ..plain },
             Bug::B64CarriedPayloadsLeftBehind => Self { small: true, ..plain },
             Bug::B5NoSweep => Self { ..plain },
-            Bug::B55ParentNotAsked | Bug::B87GrantedAndForgotten => Self { faults: 15, ..plain },
+            Bug::B55ParentNotAsked => Self { faults: 15, ..plain },
             Bug::B45PayloadKeptAfterTheCommit
             | Bug::B46HalfADecisionKept
             | Bug::B56LaidAsideNotAtHand
