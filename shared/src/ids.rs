@@ -3,7 +3,14 @@
 //! Printed as `execution_0192f0c4-…`; parsed with or without the prefix. In MessagePack they are
 //! 16 bytes.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
@@ -208,6 +215,17 @@ impl RequestId {
 }
 
 impl ExecutionId {
+    /// A new id, of the same [`Shard`] as those made just before by this process, sixteen at a time: what is
+    /// submitted together is told to one coordinator in one message. Over time every shard has as many as any other.
+    pub fn generate_in_runs() -> Self {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let shard = MADE.fetch_add(1, Ordering::Relaxed) / RUN % u64::from(SHARDS);
+        let id = Self::generate().0.as_u128();
+        let shards = u128::from(SHARDS);
+        // The random low bits alone make a shard, so nothing of the time or the version is touched.
+        Self(Uuid::from_u128(id - id % shards + u128::from(shard)))
+    }
+
     /// The id that the sub-workflow `name` of an execution, ordered at `at`, always has: a UUIDv7 (RFC 9562)
     /// whose random bits come from its parent, so that ordering it again starts nothing new.
     pub fn derived(parent: Self, name: &str, at: crate::time::Timestamp) -> Self {
@@ -259,6 +277,9 @@ impl From<&str> for ComponentId {
     }
 }
 
+/// Executions made one after another that have the same shard.
+const RUN: u64 = 16;
+
 /// How many inbox shards there are. Fixed: an execution keeps its shard for life.
 pub const SHARDS: u16 = 16;
 
@@ -268,7 +289,7 @@ pub const SHARDS: u16 = 16;
 pub struct Shard(pub u16);
 
 impl Shard {
-    /// The shard of an execution: its id's random low bits, so that shards fill evenly.
+    /// The shard of an execution: its id's low bits, which fill shards evenly.
     pub fn of(execution: ExecutionId) -> Self {
         Self((execution.as_uuid().as_u128() % u128::from(SHARDS)) as u16)
     }
@@ -288,6 +309,22 @@ impl fmt::Display for Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn executions_made_one_after_another_share_shards_and_all_shards_fill_evenly() {
+        // Other tests of the process make some in between.
+        let ids: Vec<ExecutionId> =
+            (0..4 * RUN * u64::from(SHARDS)).map(|_| ExecutionId::generate_in_runs()).collect();
+        let changes = ids.windows(2).filter(|pair| Shard::of(pair[0]) != Shard::of(pair[1])).count();
+        assert!(changes <= 4 * usize::from(SHARDS), "{changes}");
+        for shard in Shard::all() {
+            let of_shard = ids.iter().filter(|id| Shard::of(**id) == shard).count();
+            assert!((3 * RUN..=5 * RUN).contains(&(of_shard as u64)), "{of_shard} of shard {shard}");
+        }
+        let distinct: std::collections::HashSet<&ExecutionId> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len());
+        assert!(ids.iter().all(|id| id.as_uuid().get_version_num() == 7));
+    }
 
     #[test]
     fn an_id_reads_back_from_its_text_with_and_without_prefix() {

@@ -23,6 +23,10 @@ pub use chain::{Chain, Link, Seen, Sees, output_of};
 
 /// The version this build writes. It reads this one and the one before.
 pub const VERSION: u16 = 1;
+const VERSION_BYTES: usize = size_of_val(&VERSION);
+
+/// MessagePack's marker of a list whose length takes 32 bits. No message begins with it: messages are maps.
+const LIST: u8 = 0xdd;
 
 /// The bytes are no message of a version we know.
 #[derive(Debug, thiserror::Error)]
@@ -44,10 +48,41 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, rmp_serde::encode::E
     Ok(bytes)
 }
 
+/// Puts messages that [`encode`] wrote into one body: a list of them. One alone stays as it is.
+pub fn join(mut messages: Vec<Vec<u8>>) -> Vec<u8> {
+    if messages.len() == 1 {
+        return messages.remove(0);
+    }
+    let mut bytes = Vec::with_capacity(8 + messages.iter().map(Vec::len).sum::<usize>());
+    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    // The list of MessagePack whose length takes 32 bits: its items follow it as they are.
+    bytes.push(LIST);
+    bytes.extend_from_slice(&(messages.len() as u32).to_be_bytes());
+    for message in messages {
+        bytes.extend_from_slice(message.get(VERSION_BYTES..).unwrap_or_default());
+    }
+    bytes
+}
+
 /// Reads what [`encode`] wrote.
 pub fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, DecodeError> {
+    rmp_serde::from_slice(body(bytes)?).map_err(DecodeError::Malformed)
+}
+
+/// Reads what [`encode`] wrote, or several of them that share a body ([`join`]), in order.
+pub fn decode_all<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<Vec<T>, DecodeError> {
+    let body = body(bytes)?;
+    let read = match body.first() {
+        Some(&LIST) => rmp_serde::from_slice(body),
+        _ => rmp_serde::from_slice(body).map(|message| vec![message]),
+    };
+    read.map_err(DecodeError::Malformed)
+}
+
+/// What follows the version, when it is one that this build reads.
+fn body(bytes: &[u8]) -> Result<&[u8], DecodeError> {
     let malformed = |why: &str| DecodeError::Malformed(rmp_serde::decode::Error::Syntax(why.to_owned()));
-    let Some((head, body)) = bytes.split_first_chunk::<2>() else {
+    let Some((head, body)) = bytes.split_first_chunk::<VERSION_BYTES>() else {
         return Err(malformed("shorter than its version"));
     };
     let found = u16::from_be_bytes(*head);
@@ -58,7 +93,7 @@ pub fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, DecodeErr
     if found == 0 {
         return Err(malformed("no version"));
     }
-    rmp_serde::from_slice(body).map_err(DecodeError::Malformed)
+    Ok(body)
 }
 
 /// One attempt, handed to a worker.
@@ -104,9 +139,6 @@ pub struct Task {
     /// Whether it may share a message with others: it is short and has no effect. Its sender knows; not sent.
     #[serde(skip)]
     pub may_share: bool,
-    /// The tasks that share its message (`docs/decisions/0036`). Queues put them together and take them apart: nobody else sees any.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub alongside: Vec<Self>,
 }
 
 impl Task {
@@ -441,12 +473,28 @@ mod tests {
     }
 
     #[test]
-    fn tasks_that_travel_together_read_back() {
+    fn messages_that_share_a_body_read_back_in_order() {
         let pool = Arc::from("default");
-        let mut first = task(&pool, Priority::Normal, 1);
-        first.alongside = vec![task(&pool, Priority::Normal, 2), task(&pool, Priority::Normal, 3)];
-        let bytes = encode(&first).expect("a task is bytes");
-        assert_eq!(decode::<Task>(&bytes).expect("bytes are a task"), first);
+        for count in [1, 2, 3, 300] {
+            let tasks: Vec<Task> = (0..count).map(|attempt| task(&pool, Priority::Normal, attempt)).collect();
+            let bytes = join(tasks.iter().map(|task| encode(task).expect("a task is bytes")).collect());
+            assert_eq!(decode_all::<Task>(&bytes).expect("bytes are tasks"), tasks);
+            assert_eq!(decode::<Task>(&bytes).is_ok(), count == 1);
+        }
+    }
+
+    #[test]
+    fn a_body_of_several_that_ends_early_or_holds_something_else_is_rubbish() {
+        let messages = || vec![encode(&message()).expect("a message is bytes"); 3];
+        let whole = join(messages());
+        assert!(matches!(
+            decode_all::<InboxMessage>(&whole[..whole.len() - 1]),
+            Err(DecodeError::Malformed(_))
+        ));
+        assert!(matches!(decode_all::<Task>(&whole), Err(DecodeError::Malformed(_))));
+        let mut newer = whole;
+        newer[1] = 2;
+        assert!(matches!(decode_all::<InboxMessage>(&newer), Err(DecodeError::TooNew { found: 2 })));
     }
 
     proptest! {
@@ -454,6 +502,7 @@ mod tests {
         fn no_bytes_panic_the_reader(bytes: Vec<u8>) {
             let _ = decode::<InboxMessage>(&bytes);
             let _ = decode::<Task>(&bytes);
+            let _ = decode_all::<Task>(&bytes);
         }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) struct DeadLetterView {
     pub message: Option<MessageId>,
     /// What was said beside the bytes.
     pub headers: Value,
-    /// The message read, when it can be. Not in lists.
+    /// The message read, when it can be; a list when several shared it. Not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<Value>,
     /// The bytes in base64. Not in lists.
@@ -137,17 +137,25 @@ pub(crate) struct Replayed {
     pub sent_as: &'static str,
 }
 
-/// What a dead letter holds.
+/// What a dead letter holds: one message, or several that shared one.
 enum Content {
-    Inbox(Box<InboxMessage>),
-    Task(Box<Task>),
+    Inbox(Vec<InboxMessage>),
+    Tasks(Vec<Task>),
 }
 
 /// The two have no field in common that both must have, so neither is taken for the other.
 fn read(bytes: &[u8]) -> Result<Content, wire::DecodeError> {
-    match wire::decode::<InboxMessage>(bytes) {
-        Ok(message) => Ok(Content::Inbox(Box::new(message))),
-        Err(_) => wire::decode::<Task>(bytes).map(|task| Content::Task(Box::new(task))),
+    match wire::decode_all(bytes) {
+        Ok(messages) => Ok(Content::Inbox(messages)),
+        Err(_) => wire::decode_all(bytes).map(Content::Tasks),
+    }
+}
+
+/// One message as it is, several as a list.
+fn as_value<T: Serialize>(messages: &[T]) -> Option<Value> {
+    match messages {
+        [one] => serde_json::to_value(one).ok(),
+        several => serde_json::to_value(several).ok(),
     }
 }
 
@@ -178,8 +186,8 @@ impl Deeds {
     ) -> Result<DeadLetterView, Problem> {
         let letter = self.dead_letter(caller, id).await?;
         let content = match read(&letter.bytes) {
-            Ok(Content::Inbox(message)) => serde_json::to_value(message).ok(),
-            Ok(Content::Task(task)) => serde_json::to_value(task).ok(),
+            Ok(Content::Inbox(messages)) => as_value(&messages),
+            Ok(Content::Tasks(tasks)) => as_value(&tasks),
             Err(_) => None,
         };
         let bytes = STANDARD.encode(&letter.bytes);
@@ -197,12 +205,12 @@ impl Deeds {
             Problem::new(Code::DeadLetterUnreadable, format!("It was not sent: {error}."))
         })?;
         let sent_as = match content {
-            Content::Inbox(message) => {
-                self.queue.publish_inbox(vec![*message]).await?;
+            Content::Inbox(messages) => {
+                self.queue.publish_inbox(messages).await?;
                 "inbox"
             }
-            Content::Task(task) => {
-                self.queue.publish_tasks(vec![*task]).await?;
+            Content::Tasks(tasks) => {
+                self.queue.publish_tasks(tasks).await?;
                 "task"
             }
         };
@@ -237,7 +245,7 @@ impl Deeds {
 mod tests {
     use shared::{
         ids::Shard,
-        wire::{InboxBody, encode},
+        wire::{InboxBody, encode, join},
     };
 
     use super::*;
@@ -251,7 +259,14 @@ mod tests {
             body: InboxBody::Sweep { execution },
         };
         let bytes = encode(&message).expect("a message is bytes");
-        assert!(matches!(read(&bytes), Ok(Content::Inbox(found)) if *found == message));
+        let Ok(Content::Inbox(found)) = read(&bytes) else { panic!("no message of an inbox") };
+        assert_eq!(found, [message.clone()]);
+        assert!(as_value(&found).is_some_and(|value| value.is_object()));
+        let Ok(Content::Inbox(found)) = read(&join(vec![bytes.clone(), bytes])) else {
+            panic!("no messages of an inbox")
+        };
+        assert_eq!(found, [message.clone(), message]);
+        assert!(as_value(&found).is_some_and(|value| value.is_array()));
         assert!(read(b"\0\x01hello").is_err());
     }
 }

@@ -16,8 +16,8 @@ use tracing::{debug, warn};
 const WAITING: usize = 8_192;
 /// Hints in one publish.
 const TOGETHER: usize = 256;
-/// Publishes under way at once.
-const UNDER_WAY: usize = 8;
+/// Publishes under way at once: few, so that what is accepted meanwhile travels together.
+const UNDER_WAY: usize = 2;
 
 /// Where deeds leave their hints.
 #[derive(Debug)]

@@ -83,7 +83,6 @@ pub(super) fn make_task(
         reply_to: None,
         chain: None,
         may_share,
-        alongside: Vec::new(),
     })
 }
 

@@ -137,7 +137,7 @@ impl Drop for Whole {
     }
 }
 
-/// The answer to a delivery, or to one of the tasks that share it. Dropped, it asks for the message to come again.
+/// The answer to a delivery, or to one of the messages that share it. Dropped, it asks for the message to come again.
 pub(super) struct Answer {
     whole: Arc<Whole>,
     /// Where it takes a place, once handed out.

@@ -52,24 +52,6 @@ const BATCH: usize = 256;
 /// Shards that are busy at the same time; each consumer gets that part of the prefetch.
 const BUSY_SHARDS: u16 = 4;
 
-// What messages are made of.
-
-pub(super) trait Message: DeserializeOwned + Send + 'static {
-    /// Takes out what travelled along.
-    fn alongside(&mut self) -> Vec<Self> {
-        Vec::new()
-    }
-}
-
-impl Message for InboxMessage {}
-impl Message for Control {}
-
-impl Message for Task {
-    fn alongside(&mut self) -> Vec<Self> {
-        std::mem::take(&mut self.alongside)
-    }
-}
-
 // The shelf, between the task that consumes and whoever receives.
 
 struct Arrived<T> {
@@ -288,7 +270,7 @@ struct Session {
     consumers: u32,
 }
 
-impl<T: Message> Actor<T> {
+impl<T: DeserializeOwned + Send + 'static> Actor<T> {
     fn start(core: &Arc<Core>, kind: Kind) -> (Handle<T>, watch::Receiver<bool>) {
         let shelf = Shelf::new();
         let (sender, commands) = mpsc::unbounded_channel();
@@ -527,16 +509,16 @@ impl<T: Message> Actor<T> {
         let asked = !matches!(self.kind, Kind::Control { .. });
         let answer = asked.then(|| session.answers.open(delivery.delivery_tag));
         let redelivered = delivery.redelivered;
-        let why = match wire::decode::<T>(&delivery.data) {
-            Ok(mut message) => {
-                let part =
-                    |message| Arrived { message, redelivered, answer: answer.as_ref().map(Answer::part) };
-                let others: Vec<Arrived<T>> = message.alongside().into_iter().map(part).collect();
+        let why = match wire::decode_all::<T>(&delivery.data) {
+            Ok(messages) => {
                 let mut shelf = self.shelf.lock();
-                shelf.push_back(source.priority, Arrived { message, redelivered, answer });
-                for other in others {
-                    shelf.push_back(source.priority, other);
+                for message in messages {
+                    let answer = answer.as_ref().map(Answer::part);
+                    shelf.push_back(source.priority, Arrived { message, redelivered, answer });
                 }
+                drop(shelf);
+                // Each of them has a part of it.
+                answer.into_iter().for_each(Answer::done);
                 return Ok(());
             }
             Err(why) => why,

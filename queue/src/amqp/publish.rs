@@ -12,7 +12,7 @@ use lapin::{
 };
 use serde::Serialize;
 use shared::{
-    ids::MessageId,
+    ids::{MessageId, Shard},
     port::queue::{Audience, QueueError},
     wire::{self, Control, InboxBody, InboxMessage, Task},
     workflow::Priority,
@@ -25,10 +25,12 @@ const TASKS: usize = 0;
 const INBOX: usize = 1;
 const OTHER: usize = 2;
 
-/// Tasks in one message.
+/// What may share one message.
 const MOST_TOGETHER: usize = 16;
 /// Messages that tasks of one queue are divided into before any two share one.
 const LEAST_MESSAGES: usize = 16;
+/// Bytes beyond which no other joins a message of an inbox.
+const LARGE: usize = 16 * 1024;
 
 pub(super) const EVERYONE: &str = "all";
 
@@ -94,11 +96,13 @@ pub(super) async fn tasks(core: &Core, tasks: Vec<Task>) -> Result<(), QueueErro
         }
     }
     let outgoing: Result<Vec<Outgoing>, QueueError> =
-        together(tasks).iter().map(|task| outgoing_task(core, task)).collect();
+        together(tasks).iter().filter_map(|tasks| outgoing_tasks(core, tasks)).collect();
     send(core, TASKS, outgoing?).await
 }
 
-fn outgoing_task(core: &Core, task: &Task) -> Result<Outgoing, QueueError> {
+/// One message for all of these; it is named after the first.
+fn outgoing_tasks(core: &Core, tasks: &[Task]) -> Option<Result<Outgoing, QueueError>> {
+    let task = tasks.first()?;
     let mut headers = FieldTable::default();
     let mut text = |key: &str, value: String| {
         headers.insert(key.into(), AMQPValue::LongString(value.into()));
@@ -107,8 +111,8 @@ fn outgoing_task(core: &Core, task: &Task) -> Result<Outgoing, QueueError> {
     text("component", task.key().to_string());
     text("tenant", task.tenant.to_string());
     headers.insert("attempt".into(), AMQPValue::LongUInt(task.attempt));
-    if !task.alongside.is_empty() {
-        headers.insert("tasks".into(), AMQPValue::LongUInt(1 + task.alongside.len() as u32));
+    if tasks.len() > 1 {
+        headers.insert("tasks".into(), AMQPValue::LongUInt(tasks.len() as u32));
     }
     // The same task sent again is the same message; and a random id would cost a system call.
     let id = format_args!("{}/{}.{}", task.idempotency_key(), task.attempt, task.dispatch).to_string();
@@ -117,55 +121,91 @@ fn outgoing_task(core: &Core, task: &Task) -> Result<Outgoing, QueueError> {
         Priority::Normal => 4,
         Priority::Low => 0,
     };
-    Ok(Outgoing {
+    let bodies: Result<Vec<Vec<u8>>, QueueError> = tasks.iter().map(encode).collect();
+    Some(bodies.map(|bodies| Outgoing {
         exchange: "".into(),
         key: core.topology.tasks(&task.line(), task.priority),
         properties: properties(id, &task.kind).with_headers(headers).with_priority(priority),
-        body: encode(task)?,
+        body: wire::join(bodies),
         mandatory: true,
-    })
+    }))
 }
 
 /// Lets short tasks of one queue share messages when there are many: a message costs the broker more than such a
 /// task costs its worker. There are still enough messages for many workers.
-fn together(tasks: Vec<Task>) -> Vec<Task> {
+fn together(tasks: Vec<Task>) -> Vec<Vec<Task>> {
     let queue = |task: &Task| (task.line(), task.priority);
     // How many there are of a queue, and the message that the next one may join.
     let mut queues: HashMap<(Arc<str>, Priority), (usize, Option<usize>)> = HashMap::new();
     for task in tasks.iter().filter(|task| task.may_share) {
         queues.entry(queue(task)).or_default().0 += 1;
     }
-    let mut messages: Vec<Task> = Vec::with_capacity(tasks.len());
+    let mut messages: Vec<Vec<Task>> = Vec::with_capacity(tasks.len());
     for task in tasks {
         let of_queue = if task.may_share { queues.get_mut(&queue(&task)) } else { None };
         if let Some((count, open)) = of_queue {
             let most = (*count / LEAST_MESSAGES).min(MOST_TOGETHER);
-            let first = open.map(|at| &mut messages[at]);
-            if let Some(first) = first.filter(|first| 1 + first.alongside.len() < most) {
-                first.alongside.push(task);
+            let message = open.map(|at| &mut messages[at]);
+            if let Some(message) = message.filter(|message| message.len() < most) {
+                message.push(task);
                 continue;
             }
             *open = Some(messages.len());
         }
-        messages.push(task);
+        messages.push(vec![task]);
     }
     messages
 }
 
 pub(super) async fn inbox(core: &Core, messages: Vec<InboxMessage>) -> Result<(), QueueError> {
-    let outgoing: Result<Vec<Outgoing>, QueueError> = messages
-        .iter()
-        .map(|message| {
-            Ok(Outgoing {
+    let bodies: Result<Vec<Vec<u8>>, QueueError> = messages.iter().map(encode).collect();
+    let outgoing = envelopes(messages.iter().zip(bodies?))
+        .into_iter()
+        .map(|Envelope { first, bodies, .. }| {
+            let mut properties = properties(first.id, kind(&first.body));
+            if bodies.len() > 1 {
+                let mut headers = FieldTable::default();
+                headers.insert("messages".into(), AMQPValue::LongUInt(bodies.len() as u32));
+                properties = properties.with_headers(headers);
+            }
+            Outgoing {
                 exchange: "".into(),
-                key: core.topology.inbox(message.shard),
-                properties: properties(message.id, kind(&message.body)),
-                body: encode(message)?,
+                key: core.topology.inbox(first.shard),
+                properties,
+                body: wire::join(bodies),
                 mandatory: true,
-            })
+            }
         })
         .collect();
-    send(core, INBOX, outgoing?).await
+    send(core, INBOX, outgoing).await
+}
+
+/// Messages of one inbox that travel as one.
+struct Envelope<'a> {
+    first: &'a InboxMessage,
+    bodies: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+/// Lets the small messages of one inbox travel together: its reader takes them in batches anyway, and each would
+/// cost the broker as much as all of them.
+fn envelopes<'a>(messages: impl Iterator<Item = (&'a InboxMessage, Vec<u8>)>) -> Vec<Envelope<'a>> {
+    let mut envelopes: Vec<Envelope<'a>> = Vec::new();
+    // The last one of each inbox: order within an inbox stays.
+    let mut last: HashMap<Shard, usize> = HashMap::new();
+    for (message, body) in messages {
+        if let Some(envelope) = last.get(&message.shard).map(|at| &mut envelopes[*at])
+            && envelope.bodies.len() < MOST_TOGETHER
+            && envelope.bytes + body.len() <= LARGE
+        {
+            envelope.bytes += body.len();
+            envelope.bodies.push(body);
+            continue;
+        }
+        last.insert(message.shard, envelopes.len());
+        envelopes.push(Envelope { first: message, bytes: body.len(), bodies: vec![body] });
+    }
+    envelopes
 }
 
 pub(super) async fn control(core: &Core, to: Audience, control: &Control) -> Result<(), QueueError> {
@@ -237,7 +277,7 @@ async fn send(core: &Core, lane: usize, outgoing: Vec<Outgoing>) -> Result<(), Q
 
 #[cfg(test)]
 mod tests {
-    use shared::testing::queue::task;
+    use shared::testing::queue::{message, task};
 
     use super::*;
 
@@ -246,8 +286,8 @@ mod tests {
         (0..count).map(|attempt| Task { may_share, ..task(&pool, priority, attempt) }).collect()
     }
 
-    fn sizes(messages: &[Task]) -> Vec<usize> {
-        messages.iter().map(|task| 1 + task.alongside.len()).collect()
+    fn sizes(messages: &[Vec<Task>]) -> Vec<usize> {
+        messages.iter().map(Vec::len).collect()
     }
 
     #[test]
@@ -269,14 +309,39 @@ mod tests {
         let messages = together(mixed);
         for priority in [Priority::High, Priority::Low] {
             let mut order = Vec::new();
-            for message in messages.iter().filter(|message| message.priority == priority && message.may_share)
-            {
-                order.push(message.attempt);
-                assert!(message.alongside.iter().all(|task| task.priority == priority && task.may_share));
-                order.extend(message.alongside.iter().map(|task| task.attempt));
+            let shares = |task: &Task| task.priority == priority && task.may_share;
+            for message in messages.iter().filter(|message| message.iter().any(shares)) {
+                assert!(message.iter().all(shares));
+                order.extend(message.iter().map(|task| task.attempt));
             }
             assert_eq!(order, (0..64).collect::<Vec<u32>>());
         }
         assert_eq!(messages.len(), 16 + 16 + 3);
+    }
+
+    #[test]
+    fn small_messages_of_one_inbox_travel_together_in_order_and_large_ones_alone() {
+        let shards = [Shard(3), Shard(9)];
+        let messages: Vec<InboxMessage> = (0..80).map(|number| message(shards[number % 2])).collect();
+        let sent = |bytes: usize| -> Vec<(Shard, Vec<usize>)> {
+            let bodies = (0..messages.len()).map(|number| vec![number as u8; bytes]);
+            let envelopes = envelopes(messages.iter().zip(bodies));
+            envelopes
+                .iter()
+                .map(|envelope| {
+                    (envelope.first.shard, envelope.bodies.iter().map(|body| usize::from(body[0])).collect())
+                })
+                .collect()
+        };
+        for (bytes, sizes) in [(100, vec![16, 16, 8]), (LARGE / 2, vec![2; 20]), (LARGE + 1, vec![1; 40])] {
+            let sent = sent(bytes);
+            for (odd, shard) in shards.into_iter().enumerate() {
+                let own: Vec<&Vec<usize>> =
+                    sent.iter().filter(|(of, _)| *of == shard).map(|(_, numbers)| numbers).collect();
+                assert_eq!(own.iter().map(|numbers| numbers.len()).collect::<Vec<_>>(), sizes);
+                let expected: Vec<usize> = (0..80).filter(|number| number % 2 == odd).collect();
+                assert_eq!(own.into_iter().flatten().copied().collect::<Vec<_>>(), expected);
+            }
+        }
     }
 }

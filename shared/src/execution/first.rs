@@ -10,7 +10,7 @@ use crate::{
 /// Turn 1 of a new execution.
 pub fn first_turn(accepted: Accepted, at: Timestamp) -> Turn {
     Turn {
-        execution: ExecutionId::generate(),
+        execution: ExecutionId::generate_in_runs(),
         seq: 1,
         cause: MessageId::generate(),
         at,

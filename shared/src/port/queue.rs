@@ -167,7 +167,8 @@ pub trait Queue: Send + Sync {
     /// Puts tasks in their pools' queues. `Ok` says that all of them are held by the broker.
     async fn publish_tasks(&self, tasks: Vec<Task>) -> Result<(), QueueError>;
 
-    /// Puts messages in their shards' inboxes. `Ok` says that all of them are held by the broker.
+    /// Puts messages in their shards' inboxes. `Ok` says that all of them are held by the broker. When one that is
+    /// given back comes again, so may others of the same call.
     async fn publish_inbox(&self, messages: Vec<InboxMessage>) -> Result<(), QueueError>;
 
     /// Tells workers something. Nothing is kept for those that are away.

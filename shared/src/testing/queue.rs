@@ -51,6 +51,7 @@ macro_rules! queue_conformance {
             an_inbox_serves_nothing_before_it_is_told,
             an_inbox_message_dropped_unanswered_comes_again,
             a_message_answered_late_keeps_no_other_waiting,
+            inbox_messages_published_together_come_each_for_itself,
             a_shard_moves_to_its_new_owner,
             a_shard_nobody_serves_is_taken_over,
             says_a_control_to_the_worker_meant,
@@ -94,7 +95,6 @@ pub fn task(pool: &Arc<str>, priority: Priority, attempt: u32) -> Task {
         reply_to: None,
         chain: None,
         may_share: false,
-        alongside: Vec::new(),
     }
 }
 
@@ -370,7 +370,9 @@ pub async fn an_inbox_message_dropped_unanswered_comes_again(subject: Subject) {
 }
 
 pub async fn a_message_answered_late_keeps_no_other_waiting(subject: Subject) {
-    subject.send((0..20).map(|_| message(Shard(1))).collect()).await;
+    for _ in 0..20 {
+        subject.send(vec![message(Shard(1))]).await;
+    }
     let mut inbox = subject.inbox(&[Shard(1)]).await;
     let mut slow = None;
     let mut count = 0;
@@ -388,6 +390,40 @@ pub async fn a_message_answered_late_keeps_no_other_waiting(subject: Subject) {
     drop(slow);
     let again = soon("the slow one again", inbox.receive(20)).await.expect("the queue delivers");
     assert_eq!(again.iter().map(|delivery| delivery.message.id).collect::<Vec<_>>(), [id]);
+}
+
+pub async fn inbox_messages_published_together_come_each_for_itself(subject: Subject) {
+    let sent: Vec<InboxMessage> = (0..100).map(|number| message(Shard(number % 2))).collect();
+    subject.send(sent.clone()).await;
+    let mut inbox = subject.inbox(&[Shard(0), Shard(1)]).await;
+    let mut found = Vec::new();
+    while found.len() < sent.len() {
+        found.extend(soon("messages", inbox.receive(7)).await.expect("the queue delivers"));
+    }
+    assert!(found.iter().all(|delivery| !delivery.redelivered));
+    for shard in [Shard(0), Shard(1)] {
+        let of = |message: &&InboxMessage| message.shard == shard;
+        let received: Vec<_> = found.iter().map(|delivery| &delivery.message).filter(of).collect();
+        assert_eq!(received, sent.iter().filter(of).collect::<Vec<_>>());
+    }
+    // What is given back comes again, with those that travelled with it at most.
+    let given_back = found[50].message.id;
+    for delivery in found {
+        if delivery.message.id == given_back {
+            delivery.answer.requeue().await
+        } else {
+            delivery.answer.ack().await
+        }
+    }
+    let mut again = Vec::new();
+    while !again.contains(&given_back) {
+        for delivery in soon("the message again", inbox.receive(1)).await.expect("the queue delivers") {
+            assert!(delivery.redelivered);
+            again.push(delivery.message.id);
+            delivery.answer.ack().await;
+        }
+    }
+    assert!(again.len() <= 16, "{again:?}");
 }
 
 pub async fn a_shard_moves_to_its_new_owner(subject: Subject) {
@@ -545,7 +581,6 @@ pub async fn tasks_that_may_share_a_message_come_each_for_itself(subject: Subjec
     for attempt in 0..COUNT {
         let delivery = next(&mut one).await;
         assert_eq!((delivery.message.attempt, delivery.redelivered), (attempt, false));
-        assert!(delivery.message.alongside.is_empty());
         quiet("the place is taken", one.receive()).await;
         delivery.answer.ack().await;
     }

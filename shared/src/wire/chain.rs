@@ -86,7 +86,6 @@ impl Link {
             reply_to: task.reply_to,
             chain: None,
             may_share: false,
-            alongside: Vec::new(),
         })
     }
 }

@@ -1964,7 +1964,7 @@ export interface components {
             at: string;
             /** @description The bytes in base64. Not in lists. */
             bytes?: string | null;
-            /** @description The message read, when it can be. Not in lists. */
+            /** @description The message read, when it can be; a list when several shared it. Not in lists. */
             content?: unknown;
             /** @description The execution it belongs to, when that is known. */
             execution?: string | null;

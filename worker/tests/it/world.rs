@@ -541,7 +541,6 @@ pub(crate) fn task(kind: &str, config: Value) -> Task {
         reply_to: None,
         chain: None,
         may_share: false,
-        alongside: Vec::new(),
     }
 }
 
