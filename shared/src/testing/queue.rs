@@ -410,9 +410,9 @@ pub async fn inbox_messages_published_together_come_each_for_itself(subject: Sub
     let given_back = found[50].message.id;
     for delivery in found {
         if delivery.message.id == given_back {
-            delivery.answer.requeue().await
+            delivery.answer.requeue().await;
         } else {
-            delivery.answer.ack().await
+            delivery.answer.ack().await;
         }
     }
     let mut again = Vec::new();
