@@ -11,12 +11,14 @@ const OUT = fileURLToPath(new URL('../../docs/pictures/', import.meta.url));
 mkdirSync(OUT, { recursive: true });
 const wanted = process.argv.slice(2);
 
-/** Services that take their time; one is not there when it is asked for the first time. */
+/** Services that take their time; one is not there when it is asked for the first time, and one can be held up. */
 const TAKES = { '/customer': 180, '/rates': 260, '/stock': 420, '/book': 350, '/bill': 150 };
 let missed = false;
-const shop = createServer((request, response) => {
+let booking = Promise.resolve();
+const shop = createServer(async (request, response) => {
   const isMissing = request.url === '/rates' && !missed;
   missed ||= isMissing;
+  if (request.url === '/book') await booking;
   setTimeout(() => response.writeHead(isMissing ? 503 : 200, { 'content-type': 'application/json' }).end('{}'), TAKES[request.url]);
 });
 await new Promise((resolve) => shop.listen(0, '127.0.0.1', resolve));
@@ -32,7 +34,7 @@ try {
   const greet = await server.workflow(GREET, ...Array.from({ length: 14 }, () => ({})));
   const broken = await server.workflow(SHARE, { guests: 0 }, { guests: 3 });
   const priced = await server.workflow(order(`http://${at}`), {});
-  const many = await server.workflow(large(500));
+  const [some, many] = [await server.workflow(large(30)), await server.workflow(large(500))];
   /** Takes the picture of a page when it is ready; of the part of it that `ready` answers with, if it does. */
   const draw = async (name, options, path, ready) => {
     if (wanted.length > 0 && !wanted.includes(name)) return;
@@ -129,6 +131,10 @@ try {
   await draw('designer-empty', {}, '/workflows/new', async (page) => {
     await page.getByText('Add the first component').waitFor();
   });
+  await draw('designer-thirty', {}, `/workflows/${some.id}/edit`, async (page) => {
+    await node(page, 'c29').waitFor();
+    await page.getByText('No mistakes').waitFor();
+  });
   await draw('designer-large', {}, `/workflows/${many.id}/edit`, async (page) => {
     await page.getByRole('img', { name: /^Overview of 500 components/ }).waitFor();
     await page.getByText('No mistakes').waitFor();
@@ -138,6 +144,15 @@ try {
     await page.locator('.timeline-row', { hasText: 'confirm' }).waitFor();
     return page.locator('.monitor-tabs');
   });
+  let book;
+  booking = new Promise((resolve) => (book = resolve));
+  const live = await server.api('POST', `/workflows/${priced.id}/execute`, { parameters: {} });
+  await draw('live', {}, `/executions/${live.id}`, async (page) => {
+    await status(page, 'Running');
+    await node(page, 'book').getByText('Running').waitFor();
+    await page.locator('.timeline-row', { hasText: 'book' }).waitFor();
+  });
+  book();
   await draw('logs', { viewport: { width: 1280, height: 1000 } }, `/executions/${nightly.executions[0]}?tab=logs`, async (page) => {
     await status(page, 'Completed');
     await page.locator('.log-line', { hasText: 'no space left' }).first().waitFor();

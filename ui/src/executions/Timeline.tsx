@@ -6,11 +6,19 @@ import type { Execution } from '../api/client';
 import { duration } from '../ui/format';
 import { Empty } from '../ui/States';
 import { Status } from '../ui/Status';
-import { isFinal, look } from '../ui/status';
+import { isFinal, look, type Look } from '../ui/status';
 import { useNow } from '../ui/Time';
 import { isNearEnd, spans, ticks, type Span, type Task } from './attempts';
 
 const ROW = 26;
+/** What the bars mean; those of no task here are left out. */
+const LEGEND: { kind: Span['kind']; tone: Look['tone']; word: string }[] = [
+  { kind: 'queue', tone: 'quiet', word: 'in the queue' },
+  { kind: 'work', tone: 'good', word: 'at work' },
+  { kind: 'sent', tone: 'busy', word: 'sent: in the queue or at work' },
+  { kind: 'wait', tone: 'wait', word: 'waiting for time or people' },
+  { kind: 'moment', tone: 'good', word: 'decided at once' },
+];
 
 /** What happened when: a row for each task, waiting in a queue apart from working. */
 export function Timeline({
@@ -41,6 +49,7 @@ export function Timeline({
     () => tasks.map((task) => ({ task, spans: task.attempts.flatMap((attempt) => spans(attempt, origin, end)) })),
     [tasks, origin, end],
   );
+  const kinds = useMemo(() => new Set(rows.flatMap((row) => row.spans.map((each) => each.kind))), [rows]);
   const span = Math.max(1, end - origin, ...rows.flatMap((row) => row.spans.map((each) => each.to)));
   const isNarrow = useMediaQuery('(max-width: 900px)', false, { getInitialValueInEffect: false });
   const marks = ticks(span, isNarrow ? 3 : 8);
@@ -73,7 +82,7 @@ export function Timeline({
                   type="button"
                   className={`timeline-row${selected === task.component ? ' is-selected' : ''}`}
                   onClick={() => onSelect(task.component)}
-                  title={`${task.key}: ${look(task.last.status).word}, ${duration(took('queue'))} in the queue, ${duration(took('wait'))} waiting, ${duration(took('work'))} at work`}
+                  title={`${task.key}: ${look(task.last.status).word}, ${duration(took('queue'))} in the queue, ${duration(took('wait'))} waiting, ${duration(took('work'))} at work${took('sent') > 0 ? `, sent ${duration(took('sent'))} ago` : ''}`}
                 >
                   <span className="timeline-name">
                     <Status status={task.last.status} compact />
@@ -101,18 +110,11 @@ export function Timeline({
         </div>
       </div>
       <div className="legend">
-        <span aria-hidden="true">
-          <span className="timeline-bar is-queue tone-quiet" /> in the queue
-        </span>
-        <span aria-hidden="true">
-          <span className="timeline-bar is-work tone-good" /> at work
-        </span>
-        <span aria-hidden="true">
-          <span className="timeline-bar is-wait tone-wait" /> waiting for time or people
-        </span>
-        <span aria-hidden="true">
-          <span className="timeline-bar is-moment tone-good" /> decided at once
-        </span>
+        {LEGEND.filter(({ kind }) => kinds.has(kind)).map(({ kind, tone, word }) => (
+          <span key={kind} aria-hidden="true">
+            <span className={`timeline-bar is-${kind} tone-${tone}`} /> {word}
+          </span>
+        ))}
         <span className="spacer" />
         <span role="status" className="num">
           {cut && `The first ${cut.shown.toLocaleString()} attempts${cut.least > cut.shown ? ` of ${cut.least.toLocaleString()} or more` : '; there are more'}`}

@@ -41,7 +41,9 @@ it('draws waiting in the queue apart from working', () => {
     { kind: 'work', from: 400, to: 1_000 },
   ]);
   const open = attempt({ status: 'dispatched', dispatched_at: at(100) });
-  expect(spans(open, ORIGIN, ORIGIN + 900)).toMatchObject([{ kind: 'queue', from: 100, to: 900 }]);
+  expect(spans(open, ORIGIN, ORIGIN + 900)).toMatchObject([{ kind: 'sent', from: 100, to: 900 }]);
+  const dropped = attempt({ status: 'cancelled', dispatched_at: at(100), finished_at: at(300) });
+  expect(spans(dropped, ORIGIN, ORIGIN + 900)).toMatchObject([{ kind: 'queue', from: 100, to: 300 }]);
   // The worker's clock is behind: the bar has no negative width.
   const skewed = attempt({ dispatched_at: at(500), started_at: at(300), finished_at: at(600) });
   for (const span of spans(skewed, ORIGIN, ORIGIN)) expect(span.to).toBeGreaterThanOrEqual(span.from);

@@ -86,9 +86,9 @@ export function fate(last: Attempt | undefined, port: string): 'fired' | 'dead' 
   }
 }
 
-/** One piece of a bar: waiting apart from working. In milliseconds since the origin. */
+/** One piece of a bar: waiting apart from working. What was sent may be either until its worker reports. In milliseconds since the origin. */
 export interface Span {
-  kind: 'queue' | 'work' | 'wait' | 'moment';
+  kind: 'queue' | 'sent' | 'work' | 'wait' | 'moment';
   from: number;
   to: number;
   status: string;
@@ -109,7 +109,7 @@ export function spans(attempt: Attempt, origin: number, now: number): Span[] {
   const found: Span[] = [];
   if (ordered !== undefined) {
     // Clocks of two machines may differ; a bar never runs backwards.
-    found.push({ ...base, kind: 'queue', from: ordered, to: Math.max(ordered, started ?? end) });
+    found.push({ ...base, kind: started === undefined && finished === undefined ? 'sent' : 'queue', from: ordered, to: Math.max(ordered, started ?? end) });
   }
   if (started !== undefined) {
     const waits = ['delayed', 'asked', 'awaiting'].includes(attempt.status) || (attempt.attempt === 0 && WAITING.has(attempt.type ?? ''));

@@ -13,7 +13,7 @@ const LOOKS: Record<string, Look> = {
   ready: { tone: 'wait', icon: 'clock', word: 'Ready' },
   limited: { tone: 'wait', icon: 'clock', word: 'In line' },
   offered: { tone: 'wait', icon: 'clock', word: 'Offered' },
-  dispatched: { tone: 'wait', icon: 'clock', word: 'Dispatched' },
+  dispatched: { tone: 'busy', icon: 'spin', word: 'Dispatched' },
   running: { tone: 'busy', icon: 'spin', word: 'Running' },
   retrying: { tone: 'warn', icon: 'retry', word: 'Retrying' },
   delayed: { tone: 'wait', icon: 'clock', word: 'Delayed' },
