@@ -50,13 +50,25 @@ impl Management {
         Ok(answer.bytes().await.with_context(|| format!("half an answer from {url}"))?.to_vec())
     }
 
+    async fn queues(&self) -> Result<Vec<Value>> {
+        let bytes = self.ask(Method::GET, &["api", "queues"]).await?;
+        serde_json::from_slice(&bytes).context("the list of queues is not JSON")
+    }
+
+    /// Whether it answers, and knows the user.
+    ///
+    /// # Errors
+    /// When it does not, or refuses.
+    pub async fn check(&self) -> Result<()> {
+        self.queues().await.map(drop)
+    }
+
     /// Empties every queue that is not exclusive; how many there were.
     ///
     /// # Errors
     /// When the management API does not answer, or refuses.
     pub async fn purge(&self) -> Result<usize> {
-        let bytes = self.ask(Method::GET, &["api", "queues"]).await?;
-        let queues: Vec<Value> = serde_json::from_slice(&bytes).context("the list of queues is not JSON")?;
+        let queues = self.queues().await?;
         let prefix = format!("{}.", self.namespace);
         let mut purged = 0;
         for queue in &queues {
@@ -81,7 +93,7 @@ mod tests {
     use axum::{
         Json, Router,
         extract::{Path, State},
-        http::HeaderMap,
+        http::{HeaderMap, StatusCode},
         routing::{delete, get},
     };
     use serde_json::json;
@@ -95,12 +107,14 @@ mod tests {
         Path((vhost, name)): Path<(String, String)>,
         headers: HeaderMap,
     ) {
-        let has_user = headers.get("authorization").is_some_and(|value| value == "Basic Z3Vlc3Q6Z3Vlc3Q=");
+        let has_user = headers.get("authorization").is_some_and(|value| value == GUEST);
         purged.lock().expect("nobody panics with it").push((vhost, name, has_user));
     }
 
+    const GUEST: &str = "Basic Z3Vlc3Q6Z3Vlc3Q=";
+
     #[tokio::test]
-    async fn only_queues_of_its_namespace_are_emptied() {
+    async fn only_queues_of_its_namespace_are_emptied_and_who_is_not_known_is_told_at_once() {
         let list = json!([
             { "name": "apg-chaos.inbox.00", "vhost": "/" },
             { "name": "apg-chaos.worker.7", "vhost": "/", "exclusive": true },
@@ -108,8 +122,12 @@ mod tests {
             { "name": "apg-chaos-2.inbox.00", "vhost": "/" },
         ]);
         let seen = Purged::default();
+        let queues = async move |headers: HeaderMap| match headers.get("authorization") {
+            Some(value) if value == GUEST => Ok(Json(list)),
+            _ => Err(StatusCode::UNAUTHORIZED),
+        };
         let router = Router::new()
-            .route("/api/queues", get(async move || Json(list)))
+            .route("/api/queues", get(queues))
             .route("/api/queues/{vhost}/{name}/contents", delete(purged))
             .with_state(Arc::clone(&seen));
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
@@ -117,8 +135,15 @@ mod tests {
         let _server = Beside::run(async move {
             let _ = axum::serve(listener, router).await;
         });
-        let management =
-            Management::new(&format!("http://guest:guest@127.0.0.1:{port}"), "apg-chaos").expect("a URL");
+        let as_user = |user: &str| {
+            Management::new(&format!("http://{user}127.0.0.1:{port}"), "apg-chaos").expect("a URL")
+        };
+        let management = as_user("guest:guest@");
+        management.check().await.expect("an answer");
+        for unknown in ["", "guest:other@"] {
+            let error = format!("{:#}", as_user(unknown).check().await.expect_err("nobody knows this user"));
+            assert!(error.contains("/api/queues was answered with 401"), "{error}");
+        }
         assert_eq!(management.purge().await.expect("an answer"), 1);
         let seen = seen.lock().expect("nobody panics with it").clone();
         assert_eq!(seen, [("/".to_owned(), "apg-chaos.inbox.00".to_owned(), true)]);

@@ -405,6 +405,14 @@ fn wrong(text: impl std::fmt::Display) -> Exit {
     Exit::Wrong
 }
 
+/// The management API, once it has answered.
+async fn management(url: Option<&str>) -> Result<Option<Management>> {
+    let Some(url) = url else { return Ok(None) };
+    let management = Management::new(url, NAMESPACE)?;
+    management.check().await?;
+    Ok(Some(management))
+}
+
 pub(crate) async fn run(settings_args: &SettingsArgs, args: Args) -> Result<Exit> {
     let loaded = settings_args.load()?;
     let (every, patience) = match (parse_duration(&args.every), parse_duration(&args.patience)) {
@@ -445,6 +453,15 @@ pub(crate) async fn run(settings_args: &SettingsArgs, args: Args) -> Result<Exit
         )));
     }
 
+    let broker = match management(args.management.as_deref()).await {
+        Ok(broker) => broker,
+        Err(error) => {
+            return Ok(wrong(format_args!(
+                "--management: {error:#}. Its address holds user and password, as in http://guest:guest@127.0.0.1:15672"
+            )));
+        }
+    };
+
     let folder = tempfile::tempdir().context("no temporary folder can be made")?;
     let api_key = Opener::random()?;
     let launch = Launch::new(settings_args, &loaded, shape, folder.path(), api_key.reveal())?;
@@ -472,7 +489,6 @@ pub(crate) async fn run(settings_args: &SettingsArgs, args: Args) -> Result<Exit
             (tool, cluster(&args, &launch, services, folder.path()).await?, processes)
         }
     };
-    let broker = args.management.as_ref().map(|url| Management::new(url, NAMESPACE)).transpose()?;
     let order = Order {
         label: format!("{NAME}-{seed}-{:x}", SystemClock.now().as_micros() / 1_000_000),
         shape,

@@ -99,6 +99,10 @@ fn a_cluster_is_broken_as_the_guide_says_and_its_database_is_for_nothing_else() 
         let (refused, _) = chaos(&folder, Some(&addresses), &["chaos", "--executions", "1"]).await?;
         ensure!(refused.code == 2 && refused.err.contains("orders-"), "{refused:?}");
         ensure!(refused.err.contains("--this-is-a-test-cluster"), "{refused:?}");
+        // It asks before it begins, not with the first fault.
+        let nobody = ["chaos", "--this-is-a-test-cluster", "--management", "http://127.0.0.1:1"];
+        let (refused, _) = chaos(&folder, Some(&addresses), &nobody).await?;
+        ensure!(refused.code == 2 && refused.err.contains("--management: no answer from"), "{refused:?}");
         Ok(())
     })
 }
