@@ -34,7 +34,8 @@ try {
   const greet = await server.workflow(GREET, ...Array.from({ length: 14 }, () => ({})));
   const broken = await server.workflow(SHARE, { guests: 0 }, { guests: 3 });
   const priced = await server.workflow(order(`http://${at}`), {});
-  const [some, many] = [await server.workflow(large(30)), await server.workflow(large(500))];
+  const some = await server.workflow(large(30));
+  const many = await server.workflow(large(500));
   /** Takes the picture of a page when it is ready; of the part of it that `ready` answers with, if it does. */
   const draw = async (name, options, path, ready) => {
     if (wanted.length > 0 && !wanted.includes(name)) return;

@@ -145,9 +145,9 @@ enum Content {
 
 /// The two have no field in common that both must have, so neither is taken for the other.
 fn read(bytes: &[u8]) -> Result<Content, wire::DecodeError> {
-    match wire::decode_all(bytes) {
+    match wire::decode(bytes) {
         Ok(messages) => Ok(Content::Inbox(messages)),
-        Err(_) => wire::decode_all(bytes).map(Content::Tasks),
+        Err(_) => wire::decode(bytes).map(Content::Tasks),
     }
 }
 

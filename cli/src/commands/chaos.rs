@@ -453,7 +453,8 @@ pub(crate) async fn run(settings_args: &SettingsArgs, args: Args) -> Result<Exit
         )));
     }
 
-    let broker = match management(args.management.as_deref()).await {
+    // One process has no broker.
+    let broker = match management(args.management.as_deref().filter(|_| services.is_some())).await {
         Ok(broker) => broker,
         Err(error) => {
             return Ok(wrong(format_args!(

@@ -509,7 +509,7 @@ impl<T: DeserializeOwned + Send + 'static> Actor<T> {
         let asked = !matches!(self.kind, Kind::Control { .. });
         let answer = asked.then(|| session.answers.open(delivery.delivery_tag));
         let redelivered = delivery.redelivered;
-        let why = match wire::decode_all::<T>(&delivery.data) {
+        let why = match wire::decode::<T>(&delivery.data) {
             Ok(messages) => {
                 let mut shelf = self.shelf.lock();
                 for message in messages {

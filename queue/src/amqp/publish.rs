@@ -3,7 +3,7 @@
 //! All messages of a call are put in line before the first confirm is awaited, and calls do not wait
 //! for each other's confirms.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, iter, sync::Arc};
 
 use lapin::{
     BasicProperties, Channel, Confirmation,
@@ -96,13 +96,12 @@ pub(super) async fn tasks(core: &Core, tasks: Vec<Task>) -> Result<(), QueueErro
         }
     }
     let outgoing: Result<Vec<Outgoing>, QueueError> =
-        together(tasks).iter().filter_map(|tasks| outgoing_tasks(core, tasks)).collect();
+        together(tasks).iter().map(|(task, others)| outgoing_task(core, task, others)).collect();
     send(core, TASKS, outgoing?).await
 }
 
-/// One message for all of these; it is named after the first.
-fn outgoing_tasks(core: &Core, tasks: &[Task]) -> Option<Result<Outgoing, QueueError>> {
-    let task = tasks.first()?;
+/// One message for a task and those that share it; it is named after the first.
+fn outgoing_task(core: &Core, task: &Task, others: &[Task]) -> Result<Outgoing, QueueError> {
     let mut headers = FieldTable::default();
     let mut text = |key: &str, value: String| {
         headers.insert(key.into(), AMQPValue::LongString(value.into()));
@@ -111,8 +110,8 @@ fn outgoing_tasks(core: &Core, tasks: &[Task]) -> Option<Result<Outgoing, QueueE
     text("component", task.key().to_string());
     text("tenant", task.tenant.to_string());
     headers.insert("attempt".into(), AMQPValue::LongUInt(task.attempt));
-    if tasks.len() > 1 {
-        headers.insert("tasks".into(), AMQPValue::LongUInt(tasks.len() as u32));
+    if !others.is_empty() {
+        headers.insert("tasks".into(), AMQPValue::LongUInt(1 + others.len() as u32));
     }
     // The same task sent again is the same message; and a random id would cost a system call.
     let id = format_args!("{}/{}.{}", task.idempotency_key(), task.attempt, task.dispatch).to_string();
@@ -121,38 +120,38 @@ fn outgoing_tasks(core: &Core, tasks: &[Task]) -> Option<Result<Outgoing, QueueE
         Priority::Normal => 4,
         Priority::Low => 0,
     };
-    let bodies: Result<Vec<Vec<u8>>, QueueError> = tasks.iter().map(encode).collect();
-    Some(bodies.map(|bodies| Outgoing {
+    let bodies: Result<Vec<Vec<u8>>, QueueError> = iter::once(task).chain(others).map(encode).collect();
+    Ok(Outgoing {
         exchange: "".into(),
         key: core.topology.tasks(&task.line(), task.priority),
         properties: properties(id, &task.kind).with_headers(headers).with_priority(priority),
-        body: wire::join(bodies),
+        body: wire::join(bodies?),
         mandatory: true,
-    }))
+    })
 }
 
 /// Lets short tasks of one queue share messages when there are many: a message costs the broker more than such a
 /// task costs its worker. There are still enough messages for many workers.
-fn together(tasks: Vec<Task>) -> Vec<Vec<Task>> {
+fn together(tasks: Vec<Task>) -> Vec<(Task, Vec<Task>)> {
     let queue = |task: &Task| (task.line(), task.priority);
     // How many there are of a queue, and the message that the next one may join.
     let mut queues: HashMap<(Arc<str>, Priority), (usize, Option<usize>)> = HashMap::new();
     for task in tasks.iter().filter(|task| task.may_share) {
         queues.entry(queue(task)).or_default().0 += 1;
     }
-    let mut messages: Vec<Vec<Task>> = Vec::with_capacity(tasks.len());
+    let mut messages: Vec<(Task, Vec<Task>)> = Vec::with_capacity(tasks.len());
     for task in tasks {
         let of_queue = if task.may_share { queues.get_mut(&queue(&task)) } else { None };
         if let Some((count, open)) = of_queue {
             let most = (*count / LEAST_MESSAGES).min(MOST_TOGETHER);
-            let message = open.map(|at| &mut messages[at]);
-            if let Some(message) = message.filter(|message| message.len() < most) {
-                message.push(task);
+            let others = open.map(|at| &mut messages[at].1);
+            if let Some(others) = others.filter(|others| 1 + others.len() < most) {
+                others.push(task);
                 continue;
             }
             *open = Some(messages.len());
         }
-        messages.push(vec![task]);
+        messages.push((task, Vec::new()));
     }
     messages
 }
@@ -286,8 +285,8 @@ mod tests {
         (0..count).map(|attempt| Task { may_share, ..task(&pool, priority, attempt) }).collect()
     }
 
-    fn sizes(messages: &[Vec<Task>]) -> Vec<usize> {
-        messages.iter().map(Vec::len).collect()
+    fn sizes(messages: &[(Task, Vec<Task>)]) -> Vec<usize> {
+        messages.iter().map(|(_, others)| 1 + others.len()).collect()
     }
 
     #[test]
@@ -310,9 +309,10 @@ mod tests {
         for priority in [Priority::High, Priority::Low] {
             let mut order = Vec::new();
             let shares = |task: &Task| task.priority == priority && task.may_share;
-            for message in messages.iter().filter(|message| message.iter().any(shares)) {
-                assert!(message.iter().all(shares));
-                order.extend(message.iter().map(|task| task.attempt));
+            for (first, others) in messages.iter().filter(|(first, _)| shares(first)) {
+                assert!(others.iter().all(shares));
+                order.push(first.attempt);
+                order.extend(others.iter().map(|task| task.attempt));
             }
             assert_eq!(order, (0..64).collect::<Vec<u32>>());
         }
